@@ -1,0 +1,291 @@
+"""The events that the supervisor writes: its answers, its journal and what people watch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ops_stream.contract.models_in import TaskRequest
+from ops_stream.contract.wire import (
+    Bulk,
+    Count,
+    Digest,
+    Event,
+    Id,
+    JsonArray,
+    JsonObject,
+    JsonValue,
+    LongText,
+    Measure,
+    Micros,
+    Name,
+    Number,
+    Offset,
+    Part,
+    Score,
+    Text,
+    Time,
+    TotalMicros,
+    many,
+)
+
+DecisionKind = Literal["approved", "denied", "escalated", "queued", "revoked"]
+AgentState = Literal["registered", "active", "warned", "suspended", "blocked"]
+WorkflowState = Literal["accepted", "rejected", "running", "completed", "failed", "cancelled"]
+EscalationStatus = Literal["open", "approved", "denied", "expired", "withdrawn"]
+OptimizationState = Literal["proposed", "trial", "applied", "reverted", "rejected"]
+Severity = Literal["info", "warning", "critical"]
+RecordKind = Literal["input", "tick", "takeover", "gap"]
+
+
+class Retry(Part):
+    """How to try again after a failure."""
+
+    max_attempts: Count
+    backoff_s: Measure
+    next: Literal["same", "model", "agent"] = "same"
+
+
+class QueuePlace(Part):
+    """Where an ask waits, and until when at least."""
+
+    position: Count
+    not_before: Time
+
+
+class MatchedPolicy(Part):
+    """A policy whose condition held; a shadow policy is only watched."""
+
+    name: Name
+    action: Name
+    shadow: bool = False
+
+
+class WouldHave(Part):
+    """What enforcement would have decided, in observe mode."""
+
+    decision: DecisionKind
+    reason: Name
+
+
+class TaskApproval(Event):
+    """The supervisor's answer to an ask; the highest `sequence` is in force. An unknown reason means no."""
+
+    approval_id: Id
+    request_id: Id
+    task_id: Id
+    tenant: Id
+    agent: Id
+    decision: DecisionKind
+    sequence: Count
+    reason: Name
+    explanation: LongText
+    action_digest: Digest
+    model: Name | None = None
+    priority: Annotated[int, Field(ge=1, le=10)]
+    cost_limit_micros: Micros | None = Field(default=None, alias="cost_limit_usd")
+    time_limit_s: Measure | None = None
+    lease_expires_at: Time | None = None
+    retry: Retry | None = None
+    queue: QueuePlace | None = None
+    escalation_id: Id | None = None
+    matched_policies: Annotated[tuple[MatchedPolicy, ...], many(10_000)]
+    would_have: WouldHave | None = None
+    recommendation: LongText | None = None
+    rules_digest: Digest
+    decided_at: Time
+
+
+class Scores(Part):
+    """How an agent does, each from 0 to 1; absent while there is nothing to go by."""
+
+    cost_efficiency: Score | None = None
+    reliability: Score | None = None
+    quality: Score | None = None
+    speed: Score | None = None
+
+
+class AgentStatus(Event):
+    """Where an agent stands."""
+
+    agent: Id
+    tenant: Id
+    state: AgentState
+    reason: Text | None = None
+    scores: Scores
+    rank: Count | None = None
+    since: Time
+
+
+class Problem(Part):
+    """What is wrong with a workflow."""
+
+    step_id: Id | None = None
+    code: Name
+    explanation: LongText
+
+
+class StepStatus(Part):
+    """Where a step stands."""
+
+    step_id: Id
+    state: Name
+    agent: Id | None = None
+    request_id: Id | None = None
+    attempts: Count
+    cost_micros: TotalMicros = Field(alias="cost_usd")
+
+
+class WorkflowStatus(Event):
+    """Where a workflow stands."""
+
+    workflow_id: Id
+    tenant: Id
+    state: WorkflowState
+    problems: Annotated[tuple[Problem, ...], many(10_000)]
+    steps: Annotated[tuple[StepStatus, ...], many(1000)]
+    cost_micros: TotalMicros = Field(alias="cost_usd")
+    blamed: Annotated[tuple[Id, ...], many(1000)]
+
+
+class TaskAssignment(Event):
+    """A step of a workflow, approved and handed to an agent."""
+
+    assignment_id: Id
+    workflow_id: Id
+    step_id: Id
+    request: TaskRequest
+    approval: TaskApproval
+    inputs: Annotated[dict[Id, Bulk], Field(max_length=1000)]
+
+
+class Escalation(Event):
+    """Something waits for a person."""
+
+    escalation_id: Id
+    request_id: Id | None = None
+    tenant: Id
+    agent: Id | None = None
+    trigger: Name
+    severity: Severity
+    summary: LongText
+    request: JsonObject | None = None
+    recommendation: LongText
+    at_stake_micros: TotalMicros | None = Field(default=None, alias="at_stake_usd")
+    action_digest: Digest | None = None
+    rules_digest: Digest
+    quorum: Count = 1
+    expires_at: Time
+    on_expiry: Literal["deny"] = "deny"
+    status: EscalationStatus
+    level: Count
+    count: Count
+
+
+class JournalInput(Part):
+    """The record that was decided, whole: its value as text, or in base64 where it is not UTF-8."""
+
+    topic: Name
+    partition: Count
+    offset: Offset
+    timestamp: Time
+    value: Bulk | None = None
+    value_b64: Bulk | None = None
+    headers: JsonArray = ()
+
+
+class JournalRecord(Event):
+    """One input and everything that it caused: the commit point."""
+
+    partition: Count
+    expected_offset: Offset
+    kind: RecordKind
+    input: JournalInput | None = None
+    at: Time
+    engine_version: Text
+    rules_digest: Text
+    outputs: JsonArray
+    changes: JsonObject
+    published_through: Offset
+    state_digest: Text
+    previous_hash: Text
+    key_id: Text
+    hash: Text
+
+
+class Checkpoint(Event):
+    """The head of a partition's chain at a moment, signed."""
+
+    partition: Count
+    offset: Offset
+    hash: Text
+    time: Time
+    key_id: Text | None = None
+    signature: Text | None = None
+
+
+class Alert(Event):
+    """Something that a person on duty should know."""
+
+    alert_id: Id
+    tenant: Id
+    kind: Name
+    severity: Severity
+    status: Literal["firing", "resolved"]
+    dedupe_key: Text
+    count: Count
+    summary: LongText
+    subject: Text | None = None
+    runbook: Text | None = None
+    since: Time
+
+
+class Change(Part):
+    """A setting before and after."""
+
+    path: Text
+    from_: JsonValue = Field(default=None, alias="from")
+    to: JsonValue = None
+
+
+class Optimization(Event):
+    """A change to the rules that the figures speak for."""
+
+    optimization_id: Id
+    tenant: Id
+    kind: Name
+    scope: Text
+    state: OptimizationState
+    change: Change
+    samples: Count
+    effect: Number
+    interval: Annotated[tuple[Number, ...], many(2)]
+    confidence: Score
+    expected_saving_micros: TotalMicros = Field(alias="expected_saving_usd")
+    risk: Name
+    expires_at: Time | None = None
+
+
+class Kpi(Event):
+    """A figure over a window; no value where there is nothing to divide by."""
+
+    kpi: Id
+    scope: Text
+    window_start: Time
+    window_s: Measure
+    value: Number | None = None
+    numerator: Number
+    denominator: Number
+    samples: Count
+
+
+class DeadLetter(Event):
+    """An input that could not be decided, with its bytes (absent where the record had no value)."""
+
+    topic: Name
+    partition: Count
+    offset: Offset
+    value_b64: Bulk | None = None
+    headers: JsonArray
+    reason: Name
+    explanation: LongText
+    at: Time
