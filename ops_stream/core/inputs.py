@@ -1,0 +1,105 @@
+"""What `step` decides about: one record of an input topic, the passing of time, or an event of the journal itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from ops_stream.contract.models import (
+    AgentRegistration,
+    ControlCommand,
+    Heartbeat,
+    Resolution,
+    RevocationAck,
+    TaskRequest,
+    Telemetry,
+    Workflow,
+)
+
+Event: TypeAlias = (
+    TaskRequest
+    | Telemetry
+    | AgentRegistration
+    | Heartbeat
+    | RevocationAck
+    | Workflow
+    | Resolution
+    | ControlCommand
+)
+
+Headers: TypeAlias = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a record stands. `topic` is the logical name, without the prefix; the timestamp is the broker's."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventInput:
+    """A record that the codec could read.
+
+    `forwarded_from` is where a forwarded record stood first, and `via` the position (partition, offset, index) of the
+    journal output that forwarded it; `origin` is then the record on the forwarded topic.
+    """
+
+    origin: Origin
+    event: Event
+    encoding: str = "json"
+    traceparent: str | None = None
+    raw: bytes | None = None
+    headers: Headers = ()
+    forwarded_from: Origin | None = None
+    via: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedInput:
+    """A record that the codec refused, with what could still be read of it."""
+
+    origin: Origin
+    raw: bytes | None
+    headers: Headers
+    explanation: str
+    request_id: str | None = None
+    task_id: str | None = None
+    tenant: str | None = None
+    agent: str | None = None
+    encoding: str = "json"
+    traceparent: str | None = None
+    forwarded_from: Origin | None = None
+    via: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: everything that is due by now may be done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A worker has taken the partition over."""
+
+    boot_id: str
+    instance: str
+    engine_version: str
+    rules_digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Offsets `first` to `last` of an input partition hold no record, and the broker says so."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+
+
+RecordInput: TypeAlias = EventInput | MalformedInput
+Input: TypeAlias = EventInput | MalformedInput | Tick | Takeover | Gap

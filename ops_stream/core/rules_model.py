@@ -1,0 +1,179 @@
+"""What the core needs to know of the rules in force. Built and checked by `ops_stream.rules`; plain frozen data here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal, Protocol
+
+ANY: Final = "*"
+"""Stands for every tenant or every agent."""
+
+WindowKind = Literal["task", "day", "month", "total"]
+Mode = Literal["enforce", "observe"]
+
+
+@dataclass(frozen=True, slots=True)
+class Enforcement:
+    """The mode of a tenant's or an agent's asks; `percent` of them, the others get the other mode."""
+
+    tenant: str = ANY
+    agent: str = ANY
+    mode: Mode = "enforce"
+    percent: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Supervisor:
+    """Settings of `conf/supervisor.yaml` that decisions depend on."""
+
+    default_hold_micros: int = 100_000
+    lease_factor: int = 3
+    lease_min_s: int = 60
+    batch_window_s: int = 60
+    escalation_ttl_s: int = 3_600
+    remember_s: int = 86_400
+    remember_max: int = 1_000_000
+    """Ended asks remembered per partition."""
+    open_max: int = 1_000_000
+    """Open asks per tenant; more are refused as `overloaded`."""
+    waiting_max: int = 10_000
+    """Asks per tenant that wait for a person or in the batch queue."""
+    waiting_bytes_max: int = 67_108_864
+    """Bytes of such asks per tenant."""
+    retries_max: int | None = None
+    """A higher `retry_count` is refused as `retries_exhausted`; None for no limit."""
+    registration: Literal["open", "declared"] = "open"
+    enforcement: tuple[Enforcement, ...] = ()
+
+    def mode_for(self, tenant: str, agent: str) -> tuple[Mode, int]:
+        """Give the mode and its percentage: the most specific entry wins, an agent's before a tenant's."""
+        best: Enforcement | None = None
+        best_rank = -1
+        for entry in self.enforcement:
+            if entry.tenant not in (ANY, tenant) or entry.agent not in (ANY, agent):
+                continue
+            rank = 2 * (entry.agent != ANY) + (entry.tenant != ANY)
+            if rank > best_rank:
+                best, best_rank = entry, rank
+        return ("enforce", 100) if best is None else (best.mode, best.percent)
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """An amount that may be held, unknown and spent within one window. Days and months are UTC."""
+
+    limit_micros: int
+    window: WindowKind
+
+
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """One limit a tenant and one for each of its tasks; the entry of `*` serves every tenant without its own."""
+
+    tenants: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
+    tasks: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
+
+    def tenant_limit(self, tenant: str) -> Limit | None:
+        """Give the limit of a tenant, or None where there is none."""
+        return self.tenants.get(tenant) or self.tenants.get(ANY)
+
+    def task_limit(self, tenant: str) -> Limit | None:
+        """Give the limit of each task of a tenant, or None where there is none."""
+        return self.tasks.get(tenant) or self.tasks.get(ANY)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in micro-dollars for a million tokens."""
+
+    input_micros_per_mtok: int
+    output_micros_per_mtok: int
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models that may be used. `ladder` runs from the dearest to the cheapest."""
+
+    default: str | None = None
+    ladder: tuple[str, ...] = ()
+    prices: Mapping[str, Price] = field(default_factory=lambda: MappingProxyType({}))
+
+    def known(self, model: str) -> bool:
+        """Say whether the model may be used; where none is listed, every model may."""
+        return not self.ladder and not self.prices or model in self.ladder or model in self.prices
+
+    def cheaper(self, model: str | None) -> str | None:
+        """Give the next model down the ladder, or None where there is none."""
+        if model is None or model not in self.ladder:
+            return None
+        at = self.ladder.index(model) + 1
+        return self.ladder[at] if at < len(self.ladder) else None
+
+    def price(self, model: str) -> Price | None:
+        """Give the price of a model, or None where it is not listed."""
+        return self.prices.get(model)
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredAgent:
+    """An agent of `conf/agents.yaml`. No `task_types` means every task type; `tenant` may be `*`."""
+
+    name: str
+    role: str = ""
+    owner: str = ""
+    tenant: str = ANY
+    task_types: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Agents:
+    """The declared agents, by (tenant, name); a tenant of `*` serves all."""
+
+    declared: Mapping[tuple[str, str], DeclaredAgent] = field(default_factory=lambda: MappingProxyType({}))
+
+    def find(self, tenant: str, agent: str) -> DeclaredAgent | None:
+        """Give the declaration of an agent, or None."""
+        return self.declared.get((tenant, agent)) or self.declared.get((ANY, agent))
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyMatch:
+    """A policy whose condition holds, or could not be decided (`error`)."""
+
+    name: str
+    action: str
+    priority: int = 0
+    shadow: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    error: str | None = None
+
+
+class PolicySet(Protocol):
+    """The compiled policies."""
+
+    def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
+        """Give every policy that matches the view, in any order. Never raises for what a condition does."""
+        ...
+
+
+class NoPolicies:
+    """No policy at all."""
+
+    def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
+        """Match nothing."""
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """One bundle of rules, ready to decide by. `known` are the digests that `activate_rules` may name."""
+
+    digest: str
+    supervisor: Supervisor = field(default_factory=Supervisor)
+    budgets: Budgets = field(default_factory=Budgets)
+    models: Models = field(default_factory=Models)
+    agents: Agents = field(default_factory=Agents)
+    policies: PolicySet = field(default_factory=NoPolicies)
+    known: Collection[str] = frozenset()
