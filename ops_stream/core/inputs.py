@@ -1,4 +1,4 @@
-"""What `step` decides about: one record of an input topic, the passing of time, or an event of the journal itself."""
+"""What `step` decides about: a record of an input topic, the passing of time, an event of the journal."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a record stands. `topic` is the logical name, without the prefix; the timestamp is the broker's."""
+    """Where a record stands. `topic` is the logical name, without prefix; the timestamp is the broker's."""
 
     topic: str
     partition: int
@@ -44,8 +44,8 @@ class Origin:
 class EventInput:
     """A record that the codec could read.
 
-    `forwarded_from` is where a forwarded record stood first, and `via` the position (partition, offset, index) of the
-    journal output that forwarded it; `origin` is then the record on the forwarded topic.
+    `forwarded_from` is where a forwarded record stood first, and `via` the position (partition, offset, index)
+    of the journal output that forwarded it; `origin` is then the record on the forwarded topic.
     """
 
     origin: Origin

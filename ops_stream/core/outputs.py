@@ -10,8 +10,9 @@ from typing import Any
 class Output:
     """One event for one output topic.
 
-    `topic` is the logical name, `type` the event's name, `value` the JSON-shaped event with wire names. `partition`
-    is None for the deciding partition itself; only forwarded records and spread commands name another.
+    `topic` is the logical name, `type` the event's name, `value` the JSON-shaped event with wire names.
+    `partition` is None for the deciding partition itself; only forwarded records and spread commands name
+    another.
     """
 
     topic: str

@@ -1,4 +1,4 @@
-"""What the core needs to know of the rules in force. Built and checked by `ops_stream.rules`; plain frozen data here."""
+"""What the core needs of the rules in force: plain frozen data, built and checked by `ops_stream.rules`."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """One limit a tenant and one for each of its tasks; the entry of `*` serves every tenant without its own."""
+    """One limit a tenant and one for each of its tasks; that of `*` serves every tenant without its own."""
 
     tenants: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
     tasks: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
@@ -102,7 +102,7 @@ class Models:
 
     def known(self, model: str) -> bool:
         """Say whether the model may be used; where none is listed, every model may."""
-        return not self.ladder and not self.prices or model in self.ladder or model in self.prices
+        return (not self.ladder and not self.prices) or model in self.ladder or model in self.prices
 
     def cheaper(self, model: str | None) -> str | None:
         """Give the next model down the ladder, or None where there is none."""

@@ -1,0 +1,19 @@
+"""What `step` gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ops_stream.core.outputs import Output
+
+
+class InvariantBroken(Exception):
+    """The state contradicts itself. Never contained: the partition must halt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Rows to write (None deletes) and events to publish, in order."""
+
+    changes: dict[str, bytes | None] = field(default_factory=dict)
+    outputs: tuple[Output, ...] = ()

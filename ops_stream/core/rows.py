@@ -1,0 +1,328 @@
+"""The rows of the state: frozen structs, written to the journal as canonical JSON.
+
+Row keys read `kind/` and then names joined by `|`, a character that no id may hold. Times are milliseconds
+since 1970, money is micro-dollars. Fields at their default are left out, so that a field can be added without
+rewriting old rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, Generic, Literal, TypeVar
+
+import msgspec
+
+Phase = Literal["escalated", "queued", "running", "unknown", "ended"]
+"""Waiting for a person or in the batch queue; running under a lease; over with its cost unknown; over."""
+Money = Literal["none", "held", "unknown", "released", "settled"]
+Decided = Literal["approved", "denied", "escalated", "queued", "revoked"]
+EscalationState = Literal["open", "approved", "denied", "expired", "withdrawn"]
+SweepKind = Literal["kill", "release"]
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The base of every row."""
+
+
+class Matched(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A policy that matched."""
+
+    name: str
+    action: str
+    shadow: bool = False
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The decision in force: with its ask's row, everything that its TaskApproval says."""
+
+    decision: Decided
+    reason: str
+    at: int
+    rules: str
+    sequence: int = 0
+    explanation: str = ""
+    digest: str = ""
+    """The action's digest where a person's edit made it another than the ask's."""
+    matched: tuple[Matched, ...] = ()
+    would_decide: str = ""
+    would_reason: str = ""
+    escalation: str = ""
+    position: int = 0
+    not_before: int = 0
+    recommendation: str = ""
+
+
+class Ask(Row, frozen=True):
+    """One ask, from its first decision until it is forgotten."""
+
+    tenant: str
+    request_id: str
+    task_id: str
+    agent: str
+    digest: str
+    phase: Phase
+    until: int
+    """When time acts on it: the lease's end, the batch's release, or when it is forgotten; 0 for never."""
+    answer: Answer
+    money: Money = "none"
+    held: int | None = None
+    """What was held at admission; None where nothing was."""
+    window: str = ""
+    task_window: str = ""
+    charged: bool = False
+    """Whether the budget rows count this ask among theirs."""
+    lease_ms: int = 60_000
+    started: bool = False
+    workflow: str = ""
+    model: str = ""
+    task_type: str = "general"
+    tool: str = ""
+    priority: int = 5
+    retry_count: int = 0
+    complexity: str = "medium"
+    impact: str = "none"
+    effect: str = "unknown"
+    estimated_ms: int = 60_000
+    reviewed: Literal["", "review", "edit"] = ""
+    """Whether a person has approved or edited it."""
+    order: int = 0
+    """The offset at which it was asked: its place among equals in the batch queue."""
+    encoding: str = "json"
+    traceparent: str = ""
+    seen: tuple[int, ...] = ()
+    """Short hashes of the latest reports, so that a repeated one is recognised."""
+    report: str = ""
+    """The report that ended it."""
+    ended_at: int = 0
+    acked_at: str = ""
+    request: msgspec.Raw = msgspec.Raw(b"")
+    """The ask as it was seen, while it waits."""
+
+
+class AskFacts(msgspec.Struct, frozen=True, gc=False):
+    """What the indexes need of an ask."""
+
+    tenant: str
+    agent: str
+    phase: Phase
+    until: int
+    workflow: str = ""
+    model: str = ""
+    priority: int = 5
+    order: int = 0
+
+
+class Agent(Row, frozen=True):
+    """A registered agent."""
+
+    state: Literal["registered", "active", "warned", "suspended", "blocked"]
+    since: int
+    role: str
+    capabilities: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    max_concurrency: int = 1
+    version: str = ""
+    reason: str = ""
+
+
+class Record(Row, frozen=True):
+    """How an agent has done, and when it was last heard of."""
+
+    seen_at: int = 0
+    failures: int = 0
+    """Failures in a row."""
+    done: int = 0
+    failed: int = 0
+    quality_milli: int = 0
+    quality_count: int = 0
+    held: int = 0
+    cost: int = 0
+    estimated_ms: int = 0
+    taken_ms: int = 0
+
+
+class Suspension(Row, frozen=True):
+    """An operator's quarantine of an agent, registered or not."""
+
+    command_id: str
+    issued_by: str
+    at: int
+    reason: str = ""
+
+
+class Budget(Row, frozen=True):
+    """What one tenant or one task has under way and behind it, in one window."""
+
+    held: int = 0
+    unknown: int = 0
+    spent: int = 0
+    overrun: int = 0
+    """The part of `spent` that nobody had held."""
+    asks: int = 0
+    """Remembered asks that may still settle here."""
+    until: int = 0
+    """When the window is over and may be forgotten; 0 where it has no end."""
+
+
+class LimitRow(Row, frozen=True):
+    """A limit that an operator set; it takes the place of the one in the rules."""
+
+    limit: int
+    window: Literal["task", "day", "month", "total"]
+    command_id: str
+    at: int
+
+
+class Kill(Row, frozen=True):
+    """A kill switch that is on."""
+
+    command_id: str
+    issued_by: str
+    at: int
+    reason: str = ""
+
+
+class Sweep(Row, frozen=True):
+    """What a command still has to do, a bounded piece at a time; `until` 0 means at once."""
+
+    kind: SweepKind
+    scope: str
+    tenant: str
+    target: str
+    command_id: str
+    at: int
+    cursor: str = ""
+    reason: str = ""
+    cost: int = 0
+    until: int = 0
+
+
+class Command(Row, frozen=True):
+    """A command that was obeyed."""
+
+    until: int
+
+
+class EscalationRow(Row, frozen=True):
+    """Something that waits, or waited, for a person."""
+
+    tenant: str
+    status: EscalationState
+    until: int
+    """Its expiry while open, then when it is forgotten."""
+    opened_at: int
+    expires: int
+    trigger: str
+    severity: Literal["info", "warning", "critical"]
+    summary: str
+    recommendation: str
+    rules: str
+    request_id: str = ""
+    agent: str = ""
+    waiting: bool = False
+    """Whether an ask waits for it."""
+    stake: int | None = None
+    digest: str = ""
+    resolvers: tuple[str, ...] = ()
+
+
+class ActiveRules(Row, frozen=True):
+    """The rules in force on this partition."""
+
+    digest: str
+    at: int
+    command_id: str = ""
+
+
+class Via(Row, frozen=True):
+    """The highest forwarding seen from a partition."""
+
+    offset: int
+    index: int
+
+
+class Firing(Row, frozen=True):
+    """An alert that has not been resolved."""
+
+    since: int
+    alert_id: str
+
+
+class Due(msgspec.Struct, frozen=True):
+    """When time acts on a row of any kind."""
+
+    until: int = 0
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Table(Generic[R]):
+    """A kind of row: its key prefix and how its bytes are read."""
+
+    __slots__ = ("decode", "prefix", "type")
+
+    def __init__(self, prefix: str, type_: type[R]) -> None:
+        self.prefix: Final = prefix
+        self.type: Final = type_
+        self.decode: Final[Callable[[bytes], R]] = msgspec.json.Decoder(type_).decode
+
+
+ASKS: Final = Table("ask/", Ask)
+AGENTS: Final = Table("agent/", Agent)
+RECORDS: Final = Table("record/", Record)
+SUSPENSIONS: Final = Table("suspension/", Suspension)
+BUDGETS: Final = Table("budget/", Budget)
+LIMITS: Final = Table("limit/", LimitRow)
+KILLS: Final = Table("kill/", Kill)
+SWEEPS: Final = Table("sweep/", Sweep)
+COMMANDS: Final = Table("command/", Command)
+ESCALATIONS: Final = Table("escalation/", EscalationRow)
+RULES: Final = Table("rules", ActiveRules)
+VIAS: Final = Table("via/", Via)
+FIRINGS: Final = Table("alert/", Firing)
+
+TABLES: Final[tuple[Table[Any], ...]] = (
+    ASKS,
+    AGENTS,
+    RECORDS,
+    SUSPENSIONS,
+    BUDGETS,
+    LIMITS,
+    KILLS,
+    SWEEPS,
+    COMMANDS,
+    ESCALATIONS,
+    RULES,
+    VIAS,
+    FIRINGS,
+)
+
+decode_facts: Final = msgspec.json.Decoder(AskFacts).decode
+decode_due: Final = msgspec.json.Decoder(Due).decode
+encode_row: Final = msgspec.json.Encoder().encode
+
+
+def ask_key(tenant: str, request_id: str) -> str:
+    """Give the key of an ask's row."""
+    return f"ask/{tenant}|{request_id}"
+
+
+def agent_key(tenant: str, agent: str) -> str:
+    """Give the key of an agent's row."""
+    return f"agent/{tenant}|{agent}"
+
+
+def record_key(tenant: str, agent: str) -> str:
+    """Give the key of the row with an agent's record."""
+    return f"record/{tenant}|{agent}"
+
+
+def tenant_budget_key(tenant: str, window: str) -> str:
+    """Give the key of a tenant's budget row for a window."""
+    return f"budget/tenant|{tenant}|{window}"
+
+
+def task_budget_key(tenant: str, task_id: str, window: str) -> str:
+    """Give the key of a task's budget row for a window."""
+    return f"budget/task|{tenant}|{task_id}|{window}"

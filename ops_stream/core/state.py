@@ -1,0 +1,137 @@
+"""The state of one partition: rows by key, and indexes derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from ops_stream.core.due import DueHeap
+from ops_stream.core.rows import AskFacts, decode_due, decode_facts
+
+FORGETTING: Final = frozenset(("ended", "unknown"))
+
+
+class TenantIndex:
+    """The open asks of a tenant, and how many of them wait."""
+
+    __slots__ = ("open", "queued", "waiting", "waiting_bytes")
+
+    def __init__(self) -> None:
+        self.open: dict[str, AskFacts] = {}
+        self.queued = 0
+        self.waiting = 0
+        self.waiting_bytes = 0
+
+
+class State:
+    """A fold of the journal. `rows` is all of it; everything else can be derived again and is, by `apply`.
+
+    Rows under `position/` are the shell's own and mean nothing here.
+    """
+
+    def __init__(self, partition: int, partitions: int) -> None:
+        self.partition: Final = partition
+        self.partitions: Final = partitions
+        self.rows: dict[str, bytes] = {}
+        self.tenants: dict[str, TenantIndex] = {}
+        self.unknown: dict[str, str] = {}
+        """Asks whose cost is unknown, with their tenant."""
+        self.agents: dict[str, int] = {}
+        """Agents a tenant has."""
+        self.kills = 0
+        self.due: Final = DueHeap()
+        self.forget: Final = DueHeap()
+        self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
+            "ask": self._index_ask,
+            "agent": self._index_agent,
+            "kill": self._index_kill,
+            "sweep": self._index_due,
+            "escalation": self._index_due,
+            "budget": self._index_due,
+            "command": self._index_due,
+        }
+
+    def apply(self, changes: Mapping[str, bytes | None]) -> None:
+        """Take in new values of rows (None deletes one): the same on the hot path and in recovery."""
+        rows, index = self.rows, self._index
+        for key, value in changes.items():
+            old = rows.get(key)
+            if value is None:
+                rows.pop(key, None)
+            else:
+                rows[key] = value
+            hook = index.get(key.partition("/")[0])
+            if hook is not None:
+                hook(key, old, value)
+
+    def next_due_ms(self) -> int | None:
+        """Say from when on a Tick has something to do, or None."""
+        first, second = self.due.next_ms(), self.forget.next_ms()
+        if first is None or second is None:
+            return second if first is None else first
+        return min(first, second)
+
+    def _index_ask(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        if old is not None:
+            self._unindex_ask(key, old)
+        if value is None:
+            self.due.remove(key)
+            self.forget.remove(key)
+            return
+        facts = decode_facts(value)
+        phase = facts.phase
+        if phase in FORGETTING:
+            self.due.remove(key)
+            self.forget.put((facts.until, 0, 0, key))
+            if phase == "unknown":
+                self.unknown[key] = facts.tenant
+            return
+        self.forget.remove(key)
+        tenant = self.tenants.get(facts.tenant)
+        if tenant is None:
+            tenant = self.tenants[facts.tenant] = TenantIndex()
+        tenant.open[key] = facts
+        if phase == "running":
+            self.due.put((facts.until, 0, 0, key))
+            return
+        tenant.waiting += 1
+        tenant.waiting_bytes += len(value)
+        if phase == "queued":
+            tenant.queued += 1
+            # Released together, in order of priority and then of arrival.
+            self.due.put((facts.until, 11 - facts.priority, facts.order, key))
+        else:
+            self.due.remove(key)
+
+    def _unindex_ask(self, key: str, old: bytes) -> None:
+        self.unknown.pop(key, None)
+        tenant_name = key[4 : key.index("|")]
+        tenant = self.tenants.get(tenant_name)
+        facts = tenant.open.pop(key, None) if tenant is not None else None
+        if tenant is None or facts is None:
+            return
+        if facts.phase != "running":
+            tenant.waiting -= 1
+            tenant.waiting_bytes -= len(old)
+            if facts.phase == "queued":
+                tenant.queued -= 1
+        if not tenant.open:
+            del self.tenants[tenant_name]
+
+    def _index_agent(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        tenant = key[6 : key.index("|")]
+        count = self.agents.get(tenant, 0) + (value is not None) - (old is not None)
+        if count:
+            self.agents[tenant] = count
+        else:
+            self.agents.pop(tenant, None)
+
+    def _index_kill(self, _key: str, old: bytes | None, value: bytes | None) -> None:
+        self.kills += (value is not None) - (old is not None)
+
+    def _index_due(self, key: str, _old: bytes | None, value: bytes | None) -> None:
+        until = decode_due(value).until if value is not None else 0
+        if value is not None and (until or key.startswith("sweep/")):
+            self.due.put((until, 0, 0, key))
+        else:
+            self.due.remove(key)
