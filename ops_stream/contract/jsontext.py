@@ -15,7 +15,7 @@ _ESCAPES: Final = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F])|.)", re.DOTALL
 )
 _TOKENS: Final = re.compile(rb'"(?P<text>[^"\\]*+(?:\\.[^"\\]*+)*+)"|[\[\]{}:,]|[^\s"\[\]{}:,]++', re.DOTALL)
-_SALVAGE_BYTES: Final = 65_536
+_SALVAGE_BYTES: Final = 16_384
 
 
 class NotJson(ValueError):
