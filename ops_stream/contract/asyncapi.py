@@ -6,11 +6,16 @@ from ops_stream.contract.avro import fingerprint
 from ops_stream.contract.avro_schema import schema_of
 from ops_stream.contract.catalog import Catalog, Topic
 from ops_stream.contract.headers import AVRO_TYPE, JSON_TYPE
-from ops_stream.contract.models import EVENTS, Event
+from ops_stream.contract.models import EVENTS, EVENTS_OF_TOPIC, Event
 
 _PREFIX: Final = "ops."
 _SUPERVISOR: Final = "supervisor"
 _CONTRACT_VERSION: Final = "1.0.0"
+_EVENT: Final = "Needed unless the header ce_type names the event."
+_SHARING: Final = frozenset(
+    event.__name__ for events in EVENTS_OF_TOPIC.values() if len(events) > 1 for event in events
+)
+"""The events that share a topic with others, so that each must say which one it is."""
 
 
 def document() -> dict[str, Any]:
@@ -109,6 +114,8 @@ def _schemas() -> dict[str, Any]:
     for name, event in EVENTS.items():
         schema = event.model_json_schema(by_alias=True, ref_template="#/components/schemas/{model}")
         collected |= schema.pop("$defs", {})
+        if name in _SHARING:
+            schema["properties"] = {"event": {"const": name, "description": _EVENT}} | schema["properties"]
         collected[name] = schema
     return {name: _tidy(collected[name]) for name in sorted(collected)}
 

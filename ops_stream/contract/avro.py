@@ -5,13 +5,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Final
 
 import fastavro
 from fastavro.schema import fingerprint as _fingerprint
 from fastavro.schema import to_parsing_canonical_form
 
-from ops_stream.contract.jsontext import NotJson, parse
+from ops_stream.contract.jsontext import parse
 from ops_stream.contract.money import MAX_TOTAL_USD, MICROS_PER_USD, parse_usd, usd
 from ops_stream.contract.rooms import room
 from ops_stream.contract.wire import DEPTH_MAX, clean_json
@@ -34,40 +35,73 @@ def fingerprint(schema: Any) -> bytes:
     return bytes.fromhex(_fingerprint(to_parsing_canonical_form(schema), "CRC-64-AVRO"))
 
 
+class AvroCodec:
+    """Writes under the current schemas, and reads those and all that were ever accepted."""
+
+    def __init__(self, directory: Path) -> None:
+        """Load `<Event>.avsc` and `history.json` from the schemas room."""
+        history = json.loads((directory / "history.json").read_text(encoding="utf-8"))["events"]
+        self._known = {
+            bytes.fromhex(entry["fingerprint"]): (name, fastavro.parse_schema(_bare(entry["schema"])))
+            for name, entries in history.items()
+            for entry in entries
+        }
+        self._current = {
+            name: _compile(json.loads((directory / f"{name}.avsc").read_text(encoding="utf-8")))
+            for name in history
+        }
+
+    def encode(self, event_name: str, obj: Mapping[str, Any]) -> bytes:
+        """Write a JSON-shaped object with wire names as an event; raises ValueError where it does not fit."""
+        current = self._current[event_name]
+        buffer = io.BytesIO()
+        buffer.write(current.head)
+        try:
+            fastavro.schemaless_writer(
+                buffer, current.schema, current.to_avro(obj), strict_allow_default=True
+            )
+        except (TypeError, KeyError, AttributeError, OverflowError) as error:
+            raise ValueError(f"The object is not a {event_name}: {error}") from error
+        return buffer.getvalue()
+
+    def decode(self, value: bytes, levels: int) -> tuple[str, dict[str, Any]]:
+        """Read an event's name and JSON-shaped object; what is absent is left out. Raises NotAvro."""
+        if value[:2] != MARKER:
+            raise NotAvro("It does not begin with the marker of Avro's single-object encoding (C3 01).")
+        if len(value) < _HEAD:
+            raise NotAvro("It ends before its schema fingerprint does.")
+        known = self._known.get(value[2:_HEAD])
+        if known is None:
+            raise NotAvro(f"Its schema fingerprint {value[2:_HEAD].hex()} is not known here.")
+        name, written = known
+        reader = self._current[name]
+        body = io.BytesIO(value)
+        body.seek(_HEAD)
+        try:
+            datum = fastavro.schemaless_reader(body, written, reader.schema)
+        except Exception:  # fastavro meets broken bytes with errors of many kinds
+            raise NotAvro(f"Its bytes end early or are not a {name}.") from None
+        if body.tell() != len(value):
+            raise NotAvro("Bytes are left over behind the Avro record.")
+        try:
+            return name, reader.from_avro(datum, levels)
+        except ValueError as error:
+            raise NotAvro(f"A value inside the Avro record is wrong. {error}") from None
+
+
+@lru_cache(maxsize=1)
+def _codec() -> AvroCodec:
+    return AvroCodec(room("schemas"))
+
+
 def encode_avro(event_name: str, obj: Mapping[str, Any]) -> bytes:
     """Write a JSON-shaped object with wire names as an event; raises ValueError where it does not fit."""
-    writer = _schemas().current[event_name]
-    buffer = io.BytesIO()
-    buffer.write(writer.head)
-    try:
-        fastavro.schemaless_writer(buffer, writer.schema, writer.to_avro(obj), strict_allow_default=True)
-    except (TypeError, KeyError, AttributeError, OverflowError) as error:
-        raise ValueError(f"The object is not a {event_name}: {error}") from error
-    return buffer.getvalue()
+    return _codec().encode(event_name, obj)
 
 
 def decode_avro(value: bytes, levels: int = DEPTH_MAX) -> tuple[str, dict[str, Any]]:
     """Read an event's name and JSON-shaped object; what is absent is left out. Raises NotAvro."""
-    if value[:2] != MARKER:
-        raise NotAvro("It does not begin with the marker of Avro's single-object encoding (C3 01).")
-    schemas = _schemas()
-    known = schemas.known.get(value[2:_HEAD])
-    if known is None:
-        raise NotAvro(f"Its schema fingerprint {value[2:_HEAD].hex()} is not known here.")
-    name, written = known
-    reader = schemas.current[name]
-    body = io.BytesIO(value)
-    body.seek(_HEAD)
-    try:
-        datum = fastavro.schemaless_reader(body, written, reader.schema)
-        result: dict[str, Any] = reader.from_avro(datum, levels)
-    except (NotAvro, NotJson) as error:
-        raise NotAvro(f"A value inside the Avro record is wrong. {error}") from None
-    except Exception:  # fastavro meets broken bytes with errors of many kinds
-        raise NotAvro(f"Its bytes end early or are not a {name}.") from None
-    if body.tell() != len(value):
-        raise NotAvro("Bytes are left over behind the Avro record.")
-    return name, result
+    return _codec().decode(value, levels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,32 +114,13 @@ class _Compiled:
     from_avro: _Read
 
 
-@dataclass(frozen=True, slots=True)
-class _Schemas:
-    current: Mapping[str, _Compiled]
-    known: Mapping[bytes, tuple[str, Any]]
-
-
-@lru_cache(maxsize=1)
-def _schemas() -> _Schemas:
-    """Load the current schemas, and all that were ever current, so that old writers stay readable."""
-    directory = room("schemas")
-    history = json.loads((directory / "history.json").read_text(encoding="utf-8"))
-    known = {
-        bytes.fromhex(entry["fingerprint"]): (name, fastavro.parse_schema(_bare(entry["schema"])))
-        for name, entries in history["events"].items()
-        for entry in entries
-    }
-    current = {}
-    for name in history["events"]:
-        schema = json.loads((directory / f"{name}.avsc").read_text(encoding="utf-8"))
-        current[name] = _Compiled(
-            head=MARKER + fingerprint(schema),
-            schema=fastavro.parse_schema(_bare(schema)),
-            to_avro=_writer(schema, {}),
-            from_avro=_reader(schema, {}),
-        )
-    return _Schemas(current, known)
+def _compile(schema: Any) -> _Compiled:
+    return _Compiled(
+        head=MARKER + fingerprint(schema),
+        schema=fastavro.parse_schema(_bare(schema)),
+        to_avro=_writer(schema, {}),
+        from_avro=_reader(schema, {}),
+    )
 
 
 def _bare(schema: Any) -> Any:
