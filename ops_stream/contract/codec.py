@@ -72,6 +72,8 @@ def decode(topic: str, value: bytes | None, headers: Iterable[tuple[str, bytes |
 
     Records of `forwarded` are unwrapped by their reader and decoded under the topic that they came from.
     """
+    if topic not in EVENTS_OF_TOPIC:
+        raise Malformed("This topic carries no events of the contract.")
     told = read_headers(headers)
     is_input = topic in INPUT_TOPICS
     levels = DEPTH_MAX if is_input else DEPTH_MAX_OUTPUT

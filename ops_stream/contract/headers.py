@@ -1,17 +1,14 @@
 """Record headers: the CloudEvents 1.0 Kafka binding, trace context, and the journal position."""
 
-import base64
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 JSON_TYPE: Final = "application/json"
 AVRO_TYPE: Final = "application/avro"
 SOURCE: Final = "/ops-stream"
 JOURNAL_HEADER: Final = "ops-journal"
-
-Headers = Sequence[tuple[str, bytes]]
 
 _CONTENT_TYPES: Final = {"json": JSON_TYPE.encode(), "avro": AVRO_TYPE.encode()}
 _TRACEPARENT: Final = re.compile(
@@ -93,25 +90,3 @@ def read_position(headers: Iterable[tuple[str, bytes | None]]) -> JournalPositio
             match = _POSITION.fullmatch(value)
             found = JournalPosition(*map(int, match.groups())) if match else None
     return found
-
-
-def headers_to_json(headers: Iterable[tuple[str, bytes | None]]) -> list[list[str | None]]:
-    """Write headers as JSON rows: name and text; or name, null and, for what is not UTF-8, base64."""
-    rows: list[list[str | None]] = []
-    for name, value in headers:
-        if value is None:
-            rows.append([name, None])
-            continue
-        try:
-            rows.append([name, value.decode()])
-        except UnicodeDecodeError:
-            rows.append([name, None, base64.b64encode(value).decode()])
-    return rows
-
-
-def headers_from_json(rows: Iterable[Sequence[Any]]) -> list[tuple[str, bytes | None]]:
-    """Read back what `headers_to_json` wrote."""
-    return [
-        (row[0], base64.b64decode(row[2]) if len(row) == 3 else None if row[1] is None else row[1].encode())
-        for row in rows
-    ]

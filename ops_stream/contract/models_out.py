@@ -10,6 +10,7 @@ from ops_stream.contract.wire import (
     Count,
     Digest,
     Event,
+    HeaderRows,
     Id,
     JsonArray,
     JsonObject,
@@ -182,15 +183,24 @@ class Escalation(Event):
 
 
 class JournalInput(Part):
-    """The record that was decided, whole: its value as text, or in base64 where it is not UTF-8."""
+    """The record that was decided, whole: its value as text, or in base64 where it is not UTF-8.
 
-    topic: Name
-    partition: Count
-    offset: Offset
-    timestamp: Time
+    A takeover says instead who took over and under what; a gap, which offsets held nothing.
+    """
+
+    topic: Name | None = None
+    partition: Count | None = None
+    offset: Offset | None = None
+    timestamp: Time | None = None
     value: Bulk | None = None
     value_b64: Bulk | None = None
-    headers: JsonArray = ()
+    headers: HeaderRows = ()
+    boot_id: Name | None = None
+    instance: Name | None = None
+    engine_version: Text | None = None
+    rules_digest: Text | None = None
+    first: Offset | None = None
+    last: Offset | None = None
 
 
 class JournalRecord(Event):
@@ -285,7 +295,7 @@ class DeadLetter(Event):
     partition: Count
     offset: Offset
     value_b64: Bulk | None = None
-    headers: JsonArray
+    headers: HeaderRows
     reason: Name
     explanation: LongText
     at: Time

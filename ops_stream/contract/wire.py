@@ -135,6 +135,11 @@ def _micros(parse: Any, limit_usd: int) -> Any:
     return (BeforeValidator(parse), PlainSerializer(usd), WithJsonSchema(schema))
 
 
+def many(limit: int) -> Any:
+    """Give the field settings of an array: read from a JSON list, at most `limit` long."""
+    return Field(strict=False, max_length=limit)
+
+
 _COUNT_MAX: Final = 10**12
 
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
@@ -169,6 +174,10 @@ JsonObject = Annotated[dict[str, Any], PlainValidator(_object), WithJsonSchema({
 """A free-form object; JSON text inside Avro."""
 JsonArray = Annotated[tuple[Any, ...], PlainValidator(_array), WithJsonSchema({"type": "array"})]
 """A free-form array; JSON text inside Avro."""
+HeaderRows = Annotated[
+    tuple[Annotated[tuple[Bulk, ...], Field(strict=False, min_length=2, max_length=2)], ...], many(10_000)
+]
+"""The headers of a record: pairs of a name and the value in base64."""
 JsonValue = Annotated[Any, PlainValidator(clean_json), WithJsonSchema({})]
 """Any JSON value; JSON text inside Avro."""
 Attributes = Annotated[
@@ -183,8 +192,3 @@ Attributes = Annotated[
     ),
 ]
 """Free-form names with plain values; JSON text inside Avro."""
-
-
-def many(limit: int) -> Any:
-    """Give the field settings of an array: read from a JSON list, at most `limit` long."""
-    return Field(strict=False, max_length=limit)
