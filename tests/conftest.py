@@ -51,7 +51,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def new_broker(tmp_path: Path) -> Iterator[Callable[..., EmbeddedKafka]]:
-    """Give a function that makes embedded brokers of the test's own, to be paused, killed and started again."""
+    """Give a function that makes embedded brokers of the test's own, to pause, kill and start again."""
     made: list[EmbeddedKafka] = []
 
     def make(name: str = "kafka", **options: Any) -> EmbeddedKafka:

@@ -1,7 +1,7 @@
 """Kafka and Redis for one machine, from package registries, with nothing installed.
 
-`EmbeddedKafka` is a real single-node Apache Kafka (KRaft); `EmbeddedRedis` a real redis-server. Both listen on
-loopback only, keep their data across restarts, and can outlive the process that started them.
+`EmbeddedKafka` is a real single-node Apache Kafka (KRaft); `EmbeddedRedis` a real redis-server. Both listen
+on loopback only, keep their data across restarts, and can outlive the process that started them.
 """
 
 from ops_stream.embedded.kafka import EmbeddedKafka, train

@@ -1,8 +1,9 @@
-"""The Java archives of Kafka and Redis: fetched once, checked by SHA-256 every time, mended when they are damaged.
+"""The Java archives of Kafka and Redis: fetched once, checked by SHA-256 every time, mended when damaged.
 
-The lists beside this file (`kafka.lock`, `redis.lock`) pin every archive by version, size and digest, so that
-nothing is resolved at run time and nothing runs that was not meant. jgo fetches them from Maven repositories (its own
-configuration file may name more); Maven itself is not needed. `python -m ops_stream.embedded.pin` writes the lists.
+The lists beside this file (`kafka.lock`, `redis.lock`) pin every archive by version, size and digest, so
+that nothing is resolved at run time and nothing runs that was not meant. jgo fetches them from Maven Central,
+or from what its own configuration file names as `central`; Maven itself is not needed.
+`python -m ops_stream.embedded.pin` writes the list of Kafka.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ops_stream.embedded.errors import FetchFailed, is_no_space, no_space
-from ops_stream.embedded.places import need_space
+from ops_stream.embedded.places import CACHE_VARIABLE, need_space
 from ops_stream.embedded.process import exclusive
 
 # Called with (what is done, bytes so far, bytes in all).
@@ -27,7 +28,6 @@ Progress = Callable[[str, int, int], None]
 _FETCHES_AT_ONCE = 4
 _TIMEOUT_S = 30
 _ATTEMPTS = 3
-_CACHE_VARIABLE = "OPS_STREAM_CACHE_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ def ensure(pins: Iterable[Pin], directory: Path, progress: Progress | None = Non
     missing = [pin for pin in pins if not pin.fits(directory / pin.filename)]
     if missing:
         wanted = sum(pin.size_bytes for pin in missing)
-        need_space(directory, 2 * wanted, "the archives to fetch", _CACHE_VARIABLE)
+        need_space(directory, 2 * wanted, "the archives to fetch", CACHE_VARIABLE)
         with exclusive(directory / ".lock"):
             # Another process may have fetched them while this one waited.
             missing = [pin for pin in missing if not pin.fits(directory / pin.filename)]
@@ -101,7 +101,7 @@ def _fetch_all(pins: list[Pin], directory: Path, progress: Progress | None) -> N
                     progress(pin.filename, done, total)
         except OSError as problem:
             if is_no_space(problem):
-                raise no_space(directory, "the archives to fetch", _CACHE_VARIABLE) from problem
+                raise no_space(directory, "the archives to fetch", CACHE_VARIABLE) from problem
             raise
         finally:
             # On Ctrl-C or an error, do not begin the fetches that wait.
@@ -130,7 +130,7 @@ def _fetch(pin: Pin, staging: Path) -> Path:
             path = Path(context.project(pin.group, pin.artifact).at_version(pin.version).artifact().resolve())
         except Exception as problem:  # jgo raises what its HTTP library does
             if is_no_space(problem):
-                raise no_space(staging.parent, "the archives to fetch", _CACHE_VARIABLE) from problem
+                raise no_space(staging.parent, "the archives to fetch", CACHE_VARIABLE) from problem
             reason = f"{type(problem).__name__}: {problem}"
             continue
         if pin.fits(path):

@@ -12,13 +12,12 @@ from pathlib import Path
 from ops_stream.embedded.errors import StartFailed
 from ops_stream.embedded.jars import Progress, ensure, read_pins
 from ops_stream.embedded.places import cache_dir
+from ops_stream.embedded.process import environment
 
 KAFKA_VERSION = "4.3.0"
 
 # The one ahead-of-time cache (JDK 24 and later) more than halves the start: 1.0 s instead of 2.6 s.
 _AOT_SINCE = 24
-# What a Java process gets of our environment: nothing that changes its options, and no secrets.
-_PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +85,3 @@ class Runtime:
                 next_step="Run the command again; if it stays so, report this with the text above.",
             )
         return done.stdout
-
-
-def environment() -> dict[str, str]:
-    """Give the environment of a Java process."""
-    return {name: os.environ[name] for name in _PASSED if name in os.environ}

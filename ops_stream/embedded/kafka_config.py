@@ -47,8 +47,8 @@ _PROPERTIES: Mapping[str, str] = {
     # A hundred partitions with two mapped indexes each: 1 MiB instead of 10.
     "log.index.size.max.bytes": "1048576",
     "metadata.max.idle.interval.ms": "5000",
-    # After a crash the controller lets the broker in again only when the session of the dead one is over: 9 s by
-    # default, which guards nothing where both are one process.
+    # After a crash the controller lets the broker in again only when the session of the dead one is over: 9 s
+    # by default, which guards nothing where both are one process.
     "broker.session.timeout.ms": "2000",
     "broker.heartbeat.interval.ms": "400",
 }
@@ -82,7 +82,7 @@ def server_properties(
     listeners: Iterable[Listener] = (),
     overrides: Mapping[str, str] | None = None,
 ) -> str:
-    """Render `server.properties`; `ports` has one for PLAINTEXT, for CONTROLLER and for each of `listeners`."""
+    """Render `server.properties`; `ports` has one for PLAINTEXT, CONTROLLER and each of `listeners`."""
     names = ["PLAINTEXT", *(listener.name for listener in listeners)]
     protocols = {"PLAINTEXT": "PLAINTEXT", "CONTROLLER": "PLAINTEXT"}
     properties = dict(_PROPERTIES)
@@ -103,7 +103,7 @@ def server_properties(
 
 
 def logging_properties(directory: Path) -> str:
-    """Render `log4j2.properties`: a bounded log of warnings, and the line that says that the broker is ready."""
+    """Render `log4j2.properties`: a bounded log of warnings, and the line that says that it is ready."""
     return _LOGGING.format(directory=directory)
 
 

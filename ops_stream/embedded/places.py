@@ -10,16 +10,19 @@ from platformdirs import user_cache_path, user_data_path
 
 from ops_stream.embedded.errors import is_no_space, no_space
 
+CACHE_VARIABLE = "OPS_STREAM_CACHE_DIR"
+DATA_VARIABLE = "OPS_STREAM_DATA_DIR"
+
 
 def cache_dir() -> Path:
     """Give the directory of fetched files (`OPS_STREAM_CACHE_DIR`, else the user's cache directory)."""
-    own = os.environ.get("OPS_STREAM_CACHE_DIR")
+    own = os.environ.get(CACHE_VARIABLE)
     return Path(own).expanduser() if own else user_cache_path("ops-stream", appauthor=False)
 
 
 def data_dir() -> Path:
     """Give the directory of data (`OPS_STREAM_DATA_DIR`, else the user's data directory)."""
-    own = os.environ.get("OPS_STREAM_DATA_DIR")
+    own = os.environ.get(DATA_VARIABLE)
     return Path(own).expanduser() if own else user_data_path("ops-stream", appauthor=False)
 
 

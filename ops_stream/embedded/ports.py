@@ -10,8 +10,8 @@ import psutil
 
 LOOPBACK = "127.0.0.1"
 
-# Below the range from which systems take the local ends of outgoing connections (32768 on Linux, 49152 elsewhere):
-# a broker that is down for a moment then finds its port still free when it comes back.
+# Below the range from which systems take the local ends of outgoing connections (32768 on Linux, 49152
+# elsewhere): a broker that is down for a moment then finds its port still free when it comes back.
 _FIRST, _LAST = 20_000, 32_000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import signal
@@ -11,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
 # The system's clock may be set between two readings of a process's start time.
 _START_TOLERANCE_S = 2.0
+_PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Status:
     """What is known of one embedded server."""
 
     name: str
-    state: str  # "running", "stopped", or "stale" (its record is there, the process is not)
+    state: Literal["running", "paused", "stopped", "died"]  # died: its record is there, its process is not
     address: str | None = None
     pid: int | None = None
     data_dir: str = ""
@@ -36,7 +38,7 @@ class Status:
     @property
     def running(self) -> bool:
         """Whether the server's process is there."""
-        return self.state == "running"
+        return self.state in ("running", "paused")
 
     def as_dict(self) -> dict[str, Any]:
         """Give the status as a JSON-shaped object."""
@@ -45,27 +47,32 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The pid file: a pid alone may have been given to another process, its start time may not."""
+    """The pid file. A pid alone may have been given to another process; start time or command line tell."""
 
     pid: int
     created: float
+    command: str  # a digest
     ports: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, pid: int, ports: Mapping[str, int]) -> Record:
         """Describe the living process `pid`."""
-        return cls(pid, psutil.Process(pid).create_time(), dict(ports))
+        process = psutil.Process(pid)
+        return cls(pid, process.create_time(), _digest(process.cmdline()), dict(ports))
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
-        """Read the record at `path`; None if there is none, or if it was cut short by a crash."""
+        """Read the record at `path`; None if there is none, or if a crash cut it short."""
         try:
             content = json.loads(path.read_text("utf-8"))
-            return cls(int(content["pid"]), float(content["created"]), dict(content["ports"]))
-        except FileNotFoundError:
+            ports = {str(name): int(port) for name, port in content["ports"].items()}
+            return cls(int(content["pid"]), float(content["created"]), str(content["command"]), ports)
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        except (ValueError, KeyError, TypeError):
-            return None
+
+    def ended(self) -> Record:
+        """Give the record of a process that has ended in order: its ports are kept for the next."""
+        return Record(0, 0.0, "", self.ports)
 
     def write(self, path: Path) -> None:
         """Write the record at once or not at all."""
@@ -74,20 +81,34 @@ class Record:
         os.replace(partial, path)
 
     def process(self) -> psutil.Process | None:
-        """Find the process that the record speaks of; None when it has ended, even if its pid lives on in another."""
+        """Find the process that the record speaks of; None when it has ended, even if its pid lives on."""
+        if not self.pid:
+            return None
         try:
             process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) <= _START_TOLERANCE_S
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            started_then = abs(process.create_time() - self.created) <= _START_TOLERANCE_S
+            # Start times move when the system's clock is set; command lines do not.
+            return process if started_then or _digest(process.cmdline()) == self.command else None
         except psutil.Error:
             return None
+
+
+def _digest(command: Sequence[str]) -> str:
+    return hashlib.sha256("\0".join(command).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def environment() -> dict[str, str]:
+    """Give the environment of a server: nothing that changes its options, and no secrets."""
+    return {name: os.environ[name] for name in _PASSED if name in os.environ}
 
 
 def launch(
     command: Sequence[str], *, output: Path, cwd: Path, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start `command` in a session of its own, so that a Ctrl-C at the terminal does not reach it."""
-    with output.open("ab") as log:
+    with output.open("wb") as log:
         return subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,

@@ -37,7 +37,7 @@ _PROTOCOL = (
 
 @asynccontextmanager
 async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Open an admin client; raise KafkaUnreachable, with the reason in a sentence, when no broker lets us in."""
+    """Open an admin client; raise KafkaUnreachable, which says why, when no broker lets us in."""
     client = AIOKafkaAdminClient(request_timeout_ms=_ANSWER_WITHIN_MS, **settings.aiokafka())
     log = logging.getLogger("aiokafka")
     level = log.level
@@ -58,7 +58,7 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def explain(settings: Settings, problem: BaseException | None = None) -> KafkaUnreachable:
-    """Find out why no broker lets us in: aiokafka only logs it. Try each address and look at the error itself."""
+    """Find out why no broker lets us in: aiokafka only logs it, so try each address and look at the error."""
     arguments = settings.aiokafka()
     addresses = arguments.pop("bootstrap_servers")
     reasons = []

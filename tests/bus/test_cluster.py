@@ -12,7 +12,7 @@ pytestmark = pytest.mark.bus
 
 
 async def test_an_empty_cluster_gets_every_topic_and_then_passes_the_check(settings: Settings) -> None:
-    """`create` makes every topic of the catalogue; `check` then finds nothing; a second `create` makes nothing."""
+    """`create` makes every topic of the catalogue; `check` then finds nothing; another makes nothing."""
     made = await cluster.create(settings)
     assert set(made) == {settings.topic(name) for name in Catalog.load().topics}
     assert await cluster.check(settings) == ()
