@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,17 @@ from ops_stream.embedded.places import cache_dir
 from ops_stream.embedded.process import environment
 
 KAFKA_VERSION = "4.3.0"
+
+# Kafka's own command line tools, by the names of their scripts.
+TOOLS: Mapping[str, str] = {
+    "kafka-acls": "org.apache.kafka.tools.AclCommand",
+    "kafka-configs": "kafka.admin.ConfigCommand",
+    "kafka-console-consumer": "org.apache.kafka.tools.consumer.ConsoleConsumer",
+    "kafka-console-producer": "org.apache.kafka.tools.ConsoleProducer",
+    "kafka-delete-records": "org.apache.kafka.tools.DeleteRecordsCommand",
+    "kafka-storage": "kafka.tools.StorageTool",
+    "kafka-topics": "org.apache.kafka.tools.TopicCommand",
+}
 
 # The one ahead-of-time cache (JDK 24 and later) more than halves the start: 1.0 s instead of 2.6 s.
 _AOT_SINCE = 24
@@ -68,10 +79,14 @@ class Runtime:
                 command += [f"-XX:AOTCache={self.aot_cache}", "-Xlog:aot=off", "-Xlog:aot*=off"]
         return [*command, "-cp", os.pathsep.join(map(str, self.archives)), main_class, *arguments]
 
-    def run(self, main_class: str, arguments: Sequence[str], *, timeout_s: float = 60) -> str:
+    def tool(self, name: str, arguments: Sequence[str]) -> list[str]:
+        """Build the command line of one of Kafka's own tools, for instance `kafka-console-producer`."""
+        return self.command(TOOLS[name], arguments, options=("-XX:TieredStopAtLevel=1", "-Xmx256m"))
+
+    def run(self, name: str, arguments: Sequence[str], *, timeout_s: float = 60) -> str:
         """Run one of Kafka's tools to its end and give what it printed."""
         done = subprocess.run(
-            self.command(main_class, arguments, options=("-XX:TieredStopAtLevel=1", "-Xmx256m")),
+            self.tool(name, arguments),
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -81,7 +96,7 @@ class Runtime:
         if done.returncode != 0:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
             raise StartFailed(
-                f"Kafka's {main_class.rpartition('.')[2]} failed: {said[-1] if said else 'it said nothing'}.",
+                f"{name} failed: {said[-1] if said else 'it said nothing'}.",
                 next_step="Run the command again; if it stays so, report this with the text above.",
             )
         return done.stdout

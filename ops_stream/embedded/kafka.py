@@ -113,11 +113,11 @@ class EmbeddedKafka(EmbeddedServer):
         # 22 characters of base64 are what Kafka takes for a UUID; it must not look like an option.
         cluster_id = "k" + secrets.token_urlsafe(15) + "A"
         arguments = ["format", "--ignore-formatted", "--cluster-id", cluster_id, "--config", str(properties)]
-        self.runtime.run("kafka.tools.StorageTool", [*arguments, *self._format_arguments])
+        self.runtime.run("kafka-storage", [*arguments, *self._format_arguments])
 
 
 def train(progress: Progress | None = None) -> Runtime:
-    """Have Kafka's archives and its start-up cache, which takes some 10 s once and then saves 1.5 s a start."""
+    """Have Kafka's archives and its start-up cache: some 10 s once, and 1.5 s saved at every start."""
     runtime = Runtime.ensure(progress)
     if not runtime.can_train:
         return runtime
@@ -138,7 +138,7 @@ def train(progress: Progress | None = None) -> Runtime:
 
 
 def _keep(made: Path, aot_cache: Path) -> None:
-    """Put a start-up cache in its place, and remove those of other versions. Without one all works, slower."""
+    """Put a start-up cache in its place and remove those of other versions. Without one all works."""
     partial = aot_cache.with_suffix(".partial")
     try:
         shutil.copyfile(made, partial)

@@ -88,7 +88,7 @@ def executable(progress: Progress | None = None) -> Path:
     if (system, machine) not in _BINARIES:
         raise NotSupported(
             f"There is no embedded Redis for {system} on {machine}.",
-            next_step="Use one that runs elsewhere, by OPS_STREAM_REDIS_URL, or none: the supervisor needs none.",
+            next_step="Use one elsewhere, by OPS_STREAM_REDIS_URL, or none: the supervisor needs none.",
         )
     directory = cache_dir() / "redis"
     (archive,) = ensure(read_pins("redis.lock"), directory, progress)
