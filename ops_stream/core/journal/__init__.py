@@ -1,0 +1,1 @@
+"""The journal: records, their proofs, and the fold that is the state."""

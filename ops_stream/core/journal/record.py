@@ -1,0 +1,294 @@
+"""A journal record as bytes: sealed once, read back without losing a byte.
+
+The parts that a MAC covers by digest (`input`, `outputs`, `changes`) stay as the exact bytes that were written, so that
+reading a record and checking it never depends on how a JSON library prints a number.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import msgspec
+
+from ops_stream.contract.clocktext import format_time, parse_time
+from ops_stream.core.inputs import Gap, Origin, Takeover
+from ops_stream.core.journal.chain import JournalKey, sha256
+from ops_stream.core.outputs import Output
+
+Kind = Literal["input", "tick", "takeover", "gap"]
+NULL = b"null"
+_T = TypeVar("_T")
+
+_encode = msgspec.json.encode
+
+
+class OutputDoc(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One output as the journal keeps it; `value` is the exact JSON that is published."""
+
+    topic: str
+    key: str
+    type: str
+    id: str
+    value: msgspec.Raw
+    partition: int | None = None
+    encoding: str = "json"
+    traceparent: str | None = None
+    subject: str | None = None
+
+
+class InputDoc(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The record that was decided, byte for byte: text where the value is UTF-8, base64 where it is not."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: str
+    value: str | None = None
+    value_b64: str | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    """Name and base64 value of each header that means something (`ops-*` never does)."""
+
+
+class _Document(msgspec.Struct, frozen=True):
+    partition: int
+    expected_offset: int
+    kind: Kind
+    input: msgspec.Raw
+    at: str
+    engine_version: str
+    rules_digest: str
+    outputs: msgspec.Raw
+    changes: msgspec.Raw
+    published_through: int
+    state_digest: str
+    previous_hash: str
+    key_id: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class RawInput:
+    """An input record as the bus gave it. `topic` is the logical name, without the prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.topic, self.partition, self.offset, self.timestamp_ms)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a record says of itself, beside its input, outputs and changes."""
+
+    partition: int
+    expected_offset: int
+    kind: Kind
+    at_ms: int
+    engine_version: str
+    rules_digest: str
+    published_through: int
+    state_digest: str
+    previous_hash: str
+    key_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record that was read: its header and the exact bytes of its three parts."""
+
+    header: Header
+    input: bytes
+    outputs: bytes
+    changes: bytes
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A record ready to be appended."""
+
+    value: bytes
+    hash: str
+
+
+class Unreadable(ValueError):
+    """The bytes are not a journal record at all."""
+
+
+def encode_input(raw: RawInput) -> bytes:
+    """The `input` part of a record for an event."""
+    text: str | None = None
+    b64: str | None = None
+    if raw.value is not None:
+        try:
+            text = raw.value.decode()
+        except UnicodeDecodeError:
+            b64 = base64.b64encode(raw.value).decode()
+    headers = tuple((name, base64.b64encode(value or b"").decode()) for name, value in raw.headers)
+    return _encode(
+        InputDoc(raw.topic, raw.partition, raw.offset, format_time(raw.timestamp_ms), text, b64, headers)
+    )
+
+
+def encode_takeover(takeover: Takeover) -> bytes:
+    """The `input` part of a takeover: who took the partition over, and under what."""
+    return _encode(
+        {
+            "boot_id": takeover.boot_id,
+            "instance": takeover.instance,
+            "engine_version": takeover.engine_version,
+            "rules_digest": takeover.rules_digest,
+        }
+    )
+
+
+def encode_gap(gap: Gap) -> bytes:
+    """The `input` part of a gap: offsets `first` to `last` of an input partition hold no record."""
+    return _encode({"topic": gap.topic, "partition": gap.partition, "first": gap.first, "last": gap.last})
+
+
+def decode_input(part: bytes) -> RawInput:
+    """The event of an `input` part, byte for byte as it came. Raises `Unreadable`."""
+    try:
+        doc = msgspec.json.decode(part, type=InputDoc)
+        value = doc.value.encode() if doc.value is not None else None
+        if doc.value_b64 is not None:
+            value = base64.b64decode(doc.value_b64)
+        headers = tuple((name, base64.b64decode(text)) for name, text in doc.headers)
+        return RawInput(doc.topic, doc.partition, doc.offset, parse_time(doc.timestamp), value, headers)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise Unreadable(f"the input part of a journal record cannot be read: {error}") from error
+
+
+def decode_takeover(part: bytes) -> Takeover:
+    """The takeover of an `input` part. Raises `Unreadable`."""
+    return _decode_as(part, Takeover)
+
+
+def decode_gap(part: bytes) -> Gap:
+    """The gap of an `input` part. Raises `Unreadable`."""
+    return _decode_as(part, Gap)
+
+
+def _decode_as(part: bytes, type_: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(part, type=type_)
+    except msgspec.MsgspecError as error:
+        raise Unreadable(f"the input part of a journal record cannot be read: {error}") from error
+
+
+def encode_outputs(outputs: Sequence[Output]) -> tuple[bytes, tuple[OutputDoc, ...]]:
+    """The `outputs` part, and the same outputs with their values as the bytes that are published."""
+    docs = tuple(
+        OutputDoc(
+            out.topic,
+            out.key,
+            out.type,
+            out.id,
+            msgspec.Raw(_encode(out.value)),
+            out.partition,
+            out.encoding,
+            out.traceparent,
+            out.subject,
+        )
+        for out in outputs
+    )
+    return _encode(docs), docs
+
+
+def decode_outputs(part: bytes) -> tuple[OutputDoc, ...]:
+    """The outputs of a record. Raises `Unreadable`."""
+    try:
+        return msgspec.json.decode(part, type=tuple[OutputDoc, ...])
+    except msgspec.MsgspecError as error:
+        raise Unreadable(f"the outputs of a journal record cannot be read: {error}") from error
+
+
+def encode_changes(changes: Mapping[str, bytes | None]) -> bytes:
+    """The `changes` part: row → its new value, or null."""
+    parts = [_encode(row) + b":" + (NULL if value is None else value) for row, value in changes.items()]
+    return b"{" + b",".join(parts) + b"}"
+
+
+def decode_changes(part: bytes) -> dict[str, bytes | None]:
+    """The changes of a record, byte for byte. Raises `Unreadable`."""
+    try:
+        rows = msgspec.json.decode(part, type=dict[str, msgspec.Raw])
+    except msgspec.MsgspecError as error:
+        raise Unreadable(f"the changes of a journal record cannot be read: {error}") from error
+    return {row: None if (value := bytes(raw)) == NULL else value for row, raw in rows.items()}
+
+
+def seal(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key: JournalKey) -> Sealed:
+    """The record's bytes and its hash, a MAC over its header and the digests of its parts."""
+    hash_ = _mac(header, input_part, outputs, changes, key)
+    value = b"".join(
+        (
+            b'{"event":"JournalRecord","partition":%d,"expected_offset":%d,"kind":"%b","input":'
+            % (header.partition, header.expected_offset, header.kind.encode()),
+            input_part,
+            b',"at":"%b","engine_version":' % format_time(header.at_ms).encode(),
+            _encode(header.engine_version),
+            b',"rules_digest":',
+            _encode(header.rules_digest),
+            b',"outputs":',
+            outputs,
+            b',"changes":',
+            changes,
+            b',"published_through":%d,"state_digest":"%b","previous_hash":"%b","key_id":"%b","hash":"%b"}'
+            % (
+                header.published_through,
+                header.state_digest.encode(),
+                header.previous_hash.encode(),
+                header.key_id.encode(),
+                hash_.encode(),
+            ),
+        )
+    )
+    return Sealed(value, hash_)
+
+
+def read(value: bytes | None) -> Record:
+    """The record in `value`. Raises `Unreadable` where it is none (a foreign record)."""
+    if value is None:
+        raise Unreadable("the record has no value")
+    try:
+        doc = msgspec.json.decode(value, type=_Document)
+        at_ms = parse_time(doc.at)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise Unreadable(f"not a journal record: {error}") from error
+    header = Header(
+        doc.partition,
+        doc.expected_offset,
+        doc.kind,
+        at_ms,
+        doc.engine_version,
+        doc.rules_digest,
+        doc.published_through,
+        doc.state_digest,
+        doc.previous_hash,
+        doc.key_id,
+    )
+    return Record(header, bytes(doc.input), bytes(doc.outputs), bytes(doc.changes), doc.hash)
+
+
+def mac_of(record: Record, key: JournalKey) -> str:
+    """The hash that `record` ought to carry."""
+    return _mac(record.header, record.input, record.outputs, record.changes, key)
+
+
+def _mac(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key: JournalKey) -> str:
+    head = (
+        f"{header.partition}\n{header.expected_offset}\n{header.kind}\n{header.at_ms}\n{header.engine_version}\n"
+        f"{header.rules_digest}\n{header.published_through}\n{header.state_digest}\n{header.previous_hash}\n{header.key_id}\n"
+    )
+    return key.mac(head.encode() + sha256(input_part) + sha256(outputs) + sha256(changes))

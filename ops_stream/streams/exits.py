@@ -1,0 +1,50 @@
+"""How a worker ends when it must not go on: its own exit code, and one clear last line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import IntEnum
+from typing import NoReturn
+
+
+class Exit(IntEnum):
+    """Exit codes of `ops-stream worker` beyond the command line's 0 to 3."""
+
+    REFUSED = 1
+    """The cluster, the journal or the configuration is not fit to start on."""
+    UNREACHABLE = 3
+    """Kafka cannot be reached."""
+    FENCED = 10
+    """Another worker has written to a journal partition that this one owned."""
+    APPEND_UNKNOWN = 11
+    """An append or a publish was neither acknowledged nor refused before its deadline."""
+    STALLED = 12
+    """The event loop stood still for longer than the watchdog allows."""
+    RECOVERY_FAILED = 13
+    """A partition could not be recovered."""
+    CRASHED = 14
+    """Something unforeseen ended the worker."""
+
+
+class Refusal(Exception):
+    """The worker will not start or go on. `next_step` is the line to run or the thing to do."""
+
+    def __init__(self, what: str, next_step: str, code: Exit = Exit.REFUSED) -> None:
+        super().__init__(f"{what} {next_step}".strip())
+        self.what = what
+        self.next_step = next_step
+        self.code = code
+
+
+def die(code: Exit, sentence: str) -> NoReturn:
+    """End the process at once, with `sentence` as its last line.
+
+    No clean-up runs: after a lost fence or an unknown append nothing more may be written or published, and everything
+    that counts is in the journal.
+    """
+    line = sentence.replace("\n", " ")
+    sys.stdout.flush()
+    sys.stderr.write(f"ops-stream worker: {line} (exit {int(code)}, {code.name.lower()})\n")
+    sys.stderr.flush()
+    os._exit(int(code))

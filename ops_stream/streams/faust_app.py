@@ -1,0 +1,188 @@
+"""The Faust application: co-partitioned input topics, one agent each, and a transport that starts our recovery.
+
+What Faust does here is what it does well: assign equal partitions of all inputs to one worker, deliver records, restore
+tables. It decides nothing and its acknowledgements are for lag displays only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import faust
+from faust.auth import SASLCredentials, SSLCredentials
+from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.types import TP
+
+from ops_stream.contract.settings import Settings
+from ops_stream.streams.snapshots import SnapshotTable
+from ops_stream.streams.topics_in import FLOWING
+
+SNAPSHOTS_TOPIC = "snapshots"
+SESSION_TIMEOUT_S = 12.0
+HEARTBEAT_S = 3.0
+COMMIT_INTERVAL_S = 1.0
+MAX_POLL_INTERVAL_S = 60.0
+REQUEST_TIMEOUT_S = 90.0
+POLL_RECORDS_MAX = 500
+BUFFER_RECORDS_MAX = 512
+
+
+class Shell(Protocol):
+    """What the Faust side tells the worker."""
+
+    def on_message(self, message: Any) -> None:
+        """A record of an input topic was delivered; acknowledge it with `message.ack(consumer)`."""
+
+    def on_revoking(self) -> None:
+        """Partitions are about to be taken away: decide nothing more."""
+
+    def on_restored(self, generation: int) -> None:
+        """The tables of this generation are restored."""
+
+    def on_seek(self, consumer: OpsConsumer, generation: int, assigned: frozenset[int]) -> None:
+        """Input would flow from now on: recover `assigned` first. May be called more than once a generation."""
+
+
+class OpsConsumer(Consumer):  # type: ignore[misc]
+    """Faust's consumer, with recovery where it would seek to the group's committed offsets."""
+
+    async def perform_seek(self) -> None:
+        """Pause the inputs and let recovery run in tasks of its own.
+
+        Faust runs this under `broker_request_timeout` and past it never becomes ready, so nothing is awaited here.
+        """
+        shell: Shell = self.app.ops_shell
+        names = self.app.ops_input_topics
+        inputs = {tp for tp in self.assignment() if tp.topic in names}
+        self.pause_partitions(inputs)
+        shell.on_seek(self, self.app.consumer_generation_id, frozenset(tp.partition for tp in inputs))
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Stop deciding before Faust waits for what is under way."""
+        self.app.ops_shell.on_revoking()
+        await super().on_partitions_revoked(revoked)
+
+    async def seek_inputs(self, starts: dict[TP, int]) -> None:
+        """Deliver from `starts`, and count acknowledgements from there."""
+        await self.seek_wait(starts)
+        self._committed_offset.update(starts)
+
+    def tps_of(self, partition: int) -> set[TP]:
+        """The assigned input partitions numbered `partition`."""
+        names = self.app.ops_input_topics
+        return {tp for tp in self.assignment() if tp.topic in names and tp.partition == partition}
+
+
+class OpsTransport(Transport):  # type: ignore[misc]
+    """Faust's aiokafka transport with our consumer."""
+
+    Consumer = OpsConsumer
+
+
+def quiet_faust() -> None:
+    """Faust and mode build a log record per event even where nobody reads it; say only what went wrong."""
+    for name in ("faust", "mode", "aiokafka"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def build_app(settings: Settings, shell: Shell, partitions: int, instance: str) -> faust.App:
+    """The application over the input topics of `settings.topic_prefix`."""
+    url = ";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(","))
+    app = faust.App(
+        settings.topic("supervisor"),
+        broker=url,
+        broker_credentials=_credentials(settings),
+        broker_client_id=f"ops-stream-{instance}",
+        broker_session_timeout=SESSION_TIMEOUT_S,
+        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_request_timeout=REQUEST_TIMEOUT_S,
+        broker_commit_interval=COMMIT_INTERVAL_S,
+        broker_commit_livelock_soft_timeout=3600.0,
+        broker_max_poll_interval=MAX_POLL_INTERVAL_S,
+        broker_max_poll_records=POLL_RECORDS_MAX,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=4 * 1024 * 1024,
+        stream_buffer_maxsize=BUFFER_RECORDS_MAX,
+        stream_processing_timeout=3600.0,
+        stream_wait_empty=True,
+        stream_recovery_delay=0.0,
+        store="memory://",
+        table_standby_replicas=0,
+        topic_partitions=partitions,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        producer_linger=0.0,
+        producer_acks=-1,
+        producer_max_request_size=6 * 1024 * 1024,
+        datadir=settings.data_dir / "faust",
+        web_enabled=False,
+        autodiscover=False,
+    )
+    app.transport = OpsTransport(app.conf.broker_consumer, app, loop=app.loop)
+    app.producer_transport = app.transport
+    app.ops_shell = shell
+    app.ops_input_topics = {settings.topic(name): name for name in FLOWING}
+    app.ops_restored = {}
+    table = SnapshotTable(
+        app,
+        name="snapshots",
+        partitions=partitions,
+        key_type=bytes,
+        value_type=bytes,
+        changelog_topic=app.topic(
+            settings.topic(SNAPSHOTS_TOPIC),
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            partitions=partitions,
+            compacting=True,
+            allow_empty=True,
+        ),
+        recovery_buffer_size=1000,
+    )
+    app.ops_snapshots = app.tables.add(table)
+    for full in app.ops_input_topics:
+        _add_agent(app, full, shell.on_message)
+    app.on_rebalance_complete.connect(_restored(app, shell))
+    return app
+
+
+def _restored(app: faust.App, shell: Shell) -> Callable[..., Any]:
+    async def on_rebalance_complete(*_: Any, **__: Any) -> None:
+        shell.on_restored(app.consumer_generation_id)
+
+    # Signals keep weak references: the app keeps this one alive.
+    app.ops_on_rebalance_complete = on_rebalance_complete
+    return on_rebalance_complete
+
+
+def _add_agent(app: faust.App, full: str, on_message: Callable[[Any], None]) -> None:
+    topic = app.topic(
+        full, key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw", allow_empty=True
+    )
+
+    async def decide(stream: Any) -> None:
+        # Acknowledged by us, when everything that the record caused is out.
+        async for event in stream.noack().events():
+            on_message(event.message)
+
+    app.agent(topic, name=f"decide-{full}", concurrency=1)(decide)
+
+
+def _credentials(settings: Settings) -> Any:
+    arguments = settings.aiokafka()
+    protocol = arguments["security_protocol"]
+    context = arguments.get("ssl_context")
+    if protocol == "PLAINTEXT":
+        return None
+    if protocol == "SSL":
+        return SSLCredentials(context=context)
+    return SASLCredentials(
+        username=arguments["sasl_plain_username"],
+        password=arguments["sasl_plain_password"],
+        mechanism=arguments["sasl_mechanism"],
+        ssl_context=context,
+    )

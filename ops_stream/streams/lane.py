@@ -1,0 +1,112 @@
+"""A lane: records to one partition of one topic, in order, grouped into batches as the broker takes them.
+
+aiokafka holds at most one batch a partition in flight and one waiting, so that a lane under load groups by itself what
+came in meanwhile. A lane of its own for each partition means that a stuck leader stops one partition and not all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Generic, TypeVar
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
+
+BATCH_RECORDS_MAX = 500
+
+Headers = Sequence[tuple[str, bytes]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel(Generic[T]):
+    """One record to send; `token` comes back when it is delivered."""
+
+    key: bytes
+    value: bytes | None
+    headers: Headers
+    token: T
+
+
+class Lane(Generic[T]):
+    """Sends parcels in order. `delivered(first_offset, timestamp_ms, tokens)` is called in order, `failed` at most once."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        topic: str,
+        partition: int,
+        delivered: Callable[[int, int, list[T]], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self.topic = topic
+        self.partition = partition
+        self._producer = producer
+        self._delivered = delivered
+        self._failed = failed
+        self._queue: deque[tuple[Parcel[T], float]] = deque()
+        self._flying: deque[float] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, parcel: Parcel[T]) -> None:
+        """Queue a record. Never waits: the sequencer bounds how much may be under way."""
+        self._queue.append((parcel, monotonic()))
+        self._wake.set()
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def oldest_age_s(self, now: float) -> float:
+        """How long the oldest record that is not yet acknowledged has waited; 0 where there is none."""
+        if self._flying:
+            return now - self._flying[0]
+        return now - self._queue[0][1] if self._queue else 0.0
+
+    def close(self) -> None:
+        """Send nothing more."""
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                if not self._queue:
+                    self._wake.clear()
+                    await self._wake.wait()
+                await self._send_some()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._failed(error)
+
+    async def _send_some(self) -> None:
+        queue = self._queue
+        builder = self._producer.create_batch()
+        since = queue[0][1]
+        tokens: list[T] = []
+        while queue and len(tokens) < BATCH_RECORDS_MAX:
+            parcel = queue[0][0]
+            added = builder.append(timestamp=None, key=parcel.key, value=parcel.value, headers=parcel.headers)
+            if added is None:
+                break
+            tokens.append(parcel.token)
+            queue.popleft()
+        builder.close()
+        self._flying.append(since)
+        future = await self._producer.send_batch(builder, self.topic, partition=self.partition)
+        future.add_done_callback(lambda done: self._on_done(done, tokens))
+
+    def _on_done(self, done: asyncio.Future[Any], tokens: list[T]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._failed(error)
+            return
+        self._flying.popleft()
+        metadata: RecordMetadata = done.result()
+        self._delivered(metadata.offset, metadata.timestamp or 0, tokens)

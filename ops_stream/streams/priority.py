@@ -1,0 +1,113 @@
+"""The consumer of `ops.control` and `ops.resolutions`: assigned by hand, fed to the sequencers before anything else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
+
+from ops_stream.contract.settings import Settings
+from ops_stream.core.journal.record import RawInput
+from ops_stream.streams.bus import new_reader
+from ops_stream.streams.intake import meaningful
+from ops_stream.streams.sequencer import Arrival, Sequencer
+from ops_stream.streams.topics_in import PRIORITY
+
+POLL_MS = 200
+WAITING_MAX = 512
+
+
+class PriorityReader:
+    """Reads the priority topics of every live partition."""
+
+    def __init__(self, settings: Settings, sequencer: Callable[[int], Sequencer | None]) -> None:
+        self._consumer: AIOKafkaConsumer = new_reader(settings)
+        self._sequencer = sequencer
+        self._names = {settings.topic(name): name for name in PRIORITY}
+        self._seeks: dict[TopicPartition, int] = {}
+        self._partitions: set[int] = set()
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Read until cancelled."""
+        await self._consumer.start()
+        try:
+            while True:
+                await self._turn()
+        finally:
+            await self._consumer.stop()
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        """Read these partitions, from where their sequencers stand."""
+        self._partitions = set(partitions)
+        for partition in self._partitions:
+            sequencer = self._sequencer(partition)
+            if sequencer is None:
+                continue
+            for full, name in self._names.items():
+                self._seeks[TopicPartition(full, partition)] = sequencer.next_offset(name)
+        self._changed.set()
+
+    def seek(self, partition: int, topic: str, offset: int) -> None:
+        """Read `topic` (its logical name) again from `offset`."""
+        for full, name in self._names.items():
+            if name == topic:
+                self._seeks[TopicPartition(full, partition)] = offset
+        self._changed.set()
+
+    async def _turn(self) -> None:
+        consumer = self._consumer
+        if self._changed.is_set():
+            self._changed.clear()
+            self._reassign()
+        if not self._partitions:
+            await self._changed.wait()
+            return
+        ready = [tp for tp in consumer.assignment() if self._has_room(tp.partition)]
+        if not ready:
+            await asyncio.sleep(POLL_MS / 1000)
+            return
+        try:
+            batches = await consumer.getmany(*ready, timeout_ms=POLL_MS)
+        except OffsetOutOfRangeError:
+            # The position was proved at the start; what is gone since is found, and refused, at the next recovery.
+            await asyncio.sleep(POLL_MS / 1000)
+            return
+        for tp, records in batches.items():
+            sequencer = self._sequencer(tp.partition)
+            if sequencer is None:
+                continue
+            for record in records:
+                raw = RawInput(
+                    self._names[tp.topic],
+                    tp.partition,
+                    record.offset,
+                    record.timestamp,
+                    record.value,
+                    meaningful(record.headers),
+                )
+                sequencer.offer(Arrival(raw, _nothing), priority=True)
+
+    def _reassign(self) -> None:
+        wanted = {TopicPartition(full, p) for full in self._names for p in self._partitions}
+        if wanted != self._consumer.assignment():
+            self._consumer.assign(list(wanted))
+            # A new assignment forgets every position: take all from where the sequencers stand.
+            for tp in wanted:
+                sequencer = self._sequencer(tp.partition)
+                if sequencer is not None:
+                    self._seeks.setdefault(tp, sequencer.next_offset(self._names[tp.topic]))
+        seeks, self._seeks = self._seeks, {}
+        for tp, offset in seeks.items():
+            if tp in wanted:
+                self._consumer.seek(tp, offset)
+
+    def _has_room(self, partition: int) -> bool:
+        sequencer = self._sequencer(partition)
+        return sequencer is not None and sequencer.waiting < WAITING_MAX * 2
+
+
+def _nothing() -> None:
+    """A priority record is acknowledged by the journal alone."""

@@ -1,0 +1,132 @@
+"""Publishing behind the journal: outputs go out in offset order, each with the position that caused it.
+
+An input is acknowledged to the bus only when all its outputs are delivered, and `published_through` is the first
+journal offset whose outputs may not all be out yet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+
+from ops_stream.contract.avro import encode_avro
+from ops_stream.contract.clocktext import format_time
+from ops_stream.contract.headers import JournalPosition, event_headers
+from ops_stream.core.journal.chain import JournalKey
+from ops_stream.core.journal.record import OutputDoc
+from ops_stream.streams.lane import Lane, Parcel
+
+FORWARD_MAC_HEADER = "ops-mac"
+
+
+@dataclass(slots=True)
+class _Entry:
+    offset: int
+    remaining: int
+    ack: Callable[[], None] | None
+
+
+class Publisher:
+    """Publishes one partition's outputs. `failed(topic, error)` is called when a topic cannot be written."""
+
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        partition: int,
+        topic_name: Callable[[str], str],
+        key: JournalKey,
+        failed: Callable[[str, BaseException], None],
+    ) -> None:
+        self.partition = partition
+        self.published_through = 0
+        self.on_progress: Callable[[], None] = lambda: None
+        self._producer = producer
+        self._topic_name = topic_name
+        self._key = key
+        self._failed = failed
+        self._entries: deque[_Entry] = deque()
+        self._lanes: dict[tuple[str, int], Lane[_Entry]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Journal records whose outputs are not all acknowledged."""
+        return len(self._entries)
+
+    def publish(
+        self, offset: int, at_ms: int, outputs: tuple[OutputDoc, ...], ack: Callable[[], None] | None
+    ) -> None:
+        """Send the outputs of the journal record at `offset`; call in offset order. `ack` is called when all are out."""
+        entry = _Entry(offset, len(outputs), ack)
+        self._entries.append(entry)
+        for index, output in enumerate(outputs):
+            self._send(entry, offset, at_ms, index, output)
+        if not outputs:
+            self._advance()
+
+    def oldest_age_s(self, now: float) -> float:
+        """Age of the oldest output that is not acknowledged."""
+        return max((lane.oldest_age_s(now) for lane in self._lanes.values()), default=0.0)
+
+    def close(self) -> None:
+        """Send nothing more."""
+        for lane in self._lanes.values():
+            lane.close()
+
+    def _send(self, entry: _Entry, offset: int, at_ms: int, index: int, output: OutputDoc) -> None:
+        value = bytes(output.value)
+        position = JournalPosition(self.partition, offset, index)
+        if output.encoding == "avro":
+            value = encode_avro(output.type, msgspec.json.decode(value))
+        headers = event_headers(
+            output.type,
+            output.id,
+            time=format_time(at_ms),
+            subject=output.subject,
+            encoding=output.encoding,
+            traceparent=output.traceparent,
+            journal=position,
+        )
+        if output.topic == "forwarded":
+            headers.append((FORWARD_MAC_HEADER, forward_mac(self._key, str(position), value)))
+        target = self.partition if output.partition is None else output.partition
+        self._lane(output.topic, target).put(Parcel(output.key.encode(), value, headers, entry))
+
+    def _lane(self, topic: str, partition: int) -> Lane[_Entry]:
+        lane = self._lanes.get((topic, partition))
+        if lane is None:
+            full = self._topic_name(topic)
+            lane = Lane(
+                self._producer,
+                full,
+                partition,
+                self._delivered,
+                lambda error: self._failed(full, error),
+            )
+            self._lanes[topic, partition] = lane
+        return lane
+
+    def _delivered(self, _offset: int, _timestamp_ms: int, entries: list[_Entry]) -> None:
+        for entry in entries:
+            entry.remaining -= 1
+        self._advance()
+
+    def _advance(self) -> None:
+        entries = self._entries
+        moved = False
+        while entries and entries[0].remaining == 0:
+            entry = entries.popleft()
+            self.published_through = entry.offset + 1
+            moved = True
+            if entry.ack is not None:
+                entry.ack()
+        if moved:
+            self.on_progress()
+
+
+def forward_mac(key: JournalKey, position: str, value: bytes) -> bytes:
+    """Proves to the receiving partition that a supervisor wrote a forwarded record."""
+    return key.mac(b"forwarded\n" + position.encode() + b"\n" + value).encode()

@@ -1,0 +1,257 @@
+"""Recovery: fold the journal, prove the result, take the partition over. It never decides.
+
+Recovery runs in a task of its own, so that it may take as long as it must. It starts from what is already known (the
+ledger of an earlier generation, a snapshot) only where that agrees with the journal, else from the journal's start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from time import monotonic
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from ops_stream.contract.settings import Settings
+from ops_stream.core.inputs import Takeover
+from ops_stream.core.journal.chain import JournalKey, short_digest
+from ops_stream.core.journal.ledger import (
+    GAP_DIGEST,
+    BrokenChain,
+    Folded,
+    Ledger,
+    Position,
+    Prepared,
+    Written,
+)
+from ops_stream.core.journal.record import decode_outputs
+from ops_stream.core.state import State
+from ops_stream.core.step import step
+from ops_stream.streams.bus import offsets, read_range, reader
+from ops_stream.streams.exits import Exit, Refusal
+from ops_stream.streams.identity import Identity
+from ops_stream.streams.rulebook import Rulebook, active_digest
+
+log = structlog.get_logger(__name__)
+
+JOURNAL = "journal"
+TAKEOVER_TRIES_MAX = 20
+BACKOFF_S = 0.05
+BACKOFF_MAX_S = 2.0
+YIELD_EVERY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A partition that this worker owns: its ledger, and what the last owner may not have published."""
+
+    ledger: Ledger
+    takeover: Prepared
+    tail: list[Written]
+    seconds: float
+    folded: int
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Under what a partition is taken over."""
+
+    settings: Settings
+    identity: Identity
+    engine: str
+    key: JournalKey
+    rulebook: Rulebook
+    producer: AIOKafkaProducer
+    refresh_rules: Callable[[], Awaitable[None]]
+    alert: Callable[[int, str], None]
+    fold_delay_s: float = 0.0
+    """A test's brake: sleep so long after each batch of the fold."""
+
+
+class Recovery:
+    """Recovers one partition."""
+
+    def __init__(self, owner: Owner, partition: int, partitions: int) -> None:
+        self._owner = owner
+        self._partition = partition
+        self._partitions = partitions
+        self._tp = TopicPartition(owner.settings.topic(JOURNAL), partition)
+        self._tail: list[Written] = []
+        self._folded = 0
+
+    async def run(self, known: Ledger | None) -> Recovered:
+        """Fold, prove and take over. `known` is a ledger to start from. Raises `Refusal`."""
+        started = monotonic()
+        async with reader(self._owner.settings) as consumer:
+            ledger = await self._folded_ledger(consumer, known)
+            takeover = await self._take_over(consumer, ledger)
+        return Recovered(ledger, takeover, self._tail, monotonic() - started, self._folded)
+
+    def _empty(self) -> Ledger:
+        return Ledger(State(self._partition, self._partitions), self._owner.key)
+
+    async def _folded_ledger(self, consumer: AIOKafkaConsumer, known: Ledger | None) -> Ledger:
+        beginning, end = (await offsets(consumer, [self._tp]))[self._tp]
+        if known is not None and beginning <= known.next_offset <= end:
+            try:
+                await self._fold_to_end(consumer, known)
+                known.prove()
+                return known
+            except BrokenChain as error:
+                self._tail.clear()
+                self._owner.alert(
+                    self._partition, f"what was known of the state is wrong and was thrown away: {error}"
+                )
+        if beginning > 0:
+            raise Refusal(
+                f"The journal {self._tp.topic} partition {self._partition} begins at offset {beginning}, and no "
+                "snapshot reaches back to it.",
+                "Restore the journal from a backup; check its retention with: ops-stream topics check",
+                Exit.RECOVERY_FAILED,
+            )
+        ledger = self._empty()
+        try:
+            await self._fold_to_end(consumer, ledger)
+            ledger.prove()
+        except BrokenChain as error:
+            raise Refusal(
+                f"The journal contradicts itself: {error}.",
+                "Find the first wrong record with: ops-stream audit verify",
+                Exit.RECOVERY_FAILED,
+            ) from error
+        return ledger
+
+    async def _fold_to_end(self, consumer: AIOKafkaConsumer, ledger: Ledger) -> None:
+        end = (await consumer.end_offsets([self._tp]))[self._tp]
+        async for records in read_range(consumer, self._tp, ledger.next_offset, end):
+            for number, record in enumerate(records):
+                self._fold(ledger, record.offset, record.value)
+                if number % YIELD_EVERY == YIELD_EVERY - 1:
+                    await asyncio.sleep(0)
+            if self._owner.fold_delay_s:
+                await asyncio.sleep(self._owner.fold_delay_s)
+        # Control records of a foreign transaction may stand at the end: offsets that hold nothing.
+        ledger.next_offset = max(ledger.next_offset, end)
+        self._trim(ledger.published_through)
+
+    def _fold(self, ledger: Ledger, offset: int, value: bytes | None) -> None:
+        result = ledger.fold(offset, value)
+        self._folded += 1
+        if not isinstance(result, Folded):
+            log.warning(
+                "a journal record does not count", partition=self._partition, offset=offset, why=result.reason
+            )
+            return
+        record = result.record
+        outputs = decode_outputs(record.outputs)
+        if outputs:
+            self._tail.append(Written(offset, record.header.at_ms, b"", outputs))
+        if len(self._tail) > 2048:
+            self._trim(ledger.published_through)
+
+    def _trim(self, published_through: int) -> None:
+        self._tail = [written for written in self._tail if written.offset >= published_through]
+
+    async def _take_over(self, consumer: AIOKafkaConsumer, ledger: Ledger) -> Prepared:
+        owner = self._owner
+        self._refuse_newer(ledger)
+        for attempt in range(TAKEOVER_TRIES_MAX):
+            await self._load_rules(ledger)
+            rules = owner.rulebook.active(ledger.state)
+            takeover = Takeover(owner.identity.boot_id, owner.identity.instance, owner.engine, rules.digest)
+            decision = step(ledger.state, takeover, rules, ledger.at_ms)
+            prepared = ledger.prepare_takeover(takeover, decision, ledger.at_ms, rules.digest)
+            written = prepared.written
+            metadata = await owner.producer.send_and_wait(
+                self._tp.topic, written.value, key=b"%d" % self._partition, partition=self._partition
+            )
+            if metadata.offset == written.offset:
+                ledger.commit(prepared)
+                self._tail.append(written)
+                return prepared
+            log.info("a takeover landed elsewhere", partition=self._partition, at=metadata.offset)
+            await asyncio.sleep(min(BACKOFF_MAX_S, BACKOFF_S * 2**attempt) * (0.5 + random.random()))  # noqa: S311
+            await self._fold_to_end(consumer, ledger)
+        raise Refusal(
+            f"Partition {self._partition} of the journal could not be taken over in {TAKEOVER_TRIES_MAX} tries: others "
+            "keep writing to it.",
+            "See who else runs on this prefix with: ops-stream status",
+            Exit.RECOVERY_FAILED,
+        )
+
+    async def _load_rules(self, ledger: Ledger) -> None:
+        digest = active_digest(ledger.state)
+        if digest is not None and digest not in self._owner.rulebook.known:
+            await self._owner.refresh_rules()
+
+    def _refuse_newer(self, ledger: Ledger) -> None:
+        theirs = ledger.last_engine_version
+        if theirs and engine_number(theirs) > engine_number(self._owner.engine):
+            raise Refusal(
+                f"Partition {self._partition} was last decided by a newer engine ({theirs}); this one is "
+                f"{self._owner.engine}.",
+                "Run the newer version of ops-stream.",
+            )
+
+
+def engine_number(version: str) -> int:
+    """The number of the decisions in an engine version such as `2+cel0.1.3`. An unreadable one is the newest."""
+    head = version.split("+", 1)[0]
+    return int(head) if head.isdigit() else 1 << 30
+
+
+async def prove_positions(
+    consumer: AIOKafkaConsumer,
+    ledger: Ledger,
+    topics: dict[str, str],
+    accepted: frozenset[str],
+) -> tuple[dict[str, int], dict[str, tuple[int, int]]]:
+    """Where each input is taken up: `beginning ≤ position ≤ end`, and the record before it is the one journaled.
+
+    `topics` maps logical to full names. Returns the offset to take next per topic, and per topic that was reset with
+    the operator's word (`accepted`) the gap (first, last) to journal. Raises `Refusal`.
+    """
+    partition = ledger.state.partition
+    tps = {name: TopicPartition(full, partition) for name, full in topics.items()}
+    bounds = await offsets(consumer, tps.values())
+    starts: dict[str, int] = {}
+    gaps: dict[str, tuple[int, int]] = {}
+    for name, tp in tps.items():
+        beginning, end = bounds[tp]
+        position = ledger.position(name)
+        if position is None:
+            starts[name] = beginning
+            continue
+        why = await _why_unproved(consumer, tp, position, beginning, end)
+        if why is None:
+            starts[name] = position.next
+        elif name in accepted:
+            starts[name] = beginning
+            gaps[name] = (position.next, beginning - 1)
+        else:
+            raise Refusal(
+                f"The input {tp.topic} partition {partition} is not the one that was journaled: {why}.",
+                f"If it was recreated or trimmed on purpose, run once: ops-stream worker --accept-reset {name}",
+                Exit.RECOVERY_FAILED,
+            )
+    return starts, gaps
+
+
+async def _why_unproved(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, position: Position, beginning: int, end: int
+) -> str | None:
+    if position.next > end:
+        return f"it ends at offset {end}, and {position.next} was reached before"
+    if position.next < beginning:
+        return f"offsets {position.next} to {beginning - 1} were deleted before they were read"
+    before = position.next - 1
+    if before < beginning or position.digest == GAP_DIGEST:
+        return None
+    async for records in read_range(consumer, tp, before, position.next):
+        for record in records:
+            if record.offset == before and short_digest(record.value) == position.digest:
+                return None
+    return f"the record at offset {before} is another one than was journaled"

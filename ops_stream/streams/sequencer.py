@@ -1,0 +1,356 @@
+"""The sequencer of one partition: take the next input, decide, journal, and publish behind the acknowledgement.
+
+Taking an input, deciding it, applying its changes and taking the journal offset happen in one piece without an await,
+so that nothing can come between. Appends are in flight many at a time, bounded by number and by bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from time import monotonic
+from typing import Protocol
+
+from ops_stream.core.inputs import Gap, Tick
+from ops_stream.core.intake import read_input
+from ops_stream.core.journal.ledger import Ledger, Prepared, Written
+from ops_stream.core.journal.record import RawInput
+from ops_stream.core.step import InvariantBroken, step
+from ops_stream.streams.exits import Exit
+from ops_stream.streams.lane import Lane, Parcel
+from ops_stream.streams.publisher import Publisher
+from ops_stream.streams.rulebook import Rulebook
+
+WINDOW_RECORDS_MAX = 500
+WINDOW_BYTES_MAX = 16 * 1024 * 1024
+INBOX_HIGH = 512
+INBOX_LOW = 128
+PUMP_RECORDS_MAX = 32
+
+
+class Phase(StrEnum):
+    """Where a partition is; only `live` decides."""
+
+    RECOVERING = "recovering"
+    LIVE = "live"
+    DRAINING = "draining"
+    HALTED = "halted"
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An input record and what to call when all that it caused is out (or it was dropped)."""
+
+    raw: RawInput
+    ack: Callable[[], None]
+
+
+class Flow(Protocol):
+    """What the sequencer asks of the bus."""
+
+    def pause(self, partition: int) -> None:
+        """Deliver nothing more of this partition for now."""
+
+    def resume(self, partition: int) -> None:
+        """Deliver again."""
+
+    def seek(self, partition: int, topic: str, offset: int) -> None:
+        """Deliver `topic` again from `offset`."""
+
+
+class Observer(Protocol):
+    """What the worker counts."""
+
+    def decided(self, partition: int, prepared: Prepared, seconds: float) -> None:
+        """A record was decided and enqueued."""
+
+    def journaled(self, partition: int, seconds: float, records: int) -> None:
+        """Records were acknowledged by the journal after `seconds`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Flight:
+    prepared: Prepared
+    ack: Callable[[], None] | None
+    started: float
+
+
+class Sequencer:
+    """One partition that this worker owns and has recovered."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        journal: Callable[[Callable[[int, int, list[_Flight]], None]], Lane[_Flight]],
+        publisher: Publisher,
+        rulebook: Rulebook,
+        engine: str,
+        flow: Flow,
+        observer: Observer,
+        die: Callable[[Exit, str], None],
+        halted: Callable[[int, str], None],
+        clock: Callable[[int, float], None],
+        counted: Callable[[Prepared], None],
+        starts: Mapping[str, int],
+    ) -> None:
+        self.ledger = ledger
+        self.partition = ledger.state.partition
+        self.phase = Phase.LIVE
+        self._key = b"%d" % self.partition
+        self.publisher = publisher
+        self._journal = journal(self._appended)
+        self._rulebook = rulebook
+        self._engine = engine
+        self._flow = flow
+        self._observer = observer
+        self._die = die
+        self._halted = halted
+        self._clock = clock
+        self._counted = counted
+        self._priority: deque[Arrival] = deque()
+        self._inbox: deque[Arrival] = deque()
+        self._next: dict[str, int] = dict(starts)
+        self._sought: dict[str, int] = {}
+        self._paused = False
+        self._flying: deque[_Flight] = deque()
+        self._bytes_flying = 0
+        self._tick: tuple[int, dict[str, int]] | None = None
+        self._pump_scheduled = False
+        self._loop = asyncio.get_running_loop()
+        self.progressed_at = monotonic()
+        publisher.on_progress = self._published
+
+    # -- inputs
+
+    def offer(self, arrival: Arrival, *, priority: bool = False) -> None:
+        """Take an input record. Never waits; asks the bus to pause where too many wait."""
+        if self.phase is not Phase.LIVE:
+            arrival.ack()
+            return
+        if priority:
+            self._priority.append(arrival)
+        else:
+            self._inbox.append(arrival)
+            if not self._paused and len(self._inbox) >= INBOX_HIGH:
+                self._paused = True
+                self._flow.pause(self.partition)
+        self._schedule()
+
+    def next_offset(self, topic: str) -> int:
+        """The offset of `topic` that is taken next."""
+        return self._next[topic]
+
+    def propose_tick(self, now_ms: int, ends: dict[str, int]) -> None:
+        """Let time pass to `now_ms` once every input has been read to `ends`, the end that it had at or after then."""
+        if self._tick is None and self.phase is Phase.LIVE:
+            self._tick = (now_ms, ends)
+            self._schedule()
+
+    @property
+    def tick_pending(self) -> bool:
+        """A tick is proposed and not taken yet."""
+        return self._tick is not None
+
+    @property
+    def tick_waits_for(self) -> dict[str, tuple[int, int]]:
+        """Topics that hold a proposed tick up: (next offset, end to be reached)."""
+        if self._tick is None:
+            return {}
+        return {t: (self._next[t], end) for t, end in self._tick[1].items() if self._next[t] < end}
+
+    def skip_gap(self, topic: str, last: int) -> None:
+        """Journal that the offsets up to `last` hold nothing; the caller has seen the broker show it."""
+        if self.phase is Phase.LIVE and self._next[topic] <= last:
+            self._write_gap(Gap(topic, self.partition, self._next[topic], last))
+            self._next[topic] = last + 1
+            self._schedule()
+
+    def reset_input(self, gap: Gap) -> None:
+        """Journal that an input was recreated or trimmed, with the operator's word; before `start`."""
+        self._write_gap(gap)
+        self._next[gap.topic] = gap.last + 1
+
+    # -- states
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight: every decision is journaled and published."""
+        return not self._flying and not self.publisher.waiting
+
+    @property
+    def waiting(self) -> int:
+        """Inputs that were delivered and are not decided yet."""
+        return len(self._inbox) + len(self._priority)
+
+    def oldest_age_s(self, now: float) -> float:
+        """Age of the oldest append or publish that is not acknowledged."""
+        return max(self._journal.oldest_age_s(now), self.publisher.oldest_age_s(now))
+
+    def drain(self) -> None:
+        """Decide nothing more; what is in flight goes on. Inputs that wait come again to the next owner."""
+        if self.phase is Phase.LIVE:
+            self.phase = Phase.DRAINING
+        for arrival in (*self._priority, *self._inbox):
+            arrival.ack()
+        self._priority.clear()
+        self._inbox.clear()
+        self._tick = None
+
+    def close(self) -> None:
+        """Send nothing more at all."""
+        self.drain()
+        self._journal.close()
+        self.publisher.close()
+
+    def start(self, tail: list[Written]) -> None:
+        """Publish again what the last owner may not have published, then begin."""
+        for written in tail:
+            self.publisher.publish(written.offset, written.at_ms, written.outputs, None)
+        self._schedule()
+
+    # -- the loop
+
+    def _schedule(self) -> None:
+        if not self._pump_scheduled:
+            self._pump_scheduled = True
+            self._loop.call_soon(self._pump)
+
+    def _room(self) -> bool:
+        return (
+            len(self._flying) + self.publisher.waiting < WINDOW_RECORDS_MAX
+            and self._bytes_flying < WINDOW_BYTES_MAX
+        )
+
+    def _pump(self) -> None:
+        self._pump_scheduled = False
+        for _ in range(PUMP_RECORDS_MAX):
+            if self.phase is not Phase.LIVE or not self._room():
+                return
+            if self._priority:
+                self._take(self._priority.popleft())
+            elif self._inbox:
+                self._take(self._inbox.popleft())
+                self._maybe_resume()
+            elif not self._take_tick():
+                return
+        self._schedule()
+
+    def _maybe_resume(self) -> None:
+        if self._paused and len(self._inbox) <= INBOX_LOW:
+            self._paused = False
+            self._flow.resume(self.partition)
+
+    def _take(self, arrival: Arrival) -> None:
+        raw = arrival.raw
+        expected = self._next[raw.topic]
+        if raw.offset < expected:
+            arrival.ack()
+            return
+        if raw.offset > expected:
+            self._on_hole(arrival, expected)
+            return
+        self._decide(arrival)
+
+    def _on_hole(self, arrival: Arrival, expected: int) -> None:
+        """A higher offset than the next: seek back once; the second time the broker has shown that nothing is there."""
+        topic = arrival.raw.topic
+        if self._sought.get(topic) != expected:
+            self._sought[topic] = expected
+            arrival.ack()
+            self._flow.seek(self.partition, topic, expected)
+            return
+        self._write_gap(Gap(topic, self.partition, expected, arrival.raw.offset - 1))
+        self._next[topic] = arrival.raw.offset
+        self._decide(arrival)
+
+    def _decide(self, arrival: Arrival) -> None:
+        raw = arrival.raw
+        started = monotonic()
+        ledger = self.ledger
+        now_ms = max(ledger.at_ms, raw.timestamp_ms)
+        rules = self._rulebook.active(ledger.state)
+        try:
+            decision = step(ledger.state, read_input(raw), rules, now_ms)
+            prepared = ledger.prepare_input(raw, decision, now_ms, self._engine, rules.digest)
+        except InvariantBroken as error:
+            self._halt(f"{raw.topic} {raw.partition}:{raw.offset} broke an invariant: {error}")
+            return
+        self._next[raw.topic] = raw.offset + 1
+        self._enqueue(prepared, arrival.ack, started)
+
+    def _take_tick(self) -> bool:
+        if self._tick is None:
+            return False
+        wanted_ms, ends = self._tick
+        if any(self._next[topic] < end for topic, end in ends.items()):
+            return False
+        self._tick = None
+        started = monotonic()
+        ledger = self.ledger
+        now_ms = max(ledger.at_ms, wanted_ms)
+        due = ledger.state.next_due_ms()
+        if due is None or due > now_ms:
+            return False
+        rules = self._rulebook.active(ledger.state)
+        try:
+            decision = step(ledger.state, Tick(), rules, now_ms)
+        except InvariantBroken as error:
+            self._halt(f"the tick at {now_ms} broke an invariant: {error}")
+            return True
+        self._enqueue(ledger.prepare_tick(decision, now_ms, self._engine, rules.digest), None, started)
+        due = ledger.state.next_due_ms()
+        if due is not None and due <= now_ms:
+            self._tick = (now_ms, ends)
+        return True
+
+    def _write_gap(self, gap: Gap) -> None:
+        ledger = self.ledger
+        rules = self._rulebook.active(ledger.state)
+        decision = step(ledger.state, gap, rules, ledger.at_ms)
+        prepared = ledger.prepare_gap(gap, decision, ledger.at_ms, self._engine, rules.digest)
+        self._enqueue(prepared, None, monotonic())
+
+    def _enqueue(self, prepared: Prepared, ack: Callable[[], None] | None, started: float) -> None:
+        self.ledger.commit(prepared)
+        written = prepared.written
+        self._bytes_flying += len(written.value)
+        flight = _Flight(prepared, ack, started)
+        self._flying.append(flight)
+        self._journal.put(Parcel(self._key, written.value, (), flight))
+        self._observer.decided(self.partition, prepared, monotonic() - started)
+
+    def _halt(self, why: str) -> None:
+        self.phase = Phase.HALTED
+        self._flow.pause(self.partition)
+        self._halted(self.partition, why)
+
+    # -- acknowledgements
+
+    def _appended(self, first_offset: int, timestamp_ms: int, flights: list[_Flight]) -> None:
+        if flights[0].prepared.written.offset != first_offset:
+            self._die(
+                Exit.FENCED,
+                f"journal partition {self.partition}: a record meant for offset {flights[0].prepared.written.offset} landed at "
+                f"{first_offset}; another worker has taken this partition over",
+            )
+            return
+        now = monotonic()
+        self.progressed_at = now
+        self._clock(timestamp_ms, now)
+        for flight in flights:
+            self._flying.popleft()
+            written = flight.prepared.written
+            self._bytes_flying -= len(written.value)
+            self._counted(flight.prepared)
+            self.publisher.publish(written.offset, written.at_ms, written.outputs, flight.ack)
+        self._observer.journaled(self.partition, now - flights[0].started, len(flights))
+        self._schedule()
+
+    def _published(self) -> None:
+        self.ledger.published_through = self.publisher.published_through
+        self.progressed_at = monotonic()
+        self._schedule()

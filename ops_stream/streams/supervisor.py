@@ -1,0 +1,366 @@
+"""The worker's inside: which partitions are owned, and how each goes from assigned to recovered to live and away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import structlog
+from faust.types import TP
+
+from ops_stream.contract.settings import Settings
+from ops_stream.core.inputs import Gap
+from ops_stream.core.journal.ledger import Ledger, Prepared
+from ops_stream.core.journal.record import RawInput
+from ops_stream.streams.brokertime import BrokerClock
+from ops_stream.streams.bus import reader
+from ops_stream.streams.exits import Exit, Refusal, die
+from ops_stream.streams.faust_app import OpsConsumer
+from ops_stream.streams.intake import meaningful, meaningful_forwarded
+from ops_stream.streams.lane import Lane
+from ops_stream.streams.metrics import Metrics
+from ops_stream.streams.priority import PriorityReader
+from ops_stream.streams.publisher import Publisher
+from ops_stream.streams.recovery import JOURNAL, Owner, Recovered, Recovery, prove_positions
+from ops_stream.streams.sequencer import Arrival, Phase, Sequencer
+from ops_stream.streams.snapshots import Snapshots
+from ops_stream.streams.ticker import Ticker
+from ops_stream.streams.topics_in import ALL, FLOWING, PRIORITY
+
+log = structlog.get_logger(__name__)
+
+DRAIN_POLL_S = 0.02
+WATCH_S = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds past which a worker ends itself, in seconds."""
+
+    append_deadline_s: float = 30.0
+    stalled_s: float = 5.0
+
+
+@dataclass(slots=True)
+class _Owned:
+    """One partition of the present generation."""
+
+    partition: int
+    phase: Phase = Phase.RECOVERING
+    since: float = field(default_factory=monotonic)
+    task: asyncio.Task[None] | None = None
+    sequencer: Sequencer | None = None
+
+
+class Supervisor:
+    """Owns partitions: implements the Faust side's `Shell` and the sequencers' `Flow`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        owner: Owner,
+        partitions: int,
+        metrics: Metrics,
+        limits: Limits,
+        accepted: frozenset[str],
+    ) -> None:
+        self.settings = settings
+        self.partitions = partitions
+        self.limits = limits
+        self.generation = -1
+        self.owned: dict[int, _Owned] = {}
+        self.halted: dict[int, str] = {}
+        self.clock = BrokerClock()
+        self.snapshots: Snapshots | None = None
+        self._owner = owner
+        self._metrics = metrics
+        self._accepted = accepted
+        self._restored = -1
+        self._known: dict[int, Ledger] = {}
+        self._consumer: OpsConsumer | None = None
+        self._background: set[asyncio.Task[Any]] = set()
+        self._logical = {settings.topic(name): name for name in ALL}
+        self._priority = PriorityReader(settings, self.sequencer)
+        self._ticker = Ticker(settings, self.clock, self.live)
+
+    # -- what others see
+
+    def sequencer(self, partition: int) -> Sequencer | None:
+        """The live sequencer of a partition."""
+        owned = self.owned.get(partition)
+        return owned.sequencer if owned is not None else None
+
+    def live(self) -> list[Sequencer]:
+        """Every live sequencer."""
+        return [o.sequencer for o in self.owned.values() if o.sequencer is not None]
+
+    def start(self) -> None:
+        """Start what runs beside Faust."""
+        self.run_in_background(self._priority.run(), "the reader of control and resolutions")
+        self.run_in_background(self._ticker.run(), "the ticker")
+        self.run_in_background(self._watch(), "the watch over appends")
+
+    def run_in_background(self, coroutine: Any, what: str) -> None:
+        """Run a task that must not end by itself."""
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._background.add(task)
+
+        def ended(done: asyncio.Task[Any]) -> None:
+            self._background.discard(done)
+            if not done.cancelled() and done.exception() is not None:
+                log.error("a task of the worker ended", what=what, exc_info=done.exception())
+                die(Exit.CRASHED, f"{what} ended with {type(done.exception()).__name__}: {done.exception()}")
+
+        task.add_done_callback(ended)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Decide nothing more and wait until all that was decided is journaled and published."""
+        for sequencer in self.live():
+            sequencer.drain()
+        deadline = monotonic() + timeout_s
+        while any(not s.idle for s in self.live()):
+            if monotonic() > deadline:
+                return False
+            await asyncio.sleep(DRAIN_POLL_S)
+        return True
+
+    async def stop(self) -> None:
+        """End every task; nothing more is sent."""
+        for task in list(self._background):
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for owned in self.owned.values():
+            if owned.task is not None:
+                owned.task.cancel()
+            if owned.sequencer is not None:
+                owned.sequencer.close()
+
+    # -- Shell: what Faust tells
+
+    def on_message(self, message: Any) -> None:
+        """Hand a delivered record to its sequencer; one of an older generation is dropped."""
+        consumer = self._consumer
+        sequencer = self.sequencer(message.partition)
+        if consumer is None or sequencer is None or message.generation_id != self.generation:
+            message.ack(consumer or message)
+            return
+        name = self._logical[message.topic]
+        value = message.value
+        headers = message.headers or ()
+        if name == "forwarded":
+            kept = meaningful_forwarded(self._owner.key, headers, value)
+        else:
+            kept = meaningful(headers)
+        raw = RawInput(name, message.partition, message.offset, round(message.timestamp * 1000), value, kept)
+        sequencer.offer(Arrival(raw, lambda: message.ack(consumer)))
+
+    def on_revoking(self) -> None:
+        """Decide nothing more; what is in flight is acknowledged while Faust waits for it."""
+        for sequencer in self.live():
+            sequencer.drain()
+            if self.snapshots is not None:
+                self.snapshots.release(sequencer.ledger)
+
+    def on_restored(self, generation: int) -> None:
+        """Snapshots of this generation are there."""
+        self._restored = generation
+
+    def on_seek(self, consumer: OpsConsumer, generation: int, assigned: frozenset[int]) -> None:
+        """Begin a generation; once begun, a further call only lets the live partitions flow again."""
+        self._consumer = consumer
+        if generation == self.generation:
+            for partition in assigned:
+                if self.sequencer(partition) is not None:
+                    self.run_in_background(self._flow_again(partition), f"the seek of partition {partition}")
+            return
+        if generation != self._restored:
+            return
+        log.info("partitions assigned", generation=generation, partitions=sorted(assigned))
+        former, self.owned = self.owned, {}
+        self.generation = generation
+        for partition in assigned:
+            owned = _Owned(partition)
+            self.owned[partition] = owned
+            before = former.pop(partition, None)
+            owned.task = asyncio.get_running_loop().create_task(self._recover(generation, owned, before))
+        for gone in former.values():
+            self._let_go(gone)
+        for partition in list(self._known):
+            if partition not in assigned:
+                del self._known[partition]
+        self._priority.assign(())
+
+    # -- Flow: what sequencers ask
+
+    def pause(self, partition: int) -> None:
+        """Deliver nothing more of this partition for now."""
+        if self._consumer is not None:
+            self._consumer.pause_partitions(self._consumer.tps_of(partition))
+
+    def resume(self, partition: int) -> None:
+        """Deliver again."""
+        if self._consumer is not None and self.sequencer(partition) is not None:
+            self._consumer.resume_partitions(self._consumer.tps_of(partition))
+
+    def seek(self, partition: int, topic: str, offset: int) -> None:
+        """Deliver `topic` again from `offset`."""
+        if topic in PRIORITY:
+            self._priority.seek(partition, topic, offset)
+        elif self._consumer is not None:
+            tp = TP(self.settings.topic(topic), partition)
+            self.run_in_background(self._consumer.seek_inputs({tp: offset}), f"a seek on {tp.topic}")
+
+    # -- recovery
+
+    def _let_go(self, owned: _Owned) -> None:
+        if owned.task is not None:
+            owned.task.cancel()
+        if owned.sequencer is not None:
+            owned.sequencer.close()
+        if self.snapshots is not None:
+            self.snapshots.forget(owned.partition)
+        self._metrics.forget(owned.partition)
+
+    async def _recover(self, generation: int, owned: _Owned, before: _Owned | None) -> None:
+        partition = owned.partition
+        try:
+            known = await self._what_is_known(partition, before)
+            recovery = Recovery(self._owner, partition, self.partitions)
+            if known is not None:
+                self._known[partition] = known
+            recovered = await recovery.run(known)
+            self._known.pop(partition, None)
+            await self._go_live(generation, owned, recovered)
+        except asyncio.CancelledError:
+            raise
+        except Refusal as refusal:
+            die(refusal.code, str(refusal))
+        except BaseException as error:
+            log.error("recovery ended", partition=partition, exc_info=error)
+            die(
+                Exit.RECOVERY_FAILED,
+                f"partition {partition} could not be recovered: {type(error).__name__}: {error}",
+            )
+
+    async def _what_is_known(self, partition: int, before: _Owned | None) -> Ledger | None:
+        """The ledger of the generation before, once nothing of it is in flight; else what a snapshot holds."""
+        if before is not None and before.task is not None and not before.task.done():
+            before.task.cancel()
+            await asyncio.gather(before.task, return_exceptions=True)
+        if before is not None and before.sequencer is not None:
+            sequencer = before.sequencer
+            sequencer.drain()
+            while not sequencer.idle:
+                await asyncio.sleep(DRAIN_POLL_S)
+            sequencer.close()
+            if sequencer.phase is not Phase.HALTED:
+                return sequencer.ledger
+        if partition in self._known:
+            return self._known.pop(partition)
+        return self.snapshots.load(partition) if self.snapshots is not None else None
+
+    async def _go_live(self, generation: int, owned: _Owned, recovered: Recovered) -> None:
+        ledger = recovered.ledger
+        names = {name: self.settings.topic(name) for name in ALL}
+        async with reader(self.settings) as consumer:
+            starts, gaps = await prove_positions(consumer, ledger, names, self._accepted)
+        faust_consumer = self._consumer
+        if generation != self.generation or faust_consumer is None:
+            return
+        sequencer = self._new_sequencer(ledger, starts)
+        partition = owned.partition
+        await faust_consumer.seek_inputs(
+            {TP(names[name], partition): starts[name] for name in FLOWING},
+        )
+        if generation != self.generation:
+            sequencer.close()
+            return
+        for name, (first, last) in gaps.items():
+            sequencer.reset_input(Gap(name, partition, first, last))
+        sequencer.start(recovered.tail)
+        owned.sequencer, owned.phase = sequencer, Phase.LIVE
+        if self.snapshots is not None:
+            self.snapshots.follow(ledger, recovered.takeover)
+        self._metrics.recovered(partition, recovered.seconds)
+        log.info(
+            "partition is live",
+            partition=partition,
+            folded=recovered.folded,
+            seconds=round(recovered.seconds, 3),
+            offset=ledger.next_offset,
+        )
+        self._priority.assign(o.partition for o in self.owned.values() if o.sequencer is not None)
+        self.resume(partition)
+
+    async def _flow_again(self, partition: int) -> None:
+        sequencer = self.sequencer(partition)
+        consumer = self._consumer
+        if sequencer is None or consumer is None or sequencer.phase is not Phase.LIVE:
+            return
+        await consumer.seek_inputs(
+            {TP(self.settings.topic(name), partition): sequencer.next_offset(name) for name in FLOWING}
+        )
+        self.resume(partition)
+
+    def _new_sequencer(self, ledger: Ledger, starts: dict[str, int]) -> Sequencer:
+        partition = ledger.state.partition
+        owner = self._owner
+        publisher = Publisher(owner.producer, partition, self.settings.topic, owner.key, _publish_failed)
+        publisher.published_through = ledger.published_through
+
+        def journal(delivered: Callable[[int, int, list[Any]], None]) -> Lane[Any]:
+            topic = self.settings.topic(JOURNAL)
+            return Lane(
+                owner.producer, topic, partition, delivered, lambda error: _append_failed(topic, error)
+            )
+
+        return Sequencer(
+            ledger,
+            journal=journal,
+            publisher=publisher,
+            rulebook=owner.rulebook,
+            engine=owner.engine,
+            flow=self,
+            observer=self._metrics,
+            die=die,
+            halted=self._on_halted,
+            clock=self.clock.observe,
+            counted=self._counted,
+            starts=starts,
+        )
+
+    def _counted(self, prepared: Prepared) -> None:
+        if self.snapshots is not None:
+            self.snapshots.journaled(prepared)
+
+    def _on_halted(self, partition: int, why: str) -> None:
+        self.halted[partition] = why
+        self.owned[partition].phase = Phase.HALTED
+        log.error("partition halted", partition=partition, why=why)
+        self._owner.alert(partition, why)
+
+    # -- watching
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(WATCH_S)
+            now = monotonic()
+            for sequencer in self.live():
+                age = sequencer.oldest_age_s(now)
+                if age > self.limits.append_deadline_s:
+                    die(
+                        Exit.APPEND_UNKNOWN,
+                        f"partition {sequencer.partition}: the broker has neither taken nor refused a record for "
+                        f"{age:.0f} s; what became of it is found out at the next start",
+                    )
+
+
+def _append_failed(topic: str, error: BaseException) -> None:
+    die(Exit.APPEND_UNKNOWN, f"{topic} does not take the journal's records: {type(error).__name__}: {error}")
+
+
+def _publish_failed(topic: str, error: BaseException) -> None:
+    die(Exit.APPEND_UNKNOWN, f"{topic} does not take outputs: {type(error).__name__}: {error}")

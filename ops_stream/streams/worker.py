@@ -1,0 +1,299 @@
+"""`ops-stream worker`: refuse what is not fit, then run Faust and the supervisor until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+import uvloop
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from ops_stream.contract.errors import OpsError
+from ops_stream.contract.settings import Settings
+from ops_stream.streams.bus import new_producer, offsets, reader
+from ops_stream.streams.cluster import check
+from ops_stream.streams.exits import Exit, Refusal, die
+from ops_stream.streams.faust_app import build_app, quiet_faust
+from ops_stream.streams.health import HealthServer
+from ops_stream.streams.identity import claim, load_key
+from ops_stream.streams.metrics import Metrics
+from ops_stream.streams.recovery import JOURNAL, Owner
+from ops_stream.streams.rulebook import Rulebook, load, record_of
+from ops_stream.streams.snapshots import Snapshots
+from ops_stream.streams.snapshots_topic import ensure_snapshots_topic
+from ops_stream.streams.supervisor import Limits, Supervisor
+
+log = structlog.get_logger(__name__)
+
+DRAIN_S = 20.0
+STOP_S = 15.0
+RULES_POLL_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How a worker is run. Times in seconds."""
+
+    settings: Settings
+    host: str = "127.0.0.1"
+    port: int | None = 6066
+    """Where `/healthz`, `/readyz` and `/metrics` are served; `None` for nowhere."""
+    watch: bool = False
+    accept_reset: frozenset[str] = frozenset()
+    snapshot_interval_s: float = 5.0
+    append_deadline_s: float = 30.0
+    stall_limit_s: float = 60.0
+    engine: str = ""
+    """Another engine version than this one's own: for tests of mixed versions."""
+    fold_delay_s: float = 0.0
+    """A brake on recovery, for tests of long ones."""
+    log_json: bool = False
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+def run_worker(options: WorkerOptions) -> int:
+    """Run a worker until SIGTERM or SIGINT; the exit code. Never returns from a fatal end (see `exits`)."""
+    _set_up_logs(options.log_json)
+    quiet_faust()
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_Worker(options).run())
+    except Refusal as refusal:
+        sys.stderr.write(f"ops-stream worker: {refusal.what} {refusal.next_step}\n")
+        return int(refusal.code)
+    except OpsError as error:
+        sys.stderr.write(f"ops-stream worker: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+
+
+class _Worker:
+    def __init__(self, options: WorkerOptions) -> None:
+        self._options = options
+        self._settings = options.settings
+        self._metrics = Metrics()
+        self._stop = asyncio.Event()
+        self._rules_offset = 0
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        settings = self._settings
+        identity = claim(settings.data_dir)
+        await self._refuse_unfit_cluster()
+        producer = new_producer(settings)
+        await producer.start()
+        try:
+            owner = await self._owner(identity, producer)
+            return await self._run(owner)
+        finally:
+            await _within(producer.stop(), STOP_S)
+
+    # -- the start
+
+    async def _refuse_unfit_cluster(self) -> None:
+        differences = await check(self._settings)
+        if differences:
+            first = differences[0]
+            more = f" (and {len(differences) - 1} more differences)" if len(differences) > 1 else ""
+            raise Refusal(
+                f"The cluster is not what the catalogue says: {first.topic}: {first.setting} should be "
+                f"{first.expected} and is {first.found}{more}.",
+                f"See all with: ops-stream topics check. For this one: {first.remedy}",
+            )
+        await ensure_snapshots_topic(self._settings)
+
+    async def _owner(self, identity: Any, producer: AIOKafkaProducer) -> Owner:
+        settings = self._settings
+        empty = await self._journal_is_empty()
+        key = load_key(settings.journal_key_file, journal_is_empty=empty)
+        rulebook = await self._rules(producer, empty)
+        return Owner(
+            settings=settings,
+            identity=identity,
+            engine=self._options.engine or _engine(),
+            key=key,
+            rulebook=rulebook,
+            producer=producer,
+            refresh_rules=lambda: self._refresh_rules(rulebook),
+            alert=_alert,
+            fold_delay_s=self._options.fold_delay_s,
+        )
+
+    async def _journal_is_empty(self) -> bool:
+        topic = self._settings.topic(JOURNAL)
+        async with reader(self._settings) as consumer:
+            tps = [TopicPartition(topic, p) for p in range(self._settings.partitions)]
+            return all(end == 0 for _, end in (await offsets(consumer, tps)).values())
+
+    async def _rules(self, producer: AIOKafkaProducer, empty: bool) -> Rulebook:
+        """The bundles on `ops.rules`; on an empty journal, the files in `conf/` become the first."""
+        from ops_stream.rules.bundle import digest_of, read_conf
+
+        files = read_conf(self._settings.conf_dir)
+        book = Rulebook(digest_of(files))
+        await self._refresh_rules(book)
+        if book.first in book.known:
+            return book
+        if book.add(files) is None:
+            raise Refusal(
+                f"The rules in {self._settings.conf_dir} are not valid: {book.why_not(book.first)}",
+                f"See everything that is wrong with: ops-stream rules check {self._settings.conf_dir}",
+            )
+        if empty:
+            topic = self._settings.topic("rules")
+            await producer.send_and_wait(
+                topic, record_of(book.first, files), key=book.first.encode(), partition=0
+            )
+        return book
+
+    async def _refresh_rules(self, book: Rulebook) -> None:
+        async with reader(self._settings) as consumer:
+            self._rules_offset = await load(consumer, self._settings.topic("rules"), book, self._rules_offset)
+
+    # -- the run
+
+    async def _run(self, owner: Owner) -> int:
+        options, settings = self._options, self._settings
+        limits = Limits(append_deadline_s=options.append_deadline_s)
+        supervisor = Supervisor(
+            settings, owner, settings.partitions, self._metrics, limits, options.accept_reset
+        )
+        self._metrics.watch(lambda: supervisor)
+        app = build_app(settings, supervisor, settings.partitions, owner.identity.instance)
+        supervisor.snapshots = Snapshots(
+            app, owner.key, settings.partitions, options.snapshot_interval_s, self._metrics.snapshot_written
+        )
+        health = await self._start_health(supervisor)
+        supervisor.start()
+        supervisor.run_in_background(supervisor.snapshots.run(), "the snapshots")
+        supervisor.run_in_background(self._follow_rules(owner.rulebook), "the reader of rules")
+        _watch_the_loop(options.stall_limit_s)
+        await app.start()
+        log.info("worker started", instance=owner.identity.instance, engine=owner.engine, pid=_pid())
+        crashed = await self._until_stopped(app)
+        await supervisor.drain(DRAIN_S)
+        await _within(app.stop(), STOP_S)
+        await supervisor.stop()
+        if health is not None:
+            await health.stop()
+        if crashed is not None:
+            die(Exit.CRASHED, f"Faust ended: {type(crashed).__name__}: {crashed}")
+        log.info("worker stopped")
+        return 0
+
+    async def _start_health(self, supervisor: Supervisor) -> HealthServer | None:
+        if self._options.port is None:
+            return None
+        server = HealthServer(supervisor, self._metrics, self._options.host, self._options.port)
+        try:
+            port = await server.start()
+        except OSError as error:
+            raise Refusal(
+                f"The health server cannot listen on {self._options.host}:{self._options.port} ({error.strerror}).",
+                "Choose another port with --port, or none with --port off.",
+            ) from None
+        log.info("health server listens", host=self._options.host, port=port)
+        return server
+
+    async def _until_stopped(self, app: Any) -> BaseException | None:
+        """Wait for a signal, or for Faust to end by itself."""
+        stopping = asyncio.ensure_future(self._stop.wait())
+        ended = asyncio.ensure_future(app.wait_until_stopped())
+        await asyncio.wait({stopping, ended}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, ended):
+            task.cancel()
+        if self._stop.is_set():
+            return None
+        reason = app.crash_reason
+        return reason if reason is not None else RuntimeError("the application stopped by itself")
+
+    async def _follow_rules(self, book: Rulebook) -> None:
+        """Read new bundles as they are published, so that they are known before a command names them."""
+        topic = self._settings.topic("rules")
+        tp = TopicPartition(topic, 0)
+        async with reader(self._settings) as consumer:
+            while True:
+                await asyncio.sleep(RULES_POLL_S)
+                try:
+                    end = (await consumer.end_offsets([tp]))[tp]
+                    if end > self._rules_offset:
+                        self._rules_offset = await load(consumer, topic, book, self._rules_offset)
+                except KafkaError as error:
+                    log.warning("the rules cannot be read now", error=type(error).__name__)
+
+
+def _engine() -> str:
+    from ops_stream.rules.engine import engine_version
+
+    return engine_version()
+
+
+def _alert(partition: int, sentence: str) -> None:
+    log.error("alert", partition=partition, what=sentence)
+
+
+def _pid() -> int:
+    import os
+
+    return os.getpid()
+
+
+async def _within(coroutine: Any, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(coroutine, seconds)
+    except TimeoutError:
+        log.warning("a part of the worker did not stop in time", seconds=seconds)
+
+
+def _watch_the_loop(limit_s: float) -> None:
+    """End the process where its loop stands still: heartbeats run in another thread and would keep the partitions."""
+    loop = asyncio.get_running_loop()
+    beat = [time.monotonic()]
+
+    def touch() -> None:
+        beat[0] = time.monotonic()
+        loop.call_later(limit_s / 10, touch)
+
+    def watch() -> None:
+        while True:
+            time.sleep(limit_s / 10)
+            still = time.monotonic() - beat[0]
+            if still > limit_s:
+                die(Exit.STALLED, f"the event loop stood still for {still:.0f} s")
+
+    touch()
+    threading.Thread(target=watch, name="ops-stream-watchdog", daemon=True).start()
+
+
+def _set_up_logs(as_json: bool) -> None:
+    logging.basicConfig(
+        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    renderer: Any = (
+        structlog.processors.JSONRenderer()
+        if as_json
+        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
