@@ -172,7 +172,7 @@ TotalMicros = Annotated[int, *_micros(_total, MAX_TOTAL_USD)]
 """A sum of amounts, which may be larger than any one of them."""
 JsonObject = Annotated[dict[str, Any], PlainValidator(_object), WithJsonSchema({"type": "object"})]
 """A free-form object; JSON text inside Avro."""
-JsonArray = Annotated[tuple[Any, ...], PlainValidator(_array), WithJsonSchema({"type": "array"})]
+JsonArray = Annotated[tuple[Any, ...], BeforeValidator(_array)]
 """A free-form array; JSON text inside Avro."""
 HeaderRows = Annotated[
     tuple[Annotated[tuple[Bulk, ...], Field(strict=False, min_length=2, max_length=2)], ...], many(10_000)

@@ -1,0 +1,1 @@
+"""The contract: events, encodings, topics, money, time."""
