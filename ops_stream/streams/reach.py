@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
@@ -18,6 +18,7 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
+from aiokafka.protocol.metadata import MetadataRequest
 
 from ops_stream.contract.errors import KafkaUnreachable
 from ops_stream.contract.settings import Settings
@@ -25,6 +26,7 @@ from ops_stream.contract.settings import Settings
 _ANSWER_WITHIN_MS = 10_000
 
 _START = "Start one with: ops-stream broker start; or set OPS_STREAM_BOOTSTRAP_SERVERS."
+_ADDRESS = "Check OPS_STREAM_BOOTSTRAP_SERVERS (host:port, several with commas)."
 _LOGIN = "Check OPS_STREAM_KAFKA_SASL_USERNAME, _SASL_PASSWORD_FILE and _SASL_MECHANISM."
 _TLS = "Check OPS_STREAM_KAFKA_SSL_CAFILE; it must hold the authority that signed the broker's certificate."
 _CLIENT_CERTIFICATE = (
@@ -39,16 +41,12 @@ _PROTOCOL = (
 async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
     """Open an admin client; raise KafkaUnreachable, which says why, when no broker lets us in."""
     client = AIOKafkaAdminClient(request_timeout_ms=_ANSWER_WITHIN_MS, **settings.aiokafka())
-    log = logging.getLogger("aiokafka")
-    level = log.level
     try:
-        log.setLevel(logging.CRITICAL)  # what it would log is said better below
-        await client.start()
+        with _quiet():
+            await client.start()
     except (KafkaError, OSError, TimeoutError) as problem:
         await client.close()
         raise await explain(settings, problem) from problem
-    finally:
-        log.setLevel(level)
     try:
         yield client
     except (KafkaConnectionError, ConnectionError, TimeoutError) as problem:
@@ -73,17 +71,35 @@ async def explain(settings: Settings, problem: BaseException | None = None) -> K
 
 
 async def _try(host: str, port: int, arguments: dict[str, Any]) -> tuple[str, str, int] | None:
+    try:
+        with _quiet():
+            connection = await create_conn(host, port, request_timeout_ms=_ANSWER_WITHIN_MS, **arguments)
+            try:
+                # A door that demands a login tells its version to anyone, and no more.
+                await connection.send(MetadataRequest([]))
+            finally:
+                connection.close()
+    except (OSError, KafkaError, TimeoutError) as problem:
+        return _sentence(_root(problem))
+    return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep aiokafka from logging what is said better here."""
     log = logging.getLogger("aiokafka")
     level = log.level
+    log.setLevel(logging.CRITICAL)
     try:
-        log.setLevel(logging.CRITICAL)
-        connection = await create_conn(host, port, request_timeout_ms=_ANSWER_WITHIN_MS, **arguments)
-    except (OSError, KafkaError, TimeoutError, asyncio.IncompleteReadError) as problem:
-        return _sentence(problem)
+        yield
     finally:
         log.setLevel(level)
-    connection.close()
-    return None
+
+
+def _root(problem: BaseException) -> BaseException:
+    """Look behind a lost connection: TLS 1.3 refuses a client's certificate only after the handshake."""
+    cause = problem.__cause__
+    return cause if isinstance(problem, KafkaConnectionError) and isinstance(cause, ssl.SSLError) else problem
 
 
 def _sentence(problem: BaseException) -> tuple[str, str, int]:
@@ -96,8 +112,10 @@ def _sentence(problem: BaseException) -> tuple[str, str, int]:
         return f"Kafka's certificate is not trusted: {problem.verify_message}.", _TLS, 0
     if isinstance(problem, ssl.SSLError):
         if "ALERT" in (problem.reason or ""):
-            return "Kafka refused our certificate.", _CLIENT_CERTIFICATE, 0
+            return "Kafka refused our certificate, or wants one and got none.", _CLIENT_CERTIFICATE, 0
         return "What answers there does not speak TLS.", _PROTOCOL, 1
+    if isinstance(problem, socket.gaierror):
+        return "Kafka cannot be reached: no such host is known.", _ADDRESS, 3
     if isinstance(problem, ConnectionRefusedError):
         return "Kafka cannot be reached: nothing listens there.", _START, 3
     if isinstance(problem, TimeoutError):
