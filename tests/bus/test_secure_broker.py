@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from ops_stream.contract.catalog import Catalog
 from ops_stream.contract.errors import ExitCode, KafkaUnreachable, SettingsInvalid
 from ops_stream.contract.settings import Settings
 from ops_stream.embedded import EmbeddedKafka, Listener, train
@@ -223,4 +224,4 @@ async def _refusal(settings: Settings) -> KafkaUnreachable:
 
 def _all_topics(secured: Secured) -> tuple[str, ...]:
     settings = secured.settings("PLAINTEXT")
-    return tuple(settings.topic(name) for name in cluster.Catalog.load().topics)
+    return tuple(settings.topic(name) for name in Catalog.load().topics)
