@@ -44,8 +44,8 @@ class Origin:
 class EventInput:
     """A record that the codec could read.
 
-    `forwarded_from` is where a forwarded record stood first, and `via` the position (partition, offset, index)
-    of the journal output that forwarded it; `origin` is then the record on the forwarded topic.
+    `forwarded_from` is where a forwarded record stood first, and `via` the position (partition, offset,
+    index) of the journal output that forwarded it; `origin` is then the record on the forwarded topic.
     """
 
     origin: Origin

@@ -95,7 +95,7 @@ class Ask(Row, frozen=True):
     """The report that ended it."""
     ended_at: int = 0
     acked_at: str = ""
-    request: msgspec.Raw = msgspec.Raw(b"")
+    request: msgspec.Raw | None = None
     """The ask as it was seen, while it waits."""
 
 
@@ -148,6 +148,7 @@ class Suspension(Row, frozen=True):
     issued_by: str
     at: int
     reason: str = ""
+    state: Literal["suspended", "blocked"] = "suspended"
 
 
 class Budget(Row, frozen=True):
@@ -190,10 +191,10 @@ class Sweep(Row, frozen=True):
     tenant: str
     target: str
     command_id: str
+    issued_by: str
     at: int
     cursor: str = ""
     reason: str = ""
-    cost: int = 0
     until: int = 0
 
 

@@ -2,14 +2,154 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from ops_stream.contract.digest import action_digest
+from ops_stream.contract.models import (
+    AgentRegistration,
+    ControlCommand,
+    Heartbeat,
+    Resolution,
+    RevocationAck,
+    TaskRequest,
+    Telemetry,
+    Workflow,
+)
+from ops_stream.contract.reasons import Reason
+from ops_stream.core.agents import acknowledge, heartbeat, register
+from ops_stream.core.approvals import emit_answer, emit_refusal
+from ops_stream.core.asks import ask_in, bare_ask
+from ops_stream.core.control import obey
 from ops_stream.core.decision import Decision, InvariantBroken
-from ops_stream.core.inputs import Input
+from ops_stream.core.draft import Draft
+from ops_stream.core.forwarding import asked_in, forwarded, seen_before
+from ops_stream.core.ids import bytes_digest, derived_id
+from ops_stream.core.inputs import EventInput, Gap, Input, MalformedInput, Takeover, Tick
+from ops_stream.core.lines import end
+from ops_stream.core.memory import keep_bound
+from ops_stream.core.notices import alert, dead_letter
+from ops_stream.core.resolutions import resolve
+from ops_stream.core.rows import ASKS, RULES, ActiveRules, Answer, ask_key
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
+from ops_stream.core.telemetry import report
+from ops_stream.core.ticks import tick
 
 __all__ = ["Decision", "InvariantBroken", "step"]
 
 
 def step(state: State, input_: Input, rules: Rules, now_ms: int) -> Decision:
-    """Decide one input. Pure: the state is not changed, `state.apply(decision.changes)` does that."""
-    return Decision()
+    """Decide one input. Pure: the state is not changed, `state.apply(decision.changes)` does that.
+
+    An exception on the way drops everything that was drafted: the input becomes a dead letter, and an ask
+    that nobody has heard of yet is denied. `InvariantBroken` comes through: the partition must halt.
+    """
+    if isinstance(input_, Tick):
+        return tick(state, input_, rules, now_ms)
+    draft = Draft(state, rules, now_ms, input_)
+    try:
+        _take(draft, input_)
+        keep_bound(draft)
+        return draft.decision()
+    except (InvariantBroken, MemoryError):
+        raise
+    except Exception as error:
+        return _contain(Draft(state, rules, now_ms, input_), type(error).__name__)
+
+
+def _take(draft: Draft, input_: EventInput | MalformedInput | Takeover | Gap) -> None:
+    if isinstance(input_, Takeover):
+        if draft.get(RULES, "rules") is None:
+            draft.put("rules", ActiveRules(input_.rules_digest, draft.now))
+    elif isinstance(input_, Gap):
+        _gap(draft, input_)
+    elif seen_before(draft, input_) or forwarded(draft, input_):
+        return
+    elif isinstance(input_, MalformedInput):
+        _malformed(draft, input_)
+    else:
+        _event(draft, input_)
+
+
+def _event(draft: Draft, input_: EventInput) -> None:
+    event = input_.event
+    if isinstance(event, TaskRequest):
+        ask_in(draft, event)
+    elif isinstance(event, Telemetry):
+        report(draft, event)
+    elif isinstance(event, Heartbeat):
+        heartbeat(draft, event)
+    elif isinstance(event, AgentRegistration):
+        register(draft, event)
+    elif isinstance(event, Resolution):
+        resolve(draft, event)
+    elif isinstance(event, ControlCommand):
+        obey(draft, event)
+    elif isinstance(event, RevocationAck):
+        acknowledge(draft, event)
+    else:
+        _reject_workflow(draft, event)
+
+
+def _malformed(draft: Draft, input_: MalformedInput) -> None:
+    """Keep the bytes, and answer whoever asked with them."""
+    tenant = input_.tenant or "default"
+    dead_letter(draft, tenant, Reason.MALFORMED_REQUEST, input_.explanation)
+    if asked_in(input_) and input_.request_id is not None:
+        ids = (tenant, input_.request_id, input_.task_id or "unknown", input_.agent or "unknown")
+        digest = bytes_digest(input_.raw)
+        emit_refusal(draft, ids, digest, Reason.MALFORMED_REQUEST, input_.explanation)
+
+
+def _reject_workflow(draft: Draft, event: Workflow) -> None:
+    value = {
+        "workflow_id": event.workflow_id,
+        "tenant": event.tenant,
+        "state": "rejected",
+        "problems": [
+            {
+                "code": "not_supported",
+                "explanation": "This version does not run workflows; ask for each step as a task of its own.",
+            }
+        ],
+        "steps": [],
+        "cost_usd": 0,
+        "blamed": [],
+    }
+    id_ = derived_id("ws_", event.tenant, event.workflow_id, "rejected", draft.now)
+    draft.emit("workflow-status", event.tenant, "WorkflowStatus", id_, value, subject=event.workflow_id)
+
+
+def _gap(draft: Draft, gap: Gap) -> None:
+    alert(
+        draft,
+        "default",
+        "input_gap",
+        f"Offsets {gap.first} to {gap.last} of {gap.topic} partition {gap.partition} hold no record.",
+        dedupe=f"{gap.topic}|{gap.partition}",
+        seed=(gap.topic, gap.partition, gap.first),
+        severity="critical",
+        subject=gap.topic,
+    )
+
+
+def _contain(draft: Draft, error: str) -> Decision:
+    """Give what is left to say: a dead letter, and a denial where an ask has no answer yet."""
+    input_ = draft.input
+    if not isinstance(input_, EventInput | MalformedInput):
+        raise InvariantBroken(f"{error} while {type(input_).__name__} was decided")
+    why = f"The supervisor failed on this record ({error}); nothing was changed by it."
+    if isinstance(input_, MalformedInput):
+        dead_letter(draft, input_.tenant or "default", "internal_error", why)
+        return draft.decision()
+    event = input_.event
+    dead_letter(draft, event.tenant, "internal_error", why)
+    seen_before(draft, input_)
+    if isinstance(event, TaskRequest):
+        key = ask_key(event.tenant, event.request_id)
+        if draft.get(ASKS, key) is None:
+            answer = Answer("denied", Reason.POLICY_ERROR, draft.now, draft.rules.digest, explanation=why)
+            ask = end(draft, replace(bare_ask(draft, event, action_digest(event)), answer=answer))
+            draft.put(key, ask)
+            emit_answer(draft, ask)
+    return draft.decision()

@@ -1,0 +1,174 @@
+"""Agents: they register, live, are put in quarantine and taken out; every change is an AgentStatus."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from ops_stream.contract.clocktext import format_time
+from ops_stream.contract.models import AgentRegistration, Heartbeat, RevocationAck
+from ops_stream.contract.reasons import Reason
+from ops_stream.core.draft import Draft
+from ops_stream.core.ids import derived_id
+from ops_stream.core.kills import kill_on
+from ops_stream.core.leases import overdue, renew
+from ops_stream.core.notices import dead_letter
+from ops_stream.core.rows import (
+    AGENTS,
+    ASKS,
+    RECORDS,
+    SUSPENSIONS,
+    Agent,
+    Record,
+    Suspension,
+    agent_key,
+    ask_key,
+    record_key,
+)
+from ops_stream.core.words import clip
+
+AGENTS_MAX: Final = 100_000
+"""Agents of one tenant."""
+
+
+def suspension_key(tenant: str, agent: str) -> str:
+    """Give the key of an agent's quarantine."""
+    return f"suspension/{tenant}|{agent}"
+
+
+def register(draft: Draft, event: AgentRegistration) -> None:
+    """Take an agent in, or take note of what it now says of itself. Its state stays as it was."""
+    tenant, name = event.tenant, event.agent
+    declared = draft.rules.agents.find(tenant, name)
+    if declared is None and draft.rules.supervisor.registration == "declared":
+        _publish(
+            draft, tenant, name, "blocked", f"{Reason.AGENT_NOT_ALLOWED}: not declared in conf/agents.yaml"
+        )
+        return
+    key = agent_key(tenant, name)
+    known = draft.get(AGENTS, key)
+    if known is None and draft.state.agents.get(tenant, 0) >= AGENTS_MAX:
+        dead_letter(
+            draft, tenant, Reason.OVERLOADED, f"Tenant {tenant} has {AGENTS_MAX:,} agents, the limit."
+        )
+        return
+    suspension = draft.get(SUSPENSIONS, suspension_key(tenant, name))
+    row = Agent(
+        state="registered" if known is None else known.state,
+        since=draft.now if known is None else known.since,
+        role=declared.role if declared is not None and declared.role else event.role,
+        capabilities=event.capabilities,
+        models=event.models,
+        max_concurrency=event.max_concurrency,
+        version=event.version or "",
+        reason="" if known is None else known.reason,
+    )
+    if known is None and suspension is not None:
+        row = replace(row, state=suspension.state, reason=suspension.reason)
+    draft.put(key, row)
+    seen(draft, tenant, name)
+    publish_status(draft, tenant, name, row)
+
+
+def activate(draft: Draft, tenant: str, name: str, agent: Agent) -> None:
+    """Note that a registered agent has begun to work."""
+    row = replace(agent, state="active", since=draft.now)
+    draft.put(agent_key(tenant, name), row)
+    publish_status(draft, tenant, name, row)
+
+
+def heartbeat(draft: Draft, event: Heartbeat) -> None:
+    """Renew the leases of what an agent says it runs, as far as that is its own and still permitted."""
+    if draft.get(AGENTS, agent_key(event.tenant, event.agent)) is not None:
+        seen(draft, event.tenant, event.agent)
+    for request_id in event.running:
+        key = ask_key(event.tenant, request_id)
+        ask = draft.get(ASKS, key)
+        if ask is None or ask.agent != event.agent or ask.phase != "running" or overdue(draft, ask):
+            continue
+        if kill_on(draft, ask.tenant, ask.agent, ask.workflow, ask.model) is None:
+            renew(draft, key, ask)
+
+
+def acknowledge(draft: Draft, event: RevocationAck) -> None:
+    """Note when an agent stopped what was revoked."""
+    key = ask_key(event.tenant, event.request_id)
+    ask = draft.get(ASKS, key)
+    if ask is None or ask.agent != event.agent:
+        dead_letter(
+            draft,
+            event.tenant,
+            "unknown_ask",
+            f"No ask {event.request_id} of agent {event.agent} is known, so nothing was revoked.",
+        )
+    elif ask.answer.decision == "revoked" and not ask.acked_at:
+        draft.put(key, replace(ask, acked_at=event.stopped_at))
+
+
+def seen(draft: Draft, tenant: str, name: str) -> None:
+    """Note that an agent lives."""
+    key = record_key(tenant, name)
+    draft.put(key, replace(draft.get(RECORDS, key) or Record(), seen_at=draft.now))
+
+
+def quarantine(draft: Draft, tenant: str, name: str, suspension: Suspension) -> None:
+    """Let an agent, registered or not, have nothing more. What it runs goes on; a kill stops that."""
+    draft.put(suspension_key(tenant, name), suspension)
+    key = agent_key(tenant, name)
+    agent = draft.get(AGENTS, key)
+    if agent is None:
+        _publish(draft, tenant, name, suspension.state, suspension.reason)
+        return
+    row = replace(agent, state=suspension.state, since=draft.now, reason=suspension.reason)
+    draft.put(key, row)
+    publish_status(draft, tenant, name, row)
+
+
+def reinstate(draft: Draft, tenant: str, name: str) -> bool:
+    """End a quarantine. Says whether there was one, or an agent that the supervisor had stopped itself."""
+    quarantined = draft.get(SUSPENSIONS, suspension_key(tenant, name)) is not None
+    draft.delete(suspension_key(tenant, name))
+    key = agent_key(tenant, name)
+    agent = draft.get(AGENTS, key)
+    if agent is None or (not quarantined and agent.state in ("registered", "active")):
+        return quarantined
+    row = replace(agent, state="active", since=draft.now, reason="")
+    draft.put(key, row)
+    publish_status(draft, tenant, name, row)
+    return True
+
+
+def publish_status(draft: Draft, tenant: str, name: str, row: Agent) -> None:
+    """Say where an agent stands."""
+    _publish(draft, tenant, name, row.state, row.reason, row.since)
+
+
+def _publish(draft: Draft, tenant: str, name: str, state: str, reason: str, since: int | None = None) -> None:
+    value: dict[str, Any] = {
+        "agent": name,
+        "tenant": tenant,
+        "state": state,
+        "scores": _scores(draft.get(RECORDS, record_key(tenant, name))),
+        "since": format_time(draft.now if since is None else since),
+    }
+    if reason:
+        value["reason"] = clip(reason)
+    id_ = derived_id("as_", tenant, name, state, draft.now)
+    draft.emit("agent-status", f"{tenant}/{name}", "AgentStatus", id_, value, subject=name)
+
+
+def _scores(record: Record | None) -> dict[str, float]:
+    """Give what can be said of an agent so far, each from 0 to 1."""
+    if record is None:
+        return {}
+    scores: dict[str, float] = {}
+    if record.done + record.failed:
+        scores["reliability"] = record.done / (record.done + record.failed)
+    if record.quality_count:
+        scores["quality"] = min(1.0, record.quality_milli / (1000 * record.quality_count))
+    if record.cost:
+        scores["cost_efficiency"] = min(1.0, record.held / record.cost)
+    if record.taken_ms:
+        scores["speed"] = min(1.0, record.estimated_ms / record.taken_ms)
+    return scores

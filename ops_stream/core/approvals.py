@@ -1,0 +1,143 @@
+"""TaskApprovals: built from an ask's row, so that one decision always reads the same."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from ops_stream.contract.clocktext import format_time
+from ops_stream.contract.models import TaskRequest
+from ops_stream.contract.money import usd
+from ops_stream.core.draft import Draft
+from ops_stream.core.ids import bytes_digest, derived_id
+from ops_stream.core.inputs import EventInput, MalformedInput
+from ops_stream.core.rows import Answer, Ask
+
+PLAIN: Final = "Every check passed."
+"""What an approval says where there is nothing else to say; rows leave it out."""
+
+
+def approval_id(tenant: str, request_id: str, sequence: int) -> str:
+    """Give the id of one decision in an ask's line."""
+    return derived_id("ap_", tenant, request_id, sequence)
+
+
+def approval_of(ask: Ask) -> dict[str, Any]:
+    """Give the TaskApproval in force, the same to the byte however often it is asked for."""
+    answer = ask.answer
+    value: dict[str, Any] = {
+        "approval_id": approval_id(ask.tenant, ask.request_id, answer.sequence),
+        "request_id": ask.request_id,
+        "task_id": ask.task_id,
+        "tenant": ask.tenant,
+        "agent": ask.agent,
+        "decision": answer.decision,
+        "sequence": answer.sequence,
+        "reason": str(answer.reason),
+        "explanation": answer.explanation or PLAIN,
+        "action_digest": answer.digest or ask.digest,
+        "priority": ask.priority,
+        "matched_policies": [
+            {"name": policy.name, "action": policy.action, "shadow": policy.shadow}
+            for policy in answer.matched
+        ],
+        "rules_digest": answer.rules,
+        "decided_at": format_time(answer.at),
+    }
+    if answer.decision == "approved":
+        if ask.model:
+            value["model"] = ask.model
+        if ask.held is not None:
+            value["cost_limit_usd"] = usd(ask.held)
+        value["time_limit_s"] = ask.lease_ms / 1000
+        value["lease_expires_at"] = format_time(answer.at + ask.lease_ms)
+    if answer.not_before:
+        value["queue"] = {"position": answer.position, "not_before": format_time(answer.not_before)}
+    if answer.escalation:
+        value["escalation_id"] = answer.escalation
+    if answer.would_decide:
+        value["would_have"] = {"decision": answer.would_decide, "reason": answer.would_reason}
+    if answer.recommendation:
+        value["recommendation"] = answer.recommendation
+    return value
+
+
+def emit_answer(draft: Draft, ask: Ask) -> None:
+    """Publish the decision in force, in the encoding and the trace of whoever asks, else of who asked."""
+    encoding, traceparent = ask.encoding, ask.traceparent or None
+    input_ = draft.input
+    if isinstance(input_, EventInput) and isinstance(input_.event, TaskRequest):
+        encoding, traceparent = input_.encoding, input_.traceparent
+    value = approval_of(ask)
+    draft.emit(
+        "approvals",
+        ask.tenant,
+        "TaskApproval",
+        value["approval_id"],
+        value,
+        encoding=encoding,
+        traceparent=traceparent,
+        subject=ask.request_id,
+    )
+
+
+def emit_refusal(
+    draft: Draft,
+    ids: tuple[str, str, str, str],
+    digest: str,
+    reason: str,
+    explanation: str,
+    priority: int = 5,
+) -> None:
+    """Deny a body that gets no row: it stands outside the line of its request id, with a sequence of 0.
+
+    `ids` are tenant, request, task and agent. Readers tell it from the line by its action digest.
+    """
+    input_ = draft.input
+    assert isinstance(input_, EventInput | MalformedInput)
+    tenant, request_id, task_id, agent = ids
+    origin = input_.forwarded_from or input_.origin
+    id_ = derived_id("ap_", tenant, request_id, reason, origin.topic, origin.partition, origin.offset)
+    value = {
+        "approval_id": id_,
+        "request_id": request_id,
+        "task_id": task_id,
+        "tenant": tenant,
+        "agent": agent,
+        "decision": "denied",
+        "sequence": 0,
+        "reason": str(reason),
+        "explanation": explanation,
+        "action_digest": digest,
+        "priority": priority,
+        "matched_policies": [],
+        "rules_digest": draft.rules.digest,
+        "decided_at": format_time(draft.now),
+    }
+    draft.emit(
+        "approvals",
+        tenant,
+        "TaskApproval",
+        id_,
+        value,
+        encoding=input_.encoding,
+        traceparent=input_.traceparent,
+        subject=request_id,
+    )
+
+
+def digest_of_bytes(input_: MalformedInput) -> str:
+    """Give what stands for the action digest of a body that could not be read."""
+    return bytes_digest(input_.raw)
+
+
+def next_answer(draft: Draft, ask: Ask, decision: Any, reason: str, explanation: str) -> Answer:
+    """Give the decision that follows the one in force."""
+    return Answer(
+        decision=decision,
+        reason=reason,
+        explanation=explanation,
+        at=draft.now,
+        rules=draft.rules.digest,
+        sequence=ask.answer.sequence + 1,
+        digest=ask.answer.digest,
+    )

@@ -1,0 +1,57 @@
+"""An ask comes in."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final
+
+from ops_stream.contract.digest import action_digest
+from ops_stream.contract.models import TaskRequest
+from ops_stream.core.decide import decide
+from ops_stream.core.draft import Draft
+from ops_stream.core.duplicates import repeat
+from ops_stream.core.inputs import EventInput
+from ops_stream.core.leases import LEASE_MAX_S
+from ops_stream.core.rows import ASKS, Answer, Ask, ask_key
+
+UNDECIDED: Final = Answer(decision="denied", reason="", at=0, rules="")
+"""Stands in a bare row until the first decision."""
+
+
+def ask_in(draft: Draft, request: TaskRequest) -> None:
+    """Decide a new ask, or answer a repeated one."""
+    key = ask_key(request.tenant, request.request_id)
+    digest = action_digest(request)
+    known = draft.get(ASKS, key)
+    if known is not None:
+        repeat(draft, key, known, request, digest)
+    else:
+        decide(draft, key, request, "first", bare_ask(draft, request, digest), 0)
+
+
+def bare_ask(draft: Draft, request: TaskRequest, digest: str) -> Ask:
+    """Give the row of an ask that nothing has been decided about."""
+    input_ = draft.input
+    assert isinstance(input_, EventInput)
+    return Ask(
+        tenant=request.tenant,
+        request_id=request.request_id,
+        task_id=request.task_id,
+        agent=request.agent,
+        digest=digest,
+        phase="ended",
+        until=0,
+        answer=UNDECIDED,
+        workflow=request.workflow_id or "",
+        task_type=request.task_type,
+        tool=request.tool or "",
+        priority=request.priority,
+        retry_count=request.retry_count,
+        complexity=request.complexity,
+        impact=request.customer_impact,
+        effect=request.effect,
+        estimated_ms=ceil(min(request.estimated_time_s, LEASE_MAX_S) * 1000),
+        order=input_.origin.offset,
+        encoding=input_.encoding,
+        traceparent=input_.traceparent or "",
+    )

@@ -1,0 +1,62 @@
+"""The checks of an ask, one small function each, in the contract's order: the first that objects wins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from ops_stream.contract.reasons import Reason
+from ops_stream.core.checks.agents import (
+    agent_blocked,
+    agent_not_allowed,
+    agent_suspended,
+    agent_unregistered,
+)
+from ops_stream.core.checks.limits import budget_exhausted, deadline_passed, overloaded, retries_exhausted
+from ops_stream.core.checks.steering import (
+    escalated,
+    kill_switch,
+    no_model,
+    policy_blocked,
+    policy_error,
+    queued,
+)
+from ops_stream.core.look import Look
+
+Check: TypeAlias = Callable[[Look], str | None]
+"""Gives a sentence against the ask, or None."""
+
+CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
+    (Reason.KILL_SWITCH, kill_switch),
+    (Reason.AGENT_UNREGISTERED, agent_unregistered),
+    (Reason.AGENT_NOT_ALLOWED, agent_not_allowed),
+    (Reason.AGENT_SUSPENDED, agent_suspended),
+    (Reason.AGENT_BLOCKED, agent_blocked),
+    (Reason.POLICY_ERROR, policy_error),
+    (Reason.POLICY_BLOCKED, policy_blocked),
+    (Reason.BUDGET_EXHAUSTED, budget_exhausted),
+    (Reason.RETRIES_EXHAUSTED, retries_exhausted),
+    (Reason.NO_MODEL, no_model),
+    (Reason.DEADLINE_PASSED, deadline_passed),
+    (Reason.OVERLOADED, overloaded),
+    (Reason.ESCALATED, escalated),
+    (Reason.QUEUED, queued),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What stands between an ask and a plain approval."""
+
+    reason: Reason
+    explanation: str
+
+
+def examine(look: Look) -> Finding | None:
+    """Give the strongest finding, or None where an ask may run."""
+    for reason, check in CHECKS:
+        explanation = check(look)
+        if explanation is not None:
+            return Finding(reason, explanation)
+    return None

@@ -1,0 +1,50 @@
+"""Checks of amounts: money, retries, time and how much is open."""
+
+from __future__ import annotations
+
+from ops_stream.contract.clocktext import parse_time
+from ops_stream.core.look import Look
+from ops_stream.core.policy import DOWNGRADE
+
+
+def budget_exhausted(look: Look) -> str | None:
+    """What is held, unknown and spent stays within every limit (promise 3)."""
+    lacking = look.purse.lacking(look.hold)
+    return None if lacking is None else lacking.explain(look.hold)
+
+
+def retries_exhausted(look: Look) -> str | None:
+    """There is an end to trying again."""
+    most = look.draft.rules.supervisor.retries_max
+    if most is None or look.request.retry_count <= most:
+        return None
+    return f"This is retry {look.request.retry_count}; at most {most} are allowed."
+
+
+def deadline_passed(look: Look) -> str | None:
+    """What is too late is not begun."""
+    deadline = look.request.deadline
+    if deadline is None or parse_time(deadline) > look.draft.now:
+        return None
+    return f"The ask's deadline, {deadline}, has passed."
+
+
+def overloaded(look: Look) -> str | None:
+    """There is a limit to what a tenant may have open, and to what may wait. The first binds always."""
+    if look.stage != "first":
+        return None
+    tenant = look.draft.state.tenants.get(look.request.tenant)
+    if tenant is None:
+        return None
+    settings = look.draft.rules.supervisor
+    if len(tenant.open) >= settings.open_max:
+        look.binding = True
+        return f"Tenant {look.request.tenant} has {len(tenant.open):,} asks open, the limit; try again later."
+    steering = look.weighed.steering
+    if steering is None or steering.action == DOWNGRADE:
+        return None
+    if tenant.waiting >= settings.waiting_max or tenant.waiting_bytes >= settings.waiting_bytes_max:
+        return (
+            f"Tenant {look.request.tenant} has {tenant.waiting:,} asks waiting, the limit; try again later."
+        )
+    return None

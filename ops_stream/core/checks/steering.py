@@ -1,0 +1,64 @@
+"""Checks by kill switches, policies and models."""
+
+from __future__ import annotations
+
+from ops_stream.core.kills import kill_on
+from ops_stream.core.look import Look
+from ops_stream.core.policy import ESCALATE, QUEUE
+from ops_stream.core.words import because, clip
+
+
+def kill_switch(look: Look) -> str | None:
+    """No ask in the scope of a kill is approved."""
+    request = look.request
+    kill = kill_on(look.draft, request.tenant, request.agent, request.workflow_id or "", look.asked_model)
+    look.binding = kill is not None
+    return None if kill is None else f"The kill switch was pulled by {kill.issued_by}{because(kill.reason)}"
+
+
+def policy_error(look: Look) -> str | None:
+    """A blocking policy that cannot be decided blocks."""
+    match = look.weighed.undecided
+    return (
+        None
+        if match is None
+        else f"Policy {match.name} could not be decided: {clip(match.error or '', 1_000)}"
+    )
+
+
+def policy_blocked(look: Look) -> str | None:
+    """A blocking policy trumps everything that would permit."""
+    match = look.weighed.blocking
+    return None if match is None else f"Policy {match.name} blocks this ask."
+
+
+def no_model(look: Look) -> str | None:
+    """The model must be one that may be used."""
+    model, models = look.model, look.draft.rules.models
+    if not model:
+        return None
+    if not models.known(model):
+        return f"Model {model} is not among those in conf/models.yaml."
+    request = look.request
+    if model != look.asked_model and kill_on(
+        look.draft, request.tenant, request.agent, request.workflow_id or "", model
+    ):
+        look.binding = True
+        return f"A policy demands model {model}, which the kill switch has stopped."
+    return None
+
+
+def escalated(look: Look) -> str | None:
+    """A policy wants a person to decide."""
+    steering = look.weighed.steering
+    if steering is None or steering.action != ESCALATE:
+        return None
+    return f"Policy {steering.name} wants a person to decide."
+
+
+def queued(look: Look) -> str | None:
+    """A policy puts the ask off to the next batch."""
+    steering = look.weighed.steering
+    if steering is None or steering.action != QUEUE:
+        return None
+    return f"Policy {steering.name} puts this ask in the batch queue."

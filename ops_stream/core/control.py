@@ -1,0 +1,160 @@
+"""Commands of operators. Each is obeyed once; what cannot be obeyed is a dead letter that says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from ops_stream.contract.models import ControlCommand, is_id
+from ops_stream.core.agents import quarantine, reinstate
+from ops_stream.core.draft import Draft
+from ops_stream.core.ids import derived_id
+from ops_stream.core.kills import kill_key
+from ops_stream.core.killswitch import sweep
+from ops_stream.core.limits_command import set_budget
+from ops_stream.core.notices import alert, dead_letter
+from ops_stream.core.refusals import Refused
+from ops_stream.core.rows import COMMANDS, KILLS, RULES, ActiveRules, Command, Kill, Suspension, Sweep
+from ops_stream.core.words import because, clip
+
+REMEMBER_MS: Final = 7 * 86_400_000
+"""Commands are remembered as long as the topic keeps them."""
+ALL: Final = "*"
+
+
+def tenant_of(command: ControlCommand) -> str | None:
+    """Give the tenant that a command is for; None for all of them.
+
+    `activate_rules` and whatever has the scope `all` to kill or resume are for all. A kill of a workflow, an
+    agent or a model is for the tenant that the command names, and for all where it names none.
+    """
+    name = command.command
+    if name == "activate_rules":
+        return None
+    if name not in ("kill", "resume"):
+        return command.tenant
+    if command.scope == "all":
+        return None
+    if command.scope == "tenant":
+        return command.target if command.target and is_id(command.target) else command.tenant
+    return command.tenant if "tenant" in command.model_fields_set else None
+
+
+def obey(draft: Draft, command: ControlCommand) -> None:
+    """Obey a command once, and hand one for all tenants on to the other partitions."""
+    key = f"command/{command.command_id}"
+    if draft.get(COMMANDS, key) is not None:
+        return
+    draft.put(key, Command(draft.now + REMEMBER_MS))
+    act = _ACTS.get(command.command)
+    if tenant_of(command) is None and not command.spread and act is not None:
+        _spread(draft, command)
+    try:
+        if act is None:
+            raise Refused("not_supported", f"the command {command.command} is not supported by this version.")
+        act(draft, command)
+    except Refused as refused:
+        text = f"Command {command.command_id} of {command.issued_by} changes nothing: {refused.why}"
+        dead_letter(draft, tenant_of(command) or command.tenant, refused.reason, text)
+
+
+def _spread(draft: Draft, command: ControlCommand) -> None:
+    value = {**command.wire(), "event": "ControlCommand", "spread": True}
+    if "tenant" not in command.model_fields_set:
+        value.pop("tenant", None)
+    for partition in range(draft.state.partitions):
+        if partition != draft.state.partition:
+            id_ = derived_id("cc_", command.command_id, partition)
+            draft.emit(
+                "control",
+                command.tenant,
+                "ControlCommand",
+                id_,
+                value,
+                partition=partition,
+                subject=command.command_id,
+            )
+
+
+def _switch(command: ControlCommand) -> tuple[str, str, str]:
+    """Give scope, tenant and target of a kill or a resume."""
+    tenant = tenant_of(command) or ALL
+    if command.scope == "tenant" and command.target and not is_id(command.target):
+        raise Refused("malformed_command", "the target is no tenant's name.")
+    if command.scope in ("all", "tenant"):
+        return command.scope, tenant, ""
+    if not command.target:
+        raise Refused("malformed_command", f"the scope {command.scope} needs a target.")
+    return command.scope, tenant, command.target
+
+
+def _kill(draft: Draft, command: ControlCommand) -> None:
+    scope, tenant, target = _switch(command)
+    reason = clip(command.reason or "", 1_000)
+    key = kill_key(scope, tenant, target)
+    draft.put(key, Kill(command.command_id, command.issued_by, draft.now, reason))
+    _announce(draft, command, key, "firing", f"The kill switch is on for {key[5:]}")
+    row = Sweep(
+        "kill", scope, tenant, target, command.command_id, command.issued_by, draft.now, reason=reason
+    )
+    sweep(draft, f"sweep/{command.command_id}", row)
+
+
+def _resume(draft: Draft, command: ControlCommand) -> None:
+    key = kill_key(*_switch(command))
+    if draft.get(KILLS, key) is None:
+        return  # nothing was stopped here
+    draft.delete(key)
+    _announce(draft, command, key, "resolved", f"The kill switch is off for {key[5:]}")
+
+
+def _announce(draft: Draft, command: ControlCommand, key: str, status: Any, text: str) -> None:
+    alert(
+        draft,
+        tenant_of(command) or "default",
+        "kill_switch",
+        f"{text}, by {command.issued_by}{because(command.reason)}",
+        dedupe=f"{key}|partition {draft.state.partition}",
+        seed=(command.command_id, draft.state.partition),
+        severity="critical" if status == "firing" else "info",
+        status=status,
+        subject=key[5:],
+    )
+
+
+def _quarantine(draft: Draft, command: ControlCommand) -> None:
+    state = (command.parameters or {}).get("state", "suspended")
+    if not is_id(command.target or "") or state not in ("suspended", "blocked"):
+        raise Refused("malformed_command", "it needs the agent as target, and suspended or blocked as state.")
+    reason = clip(command.reason or "", 1_000)
+    row = Suspension(command.command_id, command.issued_by, draft.now, reason, state)
+    quarantine(draft, command.tenant, command.target or "", row)
+
+
+def _reinstate(draft: Draft, command: ControlCommand) -> None:
+    if command.target is None or not is_id(command.target):
+        raise Refused("malformed_command", "it needs the agent as target.")
+    if not reinstate(draft, command.tenant, command.target):
+        raise Refused("nothing_to_do", f"agent {command.target} of tenant {command.tenant} was not stopped.")
+
+
+def _activate_rules(draft: Draft, command: ControlCommand) -> None:
+    digest = (command.parameters or {}).get("digest")
+    if not isinstance(digest, str) or digest not in draft.rules.known:
+        raise Refused("unknown_rules", "parameters.digest names no bundle on the rules topic.")
+    draft.put("rules", ActiveRules(digest, draft.now, command.command_id))
+
+
+def active_rules(draft: Draft) -> ActiveRules | None:
+    """Give the rules in force."""
+    return draft.get(RULES, "rules")
+
+
+_ACTS: Final[Mapping[str, Callable[[Draft, ControlCommand], None]]] = {
+    "kill": _kill,
+    "resume": _resume,
+    "quarantine_agent": _quarantine,
+    "reinstate_agent": _reinstate,
+    "set_budget": set_budget,
+    "activate_rules": _activate_rules,
+}

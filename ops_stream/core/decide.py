@@ -1,0 +1,162 @@
+"""One look at an ask and what follows from it: approved, denied, escalated or queued."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from ops_stream.contract.clocktext import format_time, parse_time
+from ops_stream.contract.models import TaskRequest
+from ops_stream.contract.reasons import Reason
+from ops_stream.core.agents import activate
+from ops_stream.core.approvals import emit_answer
+from ops_stream.core.budgets import charge
+from ops_stream.core.checks import Finding, examine
+from ops_stream.core.draft import Draft
+from ops_stream.core.escalation import escalation_id_of, open_escalation
+from ops_stream.core.ids import percentile
+from ops_stream.core.leases import lease_ms
+from ops_stream.core.lines import end
+from ops_stream.core.look import Look, Stage, look_at
+from ops_stream.core.policy import tell
+from ops_stream.core.rows import Answer, Ask, Decided, EscalationRow, encode_row
+from ops_stream.core.words import clip
+
+_APPROVED: Final[dict[Stage, Reason]] = {
+    "first": Reason.APPROVED,
+    "reviewed": Reason.APPROVED_AFTER_REVIEW,
+    "edited": Reason.APPROVED_WITH_CHANGES,
+    "released": Reason.APPROVED,
+    "released_after_review": Reason.APPROVED_WITH_CHANGES,
+}
+
+
+def decide(
+    draft: Draft, key: str, request: TaskRequest, stage: Stage, ask: Ask, sequence: int, digest: str = ""
+) -> None:
+    """Look at an ask and put what follows in force.
+
+    `ask` is its row so far (a bare one at the first look), `digest` that of a request that a person edited.
+    """
+    look = look_at(draft, request, stage)
+    finding = examine(look)
+    observed = _observed(draft, request) and not (finding is not None and look.binding)
+    answer = _answer(draft, look, finding, observed, sequence, digest)
+    ask = replace(ask, answer=answer, model=look.model)
+    if answer.decision == "approved":
+        ask = _admit(draft, look, ask)
+    elif answer.decision == "escalated":
+        ask = _escalate(draft, look, ask)
+    elif answer.decision == "queued":
+        ask = _queue(draft, look, ask)
+    else:
+        ask = end(draft, ask)
+    draft.put(key, ask)
+    emit_answer(draft, ask)
+    weighed = look.reported
+    if weighed is not None and stage in ("first", "edited") and (weighed.notify or weighed.faults):
+        tell(draft, weighed, ask.tenant, ask.request_id, (ask.request_id, sequence))
+
+
+def _observed(draft: Draft, request: TaskRequest) -> bool:
+    """Say whether this ask is only observed: a mode holds for its percentage, the other for the rest."""
+    mode, percent = draft.rules.supervisor.mode_for(request.tenant, request.agent)
+    if percent < 100 and percentile(request.tenant, request.request_id) >= percent:
+        return mode == "enforce"
+    return mode == "observe"
+
+
+def _answer(
+    draft: Draft, look: Look, finding: Finding | None, observed: bool, sequence: int, digest: str
+) -> Answer:
+    if finding is None:
+        decision: Decided = "approved"
+        reason, explanation = _APPROVED[look.stage], ""
+        if look.model != look.asked_model:
+            steering = look.weighed.steering
+            explanation = f"Policy {steering.name if steering else ''} chose model {look.model}."
+    else:
+        decision, reason, explanation = _decision(finding.reason), finding.reason, finding.explanation
+    would: tuple[str, str] = ("", "")
+    if observed:
+        would = (decision, reason)
+        if finding is not None:
+            decision, reason = "approved", _APPROVED[look.stage]
+            explanation = f"Observed only; enforced, this ask would be {would[0]}: {finding.explanation}"
+    weighed = look.reported
+    return Answer(
+        decision=decision,
+        reason=reason,
+        at=draft.now,
+        rules=draft.rules.digest,
+        sequence=sequence,
+        explanation=clip(explanation),
+        digest=digest,
+        matched=() if weighed is None else weighed.reported,
+        would_decide=would[0],
+        would_reason=would[1],
+    )
+
+
+def _decision(reason: Reason) -> Decided:
+    if reason is Reason.ESCALATED:
+        return "escalated"
+    return "queued" if reason is Reason.QUEUED else "denied"
+
+
+def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
+    """Hold the money and start the lease. An observed ask holds only what fits."""
+    hold = None if look.purse.lacking(look.hold) is not None else look.hold
+    length = lease_ms(look.request.estimated_time_s, draft.rules.supervisor)
+    ask = replace(ask, phase="running", lease_ms=length, until=draft.now + length, request=None)
+    if look.agent is not None and look.agent.state == "registered":
+        activate(draft, ask.tenant, ask.agent, look.agent)
+    return charge(draft, look.purse, ask, hold)
+
+
+def _escalate(draft: Draft, look: Look, ask: Ask) -> Ask:
+    """Open an escalation for a person. Nothing is held while it waits."""
+    request, answer, policy = look.request, ask.answer, look.weighed.steering
+    assert policy is not None
+    expires = draft.now + draft.rules.supervisor.escalation_ttl_s * 1000
+    if request.deadline is not None:
+        expires = min(expires, parse_time(request.deadline))
+    severity = policy.parameters.get("severity")
+    advice = policy.parameters.get("recommendation")
+    id_ = escalation_id_of(ask.tenant, ask.request_id, answer.sequence)
+    wire = request.wire()
+    row = EscalationRow(
+        tenant=ask.tenant,
+        status="open",
+        until=expires,
+        opened_at=draft.now,
+        expires=expires,
+        trigger=clip(f"policy:{policy.name}", 256),
+        severity=severity if severity in ("info", "warning", "critical") else "warning",
+        summary=clip(f"Agent {ask.agent} asks: {request.task_description}"),
+        recommendation=clip(advice if isinstance(advice, str) else f"Deny, because of policy {policy.name}."),
+        rules=answer.rules,
+        request_id=ask.request_id,
+        agent=ask.agent,
+        waiting=True,
+        stake=look.hold,
+        digest=answer.digest or ask.digest,
+    )
+    open_escalation(draft, id_, row, wire)
+    explanation = f"{answer.explanation} Escalation {id_} is open until {format_time(expires)}."
+    answer = replace(answer, escalation=id_, explanation=explanation, recommendation=row.recommendation)
+    return replace(ask, phase="escalated", until=0, answer=answer, request=Raw(encode_row(wire)))
+
+
+def _queue(draft: Draft, look: Look, ask: Ask) -> Ask:
+    """Put the ask in the batch queue until the window closes. Nothing is held while it waits."""
+    window = max(1, draft.rules.supervisor.batch_window_s) * 1000
+    not_before = (draft.now // window + 1) * window
+    tenant = draft.state.tenants.get(ask.tenant)
+    position = (tenant.queued if tenant is not None else 0) + 1
+    answer = replace(ask.answer, position=position, not_before=not_before)
+    return replace(
+        ask, phase="queued", until=not_before, answer=answer, request=Raw(encode_row(look.request.wire()))
+    )

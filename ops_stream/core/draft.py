@@ -1,0 +1,118 @@
+"""A decision in the making: rows read through it, changes and outputs gathered in it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from ops_stream.core.decision import Decision
+from ops_stream.core.inputs import EventInput, Input, MalformedInput
+from ops_stream.core.outputs import Output
+from ops_stream.core.rows import R, Row, Table, encode_row
+from ops_stream.core.rules_model import Rules
+from ops_stream.core.state import State
+
+RECORD_BYTES_MAX: Final = 1_572_864
+"""Outputs and changes of one record: with the input and the journal's own fields well under 4 MiB."""
+ITEMS_MAX: Final = 1_000
+"""Asks, escalations and so on that one record may act on."""
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Draft:
+    """An overlay over the state, which it never changes."""
+
+    __slots__ = (
+        "_measured_outputs",
+        "_measured_rows",
+        "_rows",
+        "bytes",
+        "input",
+        "now",
+        "outputs",
+        "rules",
+        "state",
+    )
+
+    def __init__(self, state: State, rules: Rules, now_ms: int, input_: Input) -> None:
+        self.state: Final = state
+        self.rules: Final = rules
+        self.now: Final = now_ms
+        self.input: Final = input_
+        self.outputs: list[Output] = []
+        self.bytes = 0
+        self._rows: dict[str, Row | None] = {}
+        self._measured_outputs = 0
+        self._measured_rows = 0
+
+    def get(self, table: Table[R], key: str) -> R | None:
+        """Read a row, as this draft leaves it."""
+        rows = self._rows
+        if key in rows:
+            return rows[key]  # type: ignore[return-value]  # a key belongs to one table
+        raw = self.state.rows.get(key)
+        return None if raw is None else table.decode(raw)
+
+    def put(self, key: str, row: Row) -> None:
+        """Write a row."""
+        self._rows[key] = row
+
+    def delete(self, key: str) -> None:
+        """Delete a row."""
+        self._rows[key] = None
+
+    def touched(self, key: str) -> bool:
+        """Say whether this draft writes or deletes a row."""
+        return key in self._rows
+
+    def emit(
+        self,
+        topic: str,
+        key: str,
+        type_: str,
+        id_: str,
+        value: dict[str, Any],
+        *,
+        partition: int | None = None,
+        encoding: str = "json",
+        traceparent: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        """Add an output."""
+        self.outputs.append(Output(topic, key, type_, id_, value, partition, encoding, traceparent, subject))
+
+    @property
+    def written_ms(self) -> int:
+        """When the broker took the record in, which is what decides whether it came in time."""
+        input_ = self.input
+        if isinstance(input_, EventInput | MalformedInput):
+            origin = input_.forwarded_from or input_.origin
+            return min(origin.timestamp_ms, self.now)
+        return self.now
+
+    def full(self) -> bool:
+        """Say whether the record is as large as it should get. Measures what came since the last call."""
+        for output in self.outputs[self._measured_outputs :]:
+            self.bytes += 512 + len(_encode(output.value))
+        self._measured_outputs = len(self.outputs)
+        for key, row in list(self._rows.items())[self._measured_rows :]:
+            self.bytes += 32 + len(key) + (0 if row is None else len(encode_row(row)))
+        self._measured_rows = len(self._rows)
+        return self.bytes >= RECORD_BYTES_MAX
+
+    def decision(self) -> Decision:
+        """Close the draft: each changed row is encoded once, a row that is as it was is left out."""
+        before = self.state.rows
+        changes: dict[str, bytes | None] = {}
+        for key, row in self._rows.items():
+            old = before.get(key)
+            if row is None:
+                if old is not None:
+                    changes[key] = None
+                continue
+            new = encode_row(row)
+            if new != old:
+                changes[key] = new
+        return Decision(changes, tuple(self.outputs))

@@ -1,0 +1,46 @@
+"""Leases: how long an approval is good for, how it is renewed and what becomes of it when nobody reports."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Final
+
+from msgspec.structs import replace
+
+from ops_stream.contract.clocktext import format_time
+from ops_stream.contract.reasons import Reason
+from ops_stream.core.budgets import make_unknown
+from ops_stream.core.draft import Draft
+from ops_stream.core.lines import end, follow
+from ops_stream.core.rows import Ask
+from ops_stream.core.rules_model import Supervisor
+
+LEASE_MAX_S: Final = 30 * 86_400
+"""No lease is longer, whatever an ask estimates."""
+
+
+def lease_ms(estimated_time_s: float, settings: Supervisor) -> int:
+    """Give the length of a lease: a multiple of the estimate, within bounds."""
+    wanted = min(estimated_time_s * settings.lease_factor, LEASE_MAX_S)
+    return ceil(max(wanted, settings.lease_min_s) * 1000)
+
+
+def overdue(draft: Draft, ask: Ask) -> bool:
+    """Say whether the record being decided was written after the lease had ended."""
+    return ask.phase == "running" and ask.until <= draft.written_ms
+
+
+def renew(draft: Draft, key: str, ask: Ask) -> Ask:
+    """Let the lease run from now again; whoever speaks of the ask has started it."""
+    ask = replace(ask, until=max(ask.until, draft.now + ask.lease_ms), started=True)
+    draft.put(key, ask)
+    return ask
+
+
+def expire(draft: Draft, key: str, ask: Ask) -> Ask:
+    """End a lease: the permit is revoked, what it held counts as unknown until somebody reports."""
+    lapsed = format_time(ask.until)
+    ask = end(draft, make_unknown(draft, ask))
+    return follow(
+        draft, key, ask, "revoked", Reason.LEASE_EXPIRED, f"The lease ended at {lapsed} without a report."
+    )

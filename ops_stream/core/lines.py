@@ -1,0 +1,28 @@
+"""An ask's line of decisions: what is written and published when one follows another, and when it ends."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from ops_stream.core.approvals import emit_answer, next_answer
+from ops_stream.core.draft import Draft
+from ops_stream.core.rows import Ask, Decided
+
+
+def end(draft: Draft, ask: Ask) -> Ask:
+    """Close an ask: nothing of it waits or runs. An unknown cost keeps it known until it is reported."""
+    return replace(
+        ask,
+        phase="unknown" if ask.money == "unknown" else "ended",
+        until=draft.now + draft.rules.supervisor.remember_s * 1000,
+        ended_at=draft.now,
+        request=None,
+    )
+
+
+def follow(draft: Draft, key: str, ask: Ask, decision: Decided, reason: str, explanation: str) -> Ask:
+    """Put one more decision in force, write the ask and publish it."""
+    ask = replace(ask, answer=next_answer(draft, ask, decision, reason, explanation))
+    draft.put(key, ask)
+    emit_answer(draft, ask)
+    return ask

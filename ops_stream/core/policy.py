@@ -1,0 +1,125 @@
+"""From the policies that match to what they demand. The order in which they come never matters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from msgspec.structs import replace
+
+from ops_stream.core.draft import Draft
+from ops_stream.core.notices import alert
+from ops_stream.core.rows import FIRINGS, Firing, Matched
+from ops_stream.core.rules_model import PolicyMatch
+from ops_stream.core.words import clip
+
+BLOCK: Final = "block"
+DOWNGRADE: Final = "downgrade_model"
+ESCALATE: Final = "escalate"
+QUEUE: Final = "queue_for_batch_processing"
+NOTIFY: Final = "notify"
+STEERING: Final = frozenset((DOWNGRADE, ESCALATE, QUEUE))
+"""Actions of which only one is taken: that of the highest priority."""
+REPORTED_MAX: Final = 1_000
+REMIND_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What the matching policies demand of one event."""
+
+    reported: tuple[Matched, ...] = ()
+    undecided: PolicyMatch | None = None
+    """A blocking policy whose condition could not be decided."""
+    blocking: PolicyMatch | None = None
+    steering: PolicyMatch | None = None
+    notify: tuple[PolicyMatch, ...] = ()
+    faults: tuple[PolicyMatch, ...] = ()
+    """Policies that do not block and could not be decided."""
+
+
+NOTHING: Final = Weighed()
+BROKEN: Final = Weighed(
+    undecided=PolicyMatch("(all policies)", BLOCK, error="the policies could not be evaluated")
+)
+
+
+def weigh(matches: Iterable[PolicyMatch], passed: frozenset[str] = frozenset()) -> Weighed:
+    """Weigh the matches: block trumps all, else the highest priority steers, ties go by name.
+
+    `passed` are actions that an earlier look has already satisfied. Shadow policies are only reported.
+    """
+    ordered = sorted(matches, key=_rank)
+    live = [match for match in ordered if not match.shadow and match.error is None]
+    failed = [match for match in ordered if not match.shadow and match.error is not None]
+    return Weighed(
+        reported=tuple(
+            Matched(match.name, match.action, match.shadow) for match in ordered if match.error is None
+        )[:REPORTED_MAX],
+        undecided=next((match for match in failed if match.action == BLOCK), None),
+        blocking=next((match for match in live if match.action == BLOCK), None),
+        steering=next((m for m in live if m.action in STEERING and m.action not in passed), None),
+        notify=tuple(match for match in live if match.action == NOTIFY),
+        faults=tuple(match for match in failed if match.action != BLOCK),
+    )
+
+
+def evaluate(
+    draft: Draft,
+    when: Literal["request", "telemetry"],
+    view: Mapping[str, Any],
+    passed: frozenset[str] = frozenset(),
+) -> Weighed:
+    """Match and weigh. Policies that fail as a whole count as a block that cannot be decided."""
+    try:
+        matches = draft.rules.policies.match(when, view)
+    except MemoryError:
+        raise
+    except Exception:
+        return BROKEN
+    return weigh(matches, passed) if matches else NOTHING
+
+
+def tell(draft: Draft, weighed: Weighed, tenant: str, subject: str, seed: tuple[str | int, ...]) -> None:
+    """Raise the alerts that policies ask for, and one an hour for each policy that cannot be decided."""
+    for match in weighed.notify:
+        message = match.parameters.get("message")
+        text = message if isinstance(message, str) else f"Policy {match.name} matches {subject}."
+        severity = match.parameters.get("severity")
+        alert(
+            draft,
+            tenant,
+            "policy_notice",
+            text,
+            dedupe=match.name,
+            seed=(match.name, *seed),
+            severity=severity if severity in ("info", "warning", "critical") else "info",
+            subject=subject,
+        )
+    for match in weighed.faults:
+        _report_fault(draft, tenant, match, subject, seed)
+
+
+def _report_fault(
+    draft: Draft, tenant: str, match: PolicyMatch, subject: str, seed: tuple[str | int, ...]
+) -> None:
+    key = f"alert/policy_error|{match.name}"
+    firing = draft.get(FIRINGS, key)
+    if firing is not None and draft.now - firing.since < REMIND_MS:
+        return
+    id_ = alert(
+        draft,
+        tenant,
+        "policy_error",
+        f"Policy {match.name} could not be decided on {subject}: {clip(match.error or '', 500)}",
+        dedupe=match.name,
+        seed=(match.name, *seed),
+        subject=match.name,
+    )
+    row = Firing(draft.now, id_)
+    draft.put(key, row if firing is None else replace(firing, since=draft.now, alert_id=id_))
+
+
+def _rank(match: PolicyMatch) -> tuple[int, str]:
+    return -match.priority, match.name

@@ -1,0 +1,203 @@
+"""Reports of what became of an ask: the first that ends it settles its money, a repeated one does nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from ops_stream.contract.models import Telemetry
+from ops_stream.contract.reasons import Reason
+from ops_stream.core.budgets import release, settle
+from ops_stream.core.draft import Draft
+from ops_stream.core.escalation import close_escalation, escalation_id_of, open_escalation
+from ops_stream.core.ids import short_hash
+from ops_stream.core.killswitch import enforce_kill
+from ops_stream.core.leases import expire, overdue, renew
+from ops_stream.core.lines import end, follow
+from ops_stream.core.notices import alert, dead_letter
+from ops_stream.core.policy import BLOCK, ESCALATE, NOTIFY, Weighed, evaluate, tell
+from ops_stream.core.rows import (
+    AGENTS,
+    ASKS,
+    RECORDS,
+    Ask,
+    EscalationRow,
+    Record,
+    agent_key,
+    ask_key,
+    record_key,
+)
+from ops_stream.core.views import telemetry_view
+from ops_stream.core.words import clip
+
+SEEN_MAX: Final = 8
+"""Reports of one ask that are known again; an older one repeated would renew its lease once more."""
+
+
+def report(draft: Draft, event: Telemetry) -> None:
+    """Take in one report."""
+    key = ask_key(event.tenant, event.request_id)
+    ask = draft.get(ASKS, key)
+    if ask is None:
+        _refuse(draft, event, "unknown_ask", "No such ask is known: it was never asked, or it is long over.")
+        return
+    if ask.agent != event.agent:
+        _refuse(draft, event, "wrong_agent", f"The ask is agent {ask.agent}'s.")
+        return
+    mark = short_hash(event.event_id)
+    if ask.report == event.event_id or mark in ask.seen:
+        return
+    if ask.report:
+        _refuse(draft, event, "report_after_end", f"Report {ask.report} had already ended the ask.")
+        return
+    ask = replace(ask, seen=(*ask.seen, mark)[-SEEN_MAX:])
+    if event.kind in ("started", "progress"):
+        _runs(draft, key, ask)
+    else:
+        ask = _ended(draft, key, ask, event)
+        _remember(draft, ask, event)
+    _apply_policies(draft, ask, event)
+
+
+def _refuse(draft: Draft, event: Telemetry, reason: str, why: str) -> None:
+    text = f"Report {event.event_id} ({event.kind}) of agent {event.agent} for ask {event.request_id}: {why}"
+    dead_letter(draft, event.tenant, reason, text)
+
+
+def _runs(draft: Draft, key: str, ask: Ask) -> None:
+    """The agent is at it: its lease runs anew, unless there is none."""
+    if ask.phase == "running":
+        if overdue(draft, ask):
+            expire(draft, key, replace(ask, started=True))
+        elif not enforce_kill(draft, key, replace(ask, started=True)):
+            renew(draft, key, ask)
+        return
+    if not ask.started and ask.answer.decision != "revoked":
+        _alert_unpermitted(draft, ask)
+    draft.put(key, replace(ask, started=True))
+
+
+def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry) -> Ask:
+    """The agent is done: the money is settled, and a waiting ask is withdrawn."""
+    waited = ask.phase in ("escalated", "queued")
+    ran = event.kind != "cancelled"
+    if ran and not ask.started and ask.answer.decision in ("denied", "escalated", "queued"):
+        _alert_unpermitted(draft, ask)
+    ask = _settle(draft, ask, event.cost_micros, ran)
+    withdrawn = waited or (not ran and ask.answer.decision == "approved")
+    if ask.phase == "escalated":
+        close_escalation(draft, ask.answer.escalation, "withdrawn")
+    ask = end(draft, replace(ask, report=event.event_id))
+    if withdrawn:
+        why = (
+            f"Agent {ask.agent} has given the ask up."
+            if not ran
+            else "The agent reported an end while it waited."
+        )
+        return follow(draft, key, ask, "denied", Reason.WITHDRAWN, why)
+    draft.put(key, ask)
+    return ask
+
+
+def _settle(draft: Draft, ask: Ask, cost: int | None, ran: bool) -> Ask:
+    """Settle to the cost reported. Without one, what was held counts as spent, unless it never started."""
+    if cost is not None:
+        return settle(draft, ask, cost)
+    if ran:
+        return ask if ask.money == "none" else settle(draft, ask, ask.held or 0)
+    if ask.started and ask.money in ("held", "unknown"):
+        return settle(draft, ask, ask.held or 0)
+    return release(draft, ask)
+
+
+def _remember(draft: Draft, ask: Ask, event: Telemetry) -> None:
+    """Add the report to the agent's record."""
+    if event.kind == "cancelled":
+        return
+    key = record_key(ask.tenant, ask.agent)
+    record = draft.get(RECORDS, key)
+    if record is None:
+        if draft.get(AGENTS, agent_key(ask.tenant, ask.agent)) is None:
+            return
+        record = Record()
+    good = event.kind == "completed" and event.success is not False
+    quality = event.quality_score
+    cost = event.cost_micros
+    latency = event.latency_ms
+    record = Record(
+        seen_at=draft.now,
+        failures=0 if good else record.failures + 1,
+        done=record.done + good,
+        failed=record.failed + (not good),
+        quality_milli=record.quality_milli + (0 if quality is None else round(quality * 1000)),
+        quality_count=record.quality_count + (quality is not None),
+        held=record.held + (0 if cost is None else ask.held or 0),
+        cost=record.cost + (cost or 0),
+        estimated_ms=record.estimated_ms + (0 if latency is None else ask.estimated_ms),
+        taken_ms=record.taken_ms + (0 if latency is None else round(latency)),
+    )
+    draft.put(key, record)
+
+
+def _alert_unpermitted(draft: Draft, ask: Ask) -> None:
+    alert(
+        draft,
+        ask.tenant,
+        "unpermitted_run",
+        f"Agent {ask.agent} reports that it ran ask {ask.request_id}, which was {ask.answer.decision}.",
+        dedupe=ask.agent,
+        seed=(ask.request_id, "unpermitted"),
+        severity="critical",
+        subject=ask.request_id,
+    )
+
+
+def _apply_policies(draft: Draft, ask: Ask, event: Telemetry) -> None:
+    """What is done cannot be blocked or put off: such a policy alerts; `escalate` calls a person."""
+    agent = draft.get(AGENTS, agent_key(ask.tenant, ask.agent))
+    record = draft.get(RECORDS, record_key(ask.tenant, ask.agent))
+    weighed = evaluate(draft, "telemetry", telemetry_view(event, ask, agent, record, draft.now))
+    seed = (ask.request_id, event.event_id)
+    tell(draft, weighed, ask.tenant, ask.request_id, seed)
+    if weighed.steering is not None and weighed.steering.action == ESCALATE:
+        _call_person(draft, ask, event, weighed)
+    for reported in weighed.reported:
+        if reported.action == BLOCK and not reported.shadow:
+            text = f"Policy {reported.name} would block what ask {ask.request_id} reports as {event.kind}."
+            alert(
+                draft,
+                ask.tenant,
+                "policy_notice",
+                text,
+                dedupe=reported.name,
+                seed=(reported.name, NOTIFY, *seed),
+                subject=ask.request_id,
+            )
+
+
+def _call_person(draft: Draft, ask: Ask, event: Telemetry, weighed: Weighed) -> None:
+    policy = weighed.steering
+    assert policy is not None
+    severity = policy.parameters.get("severity")
+    advice = policy.parameters.get("recommendation")
+    expires = draft.now + draft.rules.supervisor.escalation_ttl_s * 1000
+    row = EscalationRow(
+        tenant=ask.tenant,
+        status="open",
+        until=expires,
+        opened_at=draft.now,
+        expires=expires,
+        trigger=clip(f"policy:{policy.name}", 256),
+        severity=severity if severity in ("info", "warning", "critical") else "warning",
+        summary=f"Agent {ask.agent} reports {event.kind} for ask {ask.request_id}.",
+        recommendation=clip(
+            advice if isinstance(advice, str) else f"Look into it, because of policy {policy.name}."
+        ),
+        rules=draft.rules.digest,
+        request_id=ask.request_id,
+        agent=ask.agent,
+        stake=event.cost_micros,
+        digest=ask.answer.digest or ask.digest,
+    )
+    open_escalation(draft, escalation_id_of(ask.tenant, ask.request_id, event.event_id), row, None)

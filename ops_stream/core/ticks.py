@@ -1,0 +1,109 @@
+"""Time passes: leases, escalations, batch windows, sweeps and memories that are due."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from ops_stream.contract.reasons import Reason
+from ops_stream.core.batch import let_go
+from ops_stream.core.budgets import window_over
+from ops_stream.core.decision import Decision, InvariantBroken
+from ops_stream.core.draft import ITEMS_MAX, Draft
+from ops_stream.core.inputs import Tick
+from ops_stream.core.killswitch import sweep
+from ops_stream.core.leases import expire
+from ops_stream.core.limits_command import release_sweep
+from ops_stream.core.lines import end, follow
+from ops_stream.core.memory import forget, keep_bound
+from ops_stream.core.resolutions import expire_escalation
+from ops_stream.core.rows import ASKS, ESCALATIONS, SWEEPS
+from ops_stream.core.rules_model import Rules
+from ops_stream.core.state import State
+
+FAILURES_MAX: Final = 20
+"""Queued asks that one Tick gives up on; more are left to the next."""
+
+
+class _Failed(Exception):
+    def __init__(self, key: str, error: str) -> None:
+        super().__init__(key, error)
+        self.key = key
+        self.error = error
+
+
+def tick(state: State, input_: Tick, rules: Rules, now_ms: int) -> Decision:
+    """Do what is due, as much as one record takes; the rest is due at once again.
+
+    Where the second look at a queued ask fails, the Tick is drafted anew and that ask denied.
+    """
+    failures: dict[str, str] = {}
+    while True:
+        draft = Draft(state, rules, now_ms, input_)
+        try:
+            _act(draft, failures)
+            keep_bound(draft)
+            return draft.decision()
+        except _Failed as failed:
+            failures[failed.key] = failed.error
+
+
+def _act(draft: Draft, failures: dict[str, str]) -> None:
+    state, now = draft.state, draft.now
+    for _, _, _, key in state.due.earliest(ITEMS_MAX, now):
+        if draft.full():
+            return
+        if not draft.touched(key):
+            if key not in failures and len(failures) >= FAILURES_MAX:
+                return
+            _due(draft, key, failures)
+    for _, _, _, key in state.forget.earliest(ITEMS_MAX, now):
+        if draft.full():
+            return
+        if not draft.touched(key):
+            forget(draft, key)
+
+
+def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
+    kind = key.partition("/")[0]
+    if kind == "ask":
+        _ask_due(draft, key, failures)
+    elif kind == "escalation":
+        _escalation_due(draft, key)
+    elif kind == "sweep":
+        row = draft.get(SWEEPS, key)
+        if row is not None:
+            (sweep if row.kind == "kill" else release_sweep)(draft, key, row)
+    elif kind == "budget":
+        window_over(draft, key)
+    elif kind == "command":
+        draft.delete(key)
+    else:
+        raise InvariantBroken(f"nothing is known to do when the row {key} is due")
+
+
+def _ask_due(draft: Draft, key: str, failures: dict[str, str]) -> None:
+    ask = draft.get(ASKS, key)
+    if ask is None:
+        return
+    if ask.phase == "running":
+        expire(draft, key, ask)
+    elif key in failures:
+        why = f"The supervisor failed on the second look at this ask ({failures[key]})."
+        follow(draft, key, end(draft, ask), "denied", Reason.POLICY_ERROR, why)
+    elif ask.phase == "queued":
+        try:
+            let_go(draft, key)
+        except (InvariantBroken, MemoryError):
+            raise
+        except Exception as error:
+            raise _Failed(key, type(error).__name__) from error
+
+
+def _escalation_due(draft: Draft, key: str) -> None:
+    row = draft.get(ESCALATIONS, key)
+    if row is None:
+        return
+    if row.status == "open":
+        expire_escalation(draft, key, row)
+    else:
+        draft.delete(key)
