@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.money import usd
+from ops_stream.core.calendar import stamp
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import bytes_digest, derived_id
-from ops_stream.core.inputs import EventInput, MalformedInput
+from ops_stream.core.inputs import RECORD_INPUTS, EventInput, MalformedInput
 from ops_stream.core.rows import Answer, Ask
 
 PLAIN: Final = "Every check passed."
@@ -41,7 +41,7 @@ def approval_of(ask: Ask) -> dict[str, Any]:
             for policy in answer.matched
         ],
         "rules_digest": answer.rules,
-        "decided_at": format_time(answer.at),
+        "decided_at": stamp(answer.at),
     }
     if answer.decision == "approved":
         if ask.model:
@@ -49,9 +49,9 @@ def approval_of(ask: Ask) -> dict[str, Any]:
         if ask.held is not None:
             value["cost_limit_usd"] = usd(ask.held)
         value["time_limit_s"] = ask.lease_ms / 1000
-        value["lease_expires_at"] = format_time(answer.at + ask.lease_ms)
+        value["lease_expires_at"] = stamp(answer.at + ask.lease_ms)
     if answer.not_before:
-        value["queue"] = {"position": answer.position, "not_before": format_time(answer.not_before)}
+        value["queue"] = {"position": answer.position, "not_before": stamp(answer.not_before)}
     if answer.escalation:
         value["escalation_id"] = answer.escalation
     if answer.would_decide:
@@ -93,7 +93,7 @@ def emit_refusal(
     `ids` are tenant, request, task and agent. Readers tell it from the line by its action digest.
     """
     input_ = draft.input
-    assert isinstance(input_, EventInput | MalformedInput)
+    assert isinstance(input_, RECORD_INPUTS)
     tenant, request_id, task_id, agent = ids
     origin = input_.forwarded_from or input_.origin
     id_ = derived_id("ap_", tenant, request_id, reason, origin.topic, origin.partition, origin.offset)
@@ -111,7 +111,7 @@ def emit_refusal(
         "priority": priority,
         "matched_policies": [],
         "rules_digest": draft.rules.digest,
-        "decided_at": format_time(draft.now),
+        "decided_at": stamp(draft.now),
     }
     draft.emit(
         "approvals",

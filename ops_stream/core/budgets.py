@@ -28,12 +28,18 @@ _EMPTY: Final = Budget()
 class Scope:
     """One budget that an ask counts against."""
 
-    what: str
+    level: str
+    name: str
     key: str
     window: str
     kind: WindowKind
     row: Budget
     limit: Limit | None
+
+    @property
+    def what(self) -> str:
+        """Name the budget for people."""
+        return f"{self.level} {self.name}"
 
     @property
     def used(self) -> int:
@@ -42,7 +48,8 @@ class Scope:
 
     def lacks(self, amount: int) -> bool:
         """Say whether `amount` more would go beyond the limit."""
-        return self.limit is not None and self.used + amount > self.limit.limit_micros
+        limit, row = self.limit, self.row
+        return limit is not None and row.held + row.unknown + row.spent + amount > limit.limit_micros
 
     def explain(self, amount: int) -> str:
         """Say what stands against `amount`: the limit, what is held, unknown and spent."""
@@ -72,7 +79,7 @@ class Purse:
 
 def tenant_limit(draft: Draft, tenant: str) -> Limit | None:
     """Give a tenant's limit: the one an operator set, else the one in the rules."""
-    row = draft.get(LIMITS, f"limit/tenant|{tenant}")
+    row = draft.get(LIMITS, f"limit/tenant|{tenant}") if draft.limits else None
     if row is not None:
         return Limit(row.limit, row.window)
     return draft.rules.budgets.tenant_limit(tenant)
@@ -80,9 +87,11 @@ def tenant_limit(draft: Draft, tenant: str) -> Limit | None:
 
 def task_limit(draft: Draft, tenant: str, task_id: str) -> Limit | None:
     """Give a task's limit: one set for it, one for every task of the tenant, else that of the rules."""
-    row = draft.get(LIMITS, f"limit/task|{tenant}|{task_id}") or draft.get(LIMITS, f"limit/task|{tenant}|*")
-    if row is not None:
-        return Limit(row.limit, row.window)
+    if draft.limits:
+        own = draft.get(LIMITS, f"limit/task|{tenant}|{task_id}")
+        row = own or draft.get(LIMITS, f"limit/task|{tenant}|*")
+        if row is not None:
+            return Limit(row.limit, row.window)
     return draft.rules.budgets.task_limit(tenant)
 
 
@@ -93,13 +102,13 @@ def purse_of(draft: Draft, tenant: str, task_id: str) -> Purse:
     window = window_of(kind, draft.now)
     key = tenant_budget_key(tenant, window)
     row = draft.get(BUDGETS, key) or _EMPTY
-    whole = Scope(f"tenant {tenant}", key, window, kind, row, limit)
+    whole = Scope("tenant", tenant, key, window, kind, row, limit)
     limit = task_limit(draft, tenant, task_id)
     kind = limit.window if limit is not None else "task"
     window = window_of(kind, draft.now)
     key = task_budget_key(tenant, task_id, window)
     row = draft.get(BUDGETS, key) or _EMPTY
-    return Purse(whole, Scope(f"task {task_id}", key, window, kind, row, limit))
+    return Purse(whole, Scope("task", task_id, key, window, kind, row, limit))
 
 
 def _until(draft: Draft, kind: WindowKind) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from ops_stream.contract.clocktext import format_time
 from ops_stream.core.rules_model import WindowKind
 
 HOUR_MS: Final = 3_600_000
@@ -40,6 +41,17 @@ def window_end(kind: WindowKind, now_ms: int) -> int:
     while window_of("month", day * DAY_MS) == month:
         day += 1
     return day * DAY_MS
+
+
+def stamp(now_ms: int) -> str:
+    """Write a moment as `clocktext.format_time` does; a second is only worked out once."""
+    second, millis = divmod(now_ms, 1000)
+    return f"{_second(second)}.{millis:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(second: int) -> str:
+    return format_time(second * 1000)[:-5]
 
 
 @lru_cache(maxsize=64)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from ops_stream.core.decision import Decision
-from ops_stream.core.inputs import EventInput, Input, MalformedInput
+from ops_stream.core.inputs import RECORD_INPUTS, Input
 from ops_stream.core.outputs import Output
 from ops_stream.core.rows import R, Row, Table, encode_row
 from ops_stream.core.rules_model import Rules
@@ -30,6 +30,7 @@ class Draft:
         "_rows",
         "bytes",
         "input",
+        "limits",
         "now",
         "outputs",
         "rules",
@@ -43,6 +44,8 @@ class Draft:
         self.input: Final = input_
         self.outputs: list[Output] = []
         self.bytes = 0
+        self.limits = state.counts["limit/"] > 0
+        """Whether any operator's limit is set; most often none is."""
         self._rows: dict[str, Row | None] = {}
         self._measured_outputs = 0
         self._measured_rows = 0
@@ -87,7 +90,7 @@ class Draft:
     def written_ms(self) -> int:
         """When the broker took the record in, which is what decides whether it came in time."""
         input_ = self.input
-        if isinstance(input_, EventInput | MalformedInput):
+        if isinstance(input_, RECORD_INPUTS):
             origin = input_.forwarded_from or input_.origin
             return min(origin.timestamp_ms, self.now)
         return self.now

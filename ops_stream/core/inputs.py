@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+from msgspec import Struct
 
 from ops_stream.contract.models import (
     AgentRegistration,
@@ -30,8 +32,7 @@ Event: TypeAlias = (
 Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(Struct, frozen=True):
     """Where a record stands. `topic` is the logical name, without prefix; the timestamp is the broker's."""
 
     topic: str
@@ -40,8 +41,7 @@ class Origin:
     timestamp_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class EventInput:
+class EventInput(Struct, frozen=True):
     """A record that the codec could read.
 
     `forwarded_from` is where a forwarded record stood first, and `via` the position (partition, offset,
@@ -58,8 +58,7 @@ class EventInput:
     via: tuple[int, int, int] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class MalformedInput:
+class MalformedInput(Struct, frozen=True):
     """A record that the codec refused, with what could still be read of it."""
 
     origin: Origin
@@ -102,4 +101,5 @@ class Gap:
 
 
 RecordInput: TypeAlias = EventInput | MalformedInput
+RECORD_INPUTS: Final = (EventInput, MalformedInput)
 Input: TypeAlias = EventInput | MalformedInput | Tick | Takeover | Gap

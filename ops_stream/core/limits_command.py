@@ -52,6 +52,7 @@ def _set_limit(draft: Draft, command: ControlCommand, parameters: dict[str, Any]
         tenant_limit(draft, tenant) if scope == "tenant" else task_limit(draft, tenant, command.target or "*")
     )
     window = _window(parameters.get("window"), scope, old)
+    draft.limits = True
     draft.put(key, LimitRow(micros, window, command.command_id, draft.now))
     _alert_if_exceeded(draft, command, scope)
 

@@ -9,7 +9,16 @@ from ops_stream.contract.models import TaskRequest
 from ops_stream.core.budgets import Purse, purse_of
 from ops_stream.core.draft import Draft
 from ops_stream.core.policy import DOWNGRADE, ESCALATE, QUEUE, Weighed, evaluate
-from ops_stream.core.rows import AGENTS, RECORDS, Agent, Record, agent_key, record_key
+from ops_stream.core.rows import (
+    AGENTS,
+    RECORDS,
+    SUSPENSIONS,
+    Agent,
+    Record,
+    Suspension,
+    agent_key,
+    record_key,
+)
 from ops_stream.core.views import request_view
 
 Stage = Literal["first", "reviewed", "edited", "released", "released_after_review"]
@@ -34,6 +43,7 @@ class Look:
     stage: Stage
     agent: Agent | None
     record: Record | None
+    suspension: Suspension | None
     purse: Purse
     hold: int
     asked_model: str
@@ -77,6 +87,7 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage) -> Look:
         stage,
         draft.get(AGENTS, agent_key(tenant, agent)),
         draft.get(RECORDS, record_key(tenant, agent)),
+        draft.get(SUSPENSIONS, f"suspension/{tenant}|{agent}") if draft.state.counts["suspension/"] else None,
         purse_of(draft, tenant, request.task_id),
         rules.supervisor.default_hold_micros if estimate is None else estimate,
         request.required_model or rules.models.default or "",

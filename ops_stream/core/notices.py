@@ -8,7 +8,7 @@ from typing import Literal
 from ops_stream.contract.clocktext import format_time
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
-from ops_stream.core.inputs import EventInput, MalformedInput, Origin
+from ops_stream.core.inputs import RECORD_INPUTS, EventInput, MalformedInput, Origin
 from ops_stream.core.words import clip
 
 
@@ -47,7 +47,7 @@ def alert(
 def record_of(draft: Draft) -> tuple[EventInput | MalformedInput, Origin] | None:
     """Give the input record being decided and where it stood first; None where time or the journal speaks."""
     input_ = draft.input
-    if isinstance(input_, EventInput | MalformedInput):
+    if isinstance(input_, RECORD_INPUTS):
         return input_, input_.forwarded_from or input_.origin
     return None
 

@@ -38,13 +38,16 @@ class State:
         """Asks whose cost is unknown, with their tenant."""
         self.agents: dict[str, int] = {}
         """Agents a tenant has."""
-        self.kills = 0
+        self.counts: dict[str, int] = {"kill/": 0, "limit/": 0, "suspension/": 0}
+        """Rows of the kinds that are rare and asked for at every ask."""
         self.due: Final = DueHeap()
         self.forget: Final = DueHeap()
         self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
             "ask": self._index_ask,
             "agent": self._index_agent,
-            "kill": self._index_kill,
+            "kill": self._index_count,
+            "limit": self._index_count,
+            "suspension": self._index_count,
             "sweep": self._index_due,
             "escalation": self._index_due,
             "budget": self._index_due,
@@ -126,8 +129,8 @@ class State:
         else:
             self.agents.pop(tenant, None)
 
-    def _index_kill(self, _key: str, old: bytes | None, value: bytes | None) -> None:
-        self.kills += (value is not None) - (old is not None)
+    def _index_count(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self.counts[key[: key.index("/") + 1]] += (value is not None) - (old is not None)
 
     def _index_due(self, key: str, _old: bytes | None, value: bytes | None) -> None:
         until = decode_due(value).until if value is not None else 0

@@ -24,7 +24,7 @@ from ops_stream.core.decision import Decision, InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.forwarding import asked_in, forwarded, seen_before
 from ops_stream.core.ids import bytes_digest, derived_id
-from ops_stream.core.inputs import EventInput, Gap, Input, MalformedInput, Takeover, Tick
+from ops_stream.core.inputs import RECORD_INPUTS, EventInput, Gap, Input, MalformedInput, Takeover, Tick
 from ops_stream.core.lines import end
 from ops_stream.core.memory import keep_bound
 from ops_stream.core.notices import alert, dead_letter
@@ -136,7 +136,7 @@ def _gap(draft: Draft, gap: Gap) -> None:
 def _contain(draft: Draft, error: str) -> Decision:
     """Give what is left to say: a dead letter, and a denial where an ask has no answer yet."""
     input_ = draft.input
-    if not isinstance(input_, EventInput | MalformedInput):
+    if not isinstance(input_, RECORD_INPUTS):
         raise InvariantBroken(f"{error} while {type(input_).__name__} was decided")
     why = f"The supervisor failed on this record ({error}); nothing was changed by it."
     if isinstance(input_, MalformedInput):

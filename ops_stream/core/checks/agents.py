@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ops_stream.core.look import Look
-from ops_stream.core.rows import SUSPENSIONS, Suspension
 from ops_stream.core.words import because
 
 
@@ -40,14 +39,9 @@ def agent_blocked(look: Look) -> str | None:
 
 
 def _stopped(look: Look, state: str) -> str | None:
-    row = suspension_of(look)
+    row = look.suspension
     if row is not None and row.state == state:
         return f"Agent {look.request.agent} was {state} by {row.issued_by}{because(row.reason)}"
     if look.agent is not None and look.agent.state == state:
         return f"Agent {look.request.agent} is {state}{because(look.agent.reason)}"
     return None
-
-
-def suspension_of(look: Look) -> Suspension | None:
-    """Give the quarantine of the asking agent, if there is one."""
-    return look.draft.get(SUSPENSIONS, f"suspension/{look.request.tenant}|{look.request.agent}")
