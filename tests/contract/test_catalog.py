@@ -38,7 +38,7 @@ def test_every_topic_is_there_once_in_order() -> None:
 
 @pytest.mark.parametrize(("name", "days", "mebibytes", "events"), ROWS, ids=[row[0] for row in ROWS])
 def test_a_topic_is_as_promised(name: str, days: str, mebibytes: str, events: str) -> None:
-    """Retention, cleanup, size, timestamps and events are the contract's; compacted is what is kept for ever."""
+    """Retention, cleanup, size, timestamps and events are the contract's; kept for ever is compacted."""
     topic = Catalog.load().topics[name]
     assert topic.retention_ms == (None if days == "-" else int(days) * DAY)
     assert topic.cleanup == ("compact" if days == "-" else "delete")
