@@ -42,7 +42,7 @@ class Status:
 
     def as_dict(self) -> dict[str, Any]:
         """Give the status as a JSON-shaped object."""
-        return asdict(self)
+        return asdict(self) | {"name": self.name.lower()}
 
 
 @dataclass(frozen=True, slots=True)

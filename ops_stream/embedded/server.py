@@ -248,11 +248,11 @@ class EmbeddedServer(ABC):
 
     @property
     def _record_path(self) -> Path:
-        return self.data_dir / f"{self.name}.json"
+        return self.data_dir / f"{self.name.lower()}.json"
 
     @property
     def _lock_path(self) -> Path:
-        return self.data_dir / f"{self.name}.lock"
+        return self.data_dir / f"{self.name.lower()}.lock"
 
     @property
     def _output_path(self) -> Path:

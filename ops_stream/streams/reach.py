@@ -70,10 +70,12 @@ async def explain(settings: Settings, problem: BaseException | None = None) -> K
     return KafkaUnreachable(what, where=where, next_step=next_step)
 
 
-async def _try(host: str, port: int, arguments: dict[str, Any]) -> tuple[str, str, int] | None:
+async def _try(
+    host: str, port: int, arguments: dict[str, Any], timeout_ms: int = _ANSWER_WITHIN_MS
+) -> tuple[str, str, int] | None:
     try:
         with _quiet():
-            connection = await create_conn(host, port, request_timeout_ms=_ANSWER_WITHIN_MS, **arguments)
+            connection = await create_conn(host, port, request_timeout_ms=timeout_ms, **arguments)
             try:
                 # A door that demands a login tells its version to anyone, and no more.
                 await connection.send(MetadataRequest([]))
@@ -128,3 +130,10 @@ def _sentence(problem: BaseException) -> tuple[str, str, int]:
 def _other(problem: BaseException | None) -> str:
     text = f"{type(problem).__name__}: {problem}"[:200] if problem else "it does not answer"
     return f"Kafka cannot be reached: {text}."
+
+
+async def answers(address: str, timeout_s: float) -> bool:
+    """Say whether a broker without TLS and login answers at `address`."""
+    arguments = {"security_protocol": "PLAINTEXT"}
+    host, port, _ = collect_hosts(address)[0]
+    return await _try(host, port, arguments, timeout_ms=int(timeout_s * 1000)) is None
