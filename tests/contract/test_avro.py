@@ -10,7 +10,7 @@ import avro.io
 import avro.schema
 import pytest
 from avro.schemanormalization import Fingerprint, ToParsingCanonicalForm
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops_stream.contract.avro import AvroCodec, decode_avro, encode_avro, fingerprint
@@ -64,6 +64,7 @@ def from_plain(value: Any, schema: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", EVENTS)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_avro_python3_reads_what_we_write(name: str, data: st.DataObject) -> None:
     """The second implementation reads every event that we wrote as the event that it was."""
@@ -76,6 +77,7 @@ def test_avro_python3_reads_what_we_write(name: str, data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize("name", EVENTS)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_we_read_what_avro_python3_writes(name: str, data: st.DataObject) -> None:
     """We read every event that the second implementation wrote as the event that it was."""

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops_stream.contract.codec import Malformed, decode, encode_avro, encode_json
@@ -20,6 +20,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize(("topic", "event"), CASES, ids=NAMES)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_both_encodings_mean_the_same(topic: str, event: type[Event], data: st.DataObject) -> None:
     """An event written in JSON and in Avro is read as the same event, with the encoding that it came in."""

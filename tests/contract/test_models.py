@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -77,6 +77,7 @@ def test_defaults_are_the_contracts() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_an_event_survives_the_way_out_and_back(event: type[Event], data: st.DataObject) -> None:
     """Whatever is read as an event is written with wire names as what is read as the same event again."""
