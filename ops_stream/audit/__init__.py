@@ -1,0 +1,1 @@
+"""Reading the journal back: what it says, whether it is whole, and whether its decisions are right."""

@@ -1,0 +1,128 @@
+"""The audit of one partition: a pure function over the bytes of its journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from ops_stream.audit.places import DoesNotCount, Places
+from ops_stream.audit.published import Outputs
+from ops_stream.audit.replay import NoRules, RulesOf, decide_again, what_differs
+from ops_stream.audit.report import Finding, PartitionReport
+from ops_stream.core.decision import InvariantBroken
+from ops_stream.core.journal import record as rec
+from ops_stream.core.journal.chain import JournalKey
+from ops_stream.core.journal.ledger import BrokenChain, Ledger
+from ops_stream.core.state import State
+
+_COUNTED: Final = {"input": "inputs", "tick": "ticks", "takeover": "takeovers", "gap": "gaps"}
+
+
+class Verifier:
+    """Takes a partition's records in order, checks each, and decides it again."""
+
+    def __init__(
+        self,
+        partition: int,
+        partitions: int,
+        key: JournalKey,
+        rules_of: RulesOf,
+        engine: str,
+        outputs: Outputs | None = None,
+    ) -> None:
+        """`engine` is the engine that decides here; what it says on another engine's records is no proof."""
+        self.report: Final = PartitionReport(partition)
+        self._places = Places(partition, key)
+        self._ledger = Ledger(State(partition, partitions), key)
+        self._rules_of = rules_of
+        self._engine = engine
+        self._outputs = outputs if outputs is not None else Outputs((partition,))
+        self._missing_rules: set[str] = set()
+        self._lost = False
+        """Once the state is not the recorded one nothing can be decided again."""
+
+    def take(self, offset: int, value: bytes | None) -> None:
+        """Check the record at `offset`."""
+        report = self.report
+        found = self._places.take(offset, value)
+        if isinstance(found, DoesNotCount):
+            report.voids[found.why] = report.voids.get(found.why, 0) + 1
+            if found.finding is not None:
+                report.add(found.finding)
+            self._ledger.next_offset = offset + 1
+            return
+        if self._lost:
+            return
+        # Void records and offsets that hold nothing may lie between.
+        self._ledger.next_offset = offset
+        report.records += 1
+        kind = _COUNTED[found.record.header.kind]
+        setattr(report, kind, getattr(report, kind) + 1)
+        self._decide(offset, value, found.record)
+        self._fold(offset, value, found.record)
+
+    def finish(self) -> PartitionReport:
+        """Say what only the end shows, and give the report."""
+        finding = self._places.finish()
+        if finding is not None:
+            self.report.add(finding)
+        if self._lost or self._places.broken or finding is not None:
+            self._outputs.unknown_from(self.report.partition, self._places.next_place)
+        return self.report
+
+    def _decide(self, offset: int, value: bytes | None, record: rec.Record) -> None:
+        try:
+            prepared = decide_again(self._ledger, record, self._rules_of)
+        except NoRules as missing:
+            digest = str(missing)
+            if digest not in self._missing_rules:
+                self._missing_rules.add(digest)
+                self._wrong(
+                    offset,
+                    "rules",
+                    f"It was decided under the rules {digest}, which the rules topic does not hold.",
+                )
+            return
+        except (rec.Unreadable, InvariantBroken, BrokenChain) as error:
+            self._wrong(offset, "decision", f"It cannot be decided again: {error}.")
+            return
+        self.report.decided_again += 1
+        if prepared.written.value == value:
+            return
+        engine = record.header.engine_version
+        parts = ", ".join(what_differs(prepared, record)) or "its form"
+        if engine == self._engine:
+            self._wrong(offset, "decision", f"Decided again it comes out otherwise: {parts}.")
+        else:
+            self.report.other_engine[engine] = self.report.other_engine.get(engine, 0) + 1
+
+    def _fold(self, offset: int, value: bytes | None, record: rec.Record) -> None:
+        try:
+            self._ledger.fold(offset, value)
+            outputs = rec.decode_outputs(record.outputs)
+        except (BrokenChain, rec.Unreadable) as error:
+            self._wrong(offset, "state", f"The state after it is not the one that it names: {error}.")
+            self._lost = True
+            return
+        self.report.outputs += self._outputs.recorded(self.report.partition, offset, outputs)
+        self._outputs.through(self.report.partition, record.header.published_through)
+
+    def _wrong(self, offset: int, what: str, text: str) -> None:
+        self.report.add(Finding(f"journal {self.report.partition}:{offset}", offset, what, text))
+
+
+def verify(
+    records: Iterable[tuple[int, bytes | None]],
+    *,
+    partition: int,
+    partitions: int,
+    key: JournalKey,
+    rules_of: RulesOf,
+    engine: str,
+    outputs: Outputs | None = None,
+) -> PartitionReport:
+    """Audit one partition's journal, given as (offset, value) from its beginning."""
+    verifier = Verifier(partition, partitions, key, rules_of, engine, outputs)
+    for offset, value in records:
+        verifier.take(offset, value)
+    return verifier.finish()
