@@ -153,7 +153,7 @@ def _bar() -> Iterator[Progress]:
     from rich.progress import Progress as Bar
 
     columns = (
-        TextColumn("[bold]first run"),
+        TextColumn("[bold]preparing"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -180,7 +180,7 @@ def _lines() -> Progress:
         if done in (0, total) or now - last > _REPORT_EVERY_S:
             last = now
             share = f" ({done / 2**20:.0f} of {total / 2**20:.0f} MiB)" if total else ""
-            click.echo(f"first run: {what}{share}", err=True)
+            click.echo(f"preparing: {what}{share}", err=True)
 
     return progress
 

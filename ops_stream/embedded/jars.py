@@ -92,7 +92,7 @@ def _fetch_all(pins: list[Pin], directory: Path, progress: Progress | None) -> N
         try:
             fetches = {pool.submit(_fetch, pin, Path(staging)): pin for pin in pins}
             if progress and pins:
-                progress(f"fetching {len(pins)} archives", 0, total)
+                progress(_announce(pins, directory), 0, total)
             for fetch in as_completed(fetches):
                 pin = fetches[fetch]
                 os.replace(fetch.result(), directory / pin.filename)
@@ -106,6 +106,12 @@ def _fetch_all(pins: list[Pin], directory: Path, progress: Progress | None) -> N
         finally:
             # On Ctrl-C or an error, do not begin the fetches that wait.
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _announce(pins: list[Pin], directory: Path) -> str:
+    damaged = sum((directory / pin.filename).exists() for pin in pins)
+    count = f"{len(pins)} archive{'s' if len(pins) > 1 else ''}"
+    return f"fetching {count}" + (f", {damaged} of them again: not whole" if damaged else "")
 
 
 def _sweep(directory: Path) -> None:

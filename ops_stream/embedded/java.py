@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops_stream.embedded.errors import StartFailed
 from ops_stream.embedded.jars import Progress, ensure, read_pins
 from ops_stream.embedded.places import cache_dir
 from ops_stream.embedded.process import environment
@@ -29,6 +28,10 @@ TOOLS: Mapping[str, str] = {
 
 # The one ahead-of-time cache (JDK 24 and later) more than halves the start: 1.0 s instead of 2.6 s.
 _AOT_SINCE = 24
+
+
+class ToolFailed(Exception):
+    """One of Kafka's tools failed; holds what it printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Runtime:
         return self.command(TOOLS[name], arguments, options=("-XX:TieredStopAtLevel=1", "-Xmx256m"))
 
     def run(self, name: str, arguments: Sequence[str], *, timeout_s: float = 60) -> str:
-        """Run one of Kafka's tools to its end and give what it printed."""
+        """Run one of Kafka's tools to its end and give what it printed; raise ToolFailed if it failed."""
         done = subprocess.run(
             self.tool(name, arguments),
             capture_output=True,
@@ -94,9 +97,5 @@ class Runtime:
             check=False,
         )
         if done.returncode != 0:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            raise StartFailed(
-                f"{name} failed: {said[-1] if said else 'it said nothing'}.",
-                next_step="Run the command again; if it stays so, report this with the text above.",
-            )
+            raise ToolFailed(done.stderr + done.stdout)
         return done.stdout

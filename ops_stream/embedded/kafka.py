@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ops_stream.embedded.jars import Progress
-from ops_stream.embedded.java import KAFKA_VERSION, Runtime
+from ops_stream.embedded.java import KAFKA_VERSION, Runtime, ToolFailed
 from ops_stream.embedded.kafka_config import Listener, logging_properties, server_properties
 from ops_stream.embedded.ports import LOOPBACK
 from ops_stream.embedded.process import exclusive
@@ -113,7 +113,10 @@ class EmbeddedKafka(EmbeddedServer):
         # 22 characters of base64 are what Kafka takes for a UUID; it must not look like an option.
         cluster_id = "k" + secrets.token_urlsafe(15) + "A"
         arguments = ["format", "--ignore-formatted", "--cluster-id", cluster_id, "--config", str(properties)]
-        self.runtime.run("kafka-storage", [*arguments, *self._format_arguments])
+        try:
+            self.runtime.run("kafka-storage", [*arguments, *self._format_arguments])
+        except ToolFailed as failed:
+            raise self._why_it_failed(str(failed)) from failed
 
 
 def train(progress: Progress | None = None) -> Runtime:

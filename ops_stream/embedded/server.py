@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -20,6 +21,7 @@ from ops_stream.embedded.process import Record, Status, end, environment, exclus
 
 _POLL_S = 0.02
 _STOP_GRACE_S = 30.0
+_TROUBLE = re.compile("ERROR|FATAL|Error|Exception")
 # What servers write when the disk is full, a quota is used up or a file may not grow.
 _FULL = ("No space left", "Disk quota exceeded", "File too large")
 
@@ -226,9 +228,7 @@ class EmbeddedServer(ABC):
                 next_step=f"Stop that one, or name another place with {DATA_VARIABLE}.",
             )
         lines = [line.strip() for line in said.splitlines() if line.strip()]
-        errors = [line for line in lines if "ERROR" in line or "Error" in line or "FATAL" in line] or lines[
-            -1:
-        ]
+        errors = [line for line in lines if _TROUBLE.search(line)] or lines[-1:]
         return StartFailed(
             f"{self.name} ended while it started: {errors[0][:300] if errors else 'it gave no reason'}",
             where=str(self.log_path),
