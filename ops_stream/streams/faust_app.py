@@ -21,7 +21,7 @@ from ops_stream.streams.topics_in import FLOWING
 
 SNAPSHOTS_TOPIC = "snapshots"
 SESSION_TIMEOUT_S = 12.0
-HEARTBEAT_S = 3.0
+HEARTBEATS_PER_SESSION = 4
 COMMIT_INTERVAL_S = 1.0
 MAX_POLL_INTERVAL_S = 60.0
 REQUEST_TIMEOUT_S = 90.0
@@ -87,16 +87,22 @@ def quiet_faust() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
-def build_app(settings: Settings, shell: Shell, partitions: int, instance: str) -> faust.App:
-    """The application over the input topics of `settings.topic_prefix`."""
+def build_app(
+    settings: Settings, shell: Shell, instance: str, session_timeout_s: float = SESSION_TIMEOUT_S
+) -> faust.App:
+    """The application over the input topics of `settings.topic_prefix`.
+
+    Membership of the group is dynamic: a worker that stops leaves it at once, and aiokafka does not fence a static id.
+    """
+    partitions = settings.partitions
     url = ";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(","))
     app = faust.App(
         settings.topic("supervisor"),
         broker=url,
         broker_credentials=_credentials(settings),
         broker_client_id=f"ops-stream-{instance}",
-        broker_session_timeout=SESSION_TIMEOUT_S,
-        broker_heartbeat_interval=HEARTBEAT_S,
+        broker_session_timeout=session_timeout_s,
+        broker_heartbeat_interval=session_timeout_s / HEARTBEATS_PER_SESSION,
         broker_request_timeout=REQUEST_TIMEOUT_S,
         broker_commit_interval=COMMIT_INTERVAL_S,
         broker_commit_livelock_soft_timeout=3600.0,

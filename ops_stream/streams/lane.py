@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -18,7 +18,8 @@ from aiokafka.structs import RecordMetadata
 
 BATCH_RECORDS_MAX = 500
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = list[tuple[str, bytes]]
+"""A list, as aiokafka demands."""
 T = TypeVar("T")
 
 

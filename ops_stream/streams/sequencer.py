@@ -20,7 +20,7 @@ from ops_stream.core.journal.ledger import Ledger, Prepared, Written
 from ops_stream.core.journal.record import RawInput
 from ops_stream.core.step import InvariantBroken, step
 from ops_stream.streams.exits import Exit
-from ops_stream.streams.lane import Lane, Parcel
+from ops_stream.streams.lane import Headers, Lane, Parcel
 from ops_stream.streams.publisher import Publisher
 from ops_stream.streams.rulebook import Rulebook
 
@@ -29,6 +29,7 @@ WINDOW_BYTES_MAX = 16 * 1024 * 1024
 INBOX_HIGH = 512
 INBOX_LOW = 128
 PUMP_RECORDS_MAX = 32
+NO_HEADERS: Headers = []
 
 
 class Phase(StrEnum):
@@ -320,7 +321,7 @@ class Sequencer:
         self._bytes_flying += len(written.value)
         flight = _Flight(prepared, ack, started)
         self._flying.append(flight)
-        self._journal.put(Parcel(self._key, written.value, (), flight))
+        self._journal.put(Parcel(self._key, written.value, NO_HEADERS, flight))
         self._observer.decided(self.partition, prepared, monotonic() - started)
 
     def _halt(self, why: str) -> None:

@@ -15,17 +15,19 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka import AIOKafkaProducer
 
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.ledger import Ledger, Prepared
 from ops_stream.core.journal.watermark import open_watermark, seal_watermark, watermark_of
 from ops_stream.core.state import State
+from ops_stream.streams.lane import Lane, Parcel
 
 log = structlog.get_logger(__name__)
 
 WATERMARK_ROW = "watermark"
 OFFSET_BYTES = 8
-IN_FLIGHT_MAX = 1000
+YIELD_EVERY = 200
 
 
 @dataclass(slots=True)
@@ -60,12 +62,19 @@ class Snapshots:
     def __init__(
         self,
         app: faust.App,
+        topic: str,
+        producer: AIOKafkaProducer,
         key: JournalKey,
         partitions: int,
         interval_s: float,
         on_flush: Callable[[int], None],
+        failed: Callable[[BaseException], None],
     ) -> None:
         self._app = app
+        self._topic = topic
+        self._producer = producer
+        self._failed = failed
+        self._lanes: dict[int, Lane[asyncio.Future[None] | None]] = {}
         self._key = key
         self._partitions = partitions
         self._interval_s = interval_s
@@ -166,11 +175,27 @@ class Snapshots:
         self._on_flush(partition)
 
     async def _send(self, partition: int, rows: Mapping[str, bytes | None]) -> None:
-        table = self._app.ops_snapshots
-        waiting: list[Any] = []
-        for row, value in rows.items():
-            waiting.append(table.send_changelog(partition, b"%d|%b" % (partition, row.encode()), value))
-            if len(waiting) >= IN_FLIGHT_MAX:
-                await asyncio.gather(*waiting)
-                waiting.clear()
-        await asyncio.gather(*waiting)
+        """Write rows to the table's changelog and wait until they are there.
+
+        Not through `Table.send_changelog`: Faust's producer buffer is meant for a few records, and where it is full the
+        streams wait for it, so that a snapshot of many rows would hold up the input.
+        """
+        if not rows:
+            return
+        lane = self._lanes.get(partition)
+        if lane is None:
+            lane = Lane(self._producer, self._topic, partition, _delivered, self._failed)
+            self._lanes[partition] = lane
+        written = asyncio.get_running_loop().create_future()
+        last = len(rows) - 1
+        for index, (row, value) in enumerate(rows.items()):
+            lane.put(Parcel(b"%d|%b" % (partition, row.encode()), value, [], written if index == last else None))
+            if index % YIELD_EVERY == YIELD_EVERY - 1:
+                await asyncio.sleep(0)
+        await written
+
+
+def _delivered(_offset: int, _timestamp_ms: int, tokens: list[asyncio.Future[None] | None]) -> None:
+    for token in tokens:
+        if token is not None and not token.done():
+            token.set_result(None)

@@ -116,6 +116,10 @@ class Supervisor:
 
         task.add_done_callback(ended)
 
+    def snapshot_failed(self, error: BaseException) -> None:
+        """Snapshots cannot be written: without them recovery only takes longer, but something is wrong."""
+        die(Exit.APPEND_UNKNOWN, f"snapshots cannot be written: {type(error).__name__}: {error}")
+
     async def drain(self, timeout_s: float) -> bool:
         """Decide nothing more and wait until all that was decided is journaled and published."""
         for sequencer in self.live():

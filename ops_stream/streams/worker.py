@@ -8,8 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -22,7 +21,7 @@ from ops_stream.contract.settings import Settings
 from ops_stream.streams.bus import new_producer, offsets, reader
 from ops_stream.streams.cluster import check
 from ops_stream.streams.exits import Exit, Refusal, die
-from ops_stream.streams.faust_app import build_app, quiet_faust
+from ops_stream.streams.faust_app import SESSION_TIMEOUT_S, SNAPSHOTS_TOPIC, build_app, quiet_faust
 from ops_stream.streams.health import HealthServer
 from ops_stream.streams.identity import claim, load_key
 from ops_stream.streams.metrics import Metrics
@@ -51,13 +50,14 @@ class WorkerOptions:
     accept_reset: frozenset[str] = frozenset()
     snapshot_interval_s: float = 5.0
     append_deadline_s: float = 30.0
+    session_timeout_s: float = SESSION_TIMEOUT_S
+    """After this long without a heartbeat the partitions of a worker go to others."""
     stall_limit_s: float = 60.0
     engine: str = ""
     """Another engine version than this one's own: for tests of mixed versions."""
     fold_delay_s: float = 0.0
     """A brake on recovery, for tests of long ones."""
     log_json: bool = False
-    extra: Mapping[str, str] = field(default_factory=dict)
 
 
 def run_worker(options: WorkerOptions) -> int:
@@ -171,9 +171,16 @@ class _Worker:
             settings, owner, settings.partitions, self._metrics, limits, options.accept_reset
         )
         self._metrics.watch(lambda: supervisor)
-        app = build_app(settings, supervisor, settings.partitions, owner.identity.instance)
+        app = build_app(settings, supervisor, owner.identity.instance, options.session_timeout_s)
         supervisor.snapshots = Snapshots(
-            app, owner.key, settings.partitions, options.snapshot_interval_s, self._metrics.snapshot_written
+            app,
+            settings.topic(SNAPSHOTS_TOPIC),
+            owner.producer,
+            owner.key,
+            settings.partitions,
+            options.snapshot_interval_s,
+            self._metrics.snapshot_written,
+            supervisor.snapshot_failed,
         )
         health = await self._start_health(supervisor)
         supervisor.start()

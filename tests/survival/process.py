@@ -1,0 +1,127 @@
+"""A worker as a process of its own, to be stopped, killed and looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from ops_stream.contract.settings import Settings
+from ops_stream.embedded.ports import choose
+
+READY_S = 60.0
+POLL_S = 0.05
+
+
+class WorkerProcess:
+    """One worker. Options of `WorkerOptions` can be given by name."""
+
+    def __init__(self, settings: Settings, data_dir: Path, **options: Any) -> None:
+        self._settings = settings
+        self._data_dir = data_dir
+        self._options = options
+        self.log = data_dir / "worker.log"
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, **options: Any) -> WorkerProcess:
+        """Start it; what it says goes to its log."""
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self.port = choose()
+        described = {
+            "settings": {
+                "bootstrap_servers": self._settings.bootstrap_servers,
+                "topic_prefix": self._settings.topic_prefix,
+                "data_dir": str(self._data_dir),
+                "conf_dir": str(self._settings.conf_dir),
+                "journal_key_file": str(self._settings.journal_key_file),
+                "partitions": self._settings.partitions,
+            },
+            "port": self.port,
+            "snapshot_interval_s": 1.0,
+        }
+        described |= self._options | options
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.survival.run_worker", json.dumps(described)],
+                stdout=log,
+                stderr=log,
+                cwd=Path(__file__).parents[2],
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            )
+        return self
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self.process is not None and self.process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the process, by its id."""
+        assert self.process is not None
+        os.kill(self.process.pid, number)
+
+    def kill9(self) -> None:
+        """Kill it, at once and without a word; returns when it is gone."""
+        assert self.process is not None
+        self.process.kill()
+        assert self.process.wait(10) == -signal.SIGKILL, "the kill -9 must have landed"
+
+    async def terminate(self) -> int:
+        """Ask it to stop, and give its exit code."""
+        self.send(signal.SIGTERM)
+        return await self.exit_code()
+
+    async def exit_code(self, within_s: float = 60.0) -> int:
+        """Wait until it has ended."""
+        assert self.process is not None
+        return await asyncio.to_thread(self.process.wait, within_s)
+
+    def stop(self) -> None:
+        """End it, however it is: for the end of a test."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.send(signal.SIGCONT)
+        self.process.kill()
+        self.process.wait(10)
+
+    def ready(self) -> dict[str, Any] | None:
+        """What `/readyz` says; `None` where nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=2) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as refused:
+            return dict(json.load(refused))
+        except (OSError, ValueError):
+            return None
+
+    def live_partitions(self) -> set[int]:
+        """The partitions that decide here now."""
+        body = self.ready() or {"partitions": {}}
+        return {int(p) for p, state in body["partitions"].items() if state["phase"] == "live"}
+
+    async def until_live(self, partitions: int | None = None, within_s: float = READY_S) -> float:
+        """Wait until so many partitions are live (all that it has, where none is given); the seconds it took."""
+        started = monotonic()
+        while monotonic() - started < within_s:
+            if not self.running:
+                raise AssertionError(f"the worker ended:\n{self.tail()}")
+            body = await asyncio.to_thread(self.ready)
+            if body is not None:
+                live = sum(state["phase"] == "live" for state in body["partitions"].values())
+                if (partitions is None and body["ready"] and live) or (partitions is not None and live >= partitions):
+                    return monotonic() - started
+            await asyncio.sleep(POLL_S)
+        raise AssertionError(f"the worker was not ready within {within_s} s: {self.ready()}\n{self.tail()}")
+
+    def tail(self, lines: int = 40) -> str:
+        """The end of its log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

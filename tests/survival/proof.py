@@ -1,0 +1,132 @@
+"""What must be true after any fault, read from the journal and the topics themselves."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from ops_stream.contract.settings import Settings
+from ops_stream.core.journal.chain import JournalKey
+from ops_stream.core.journal.ledger import Folded, Ledger
+from ops_stream.core.journal.record import decode_outputs
+from ops_stream.core.rows import BUDGETS
+from ops_stream.core.state import State
+
+
+@dataclass
+class Proof:
+    """What the journal and the topics hold."""
+
+    counted: int = 0
+    voids: int = 0
+    kinds: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    decisions: dict[str, dict[int, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    takeovers: dict[int, list[str]] = field(default_factory=lambda: defaultdict(list))
+    ledgers: dict[int, Ledger] = field(default_factory=dict)
+    outputs: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    """(topic, journal position) → value."""
+    published: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    records: dict[int, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
+
+
+async def read_all(settings: Settings, topic: str) -> dict[int, list[Any]]:
+    """Every record of a topic, by partition."""
+    consumer = AIOKafkaConsumer(
+        **settings.aiokafka(), group_id=None, auto_offset_reset="earliest", max_partition_fetch_bytes=8 << 20
+    )
+    await consumer.start()
+    found: dict[int, list[Any]] = defaultdict(list)
+    try:
+        tps = [TopicPartition(settings.topic(topic), p) for p in range(settings.partitions)]
+        consumer.assign(tps)
+        ends = await consumer.end_offsets(tps)
+        await consumer.seek_to_beginning(*tps)
+        while any([await consumer.position(tp) < ends[tp] for tp in tps]):
+            for tp, records in (await consumer.getmany(timeout_ms=300)).items():
+                found[tp.partition].extend(records)
+    finally:
+        await consumer.stop()
+    return found
+
+
+async def prove(settings: Settings, asked: dict[str, str], *, limit_micros: int | None = None) -> Proof:
+    """Read everything and assert every promise of the survival tests."""
+    proof = Proof()
+    key = JournalKey(bytes.fromhex(settings.journal_key_file.read_text().strip()))
+    for partition, records in (await read_all(settings, "journal")).items():
+        _fold(proof, settings, key, partition, records, limit_micros)
+    for topic in ("approvals", "escalations", "alerts"):
+        for records in (await read_all(settings, topic)).values():
+            for record in records:
+                position = dict(record.headers).get("ops-journal", b"").decode()
+                proof.published[topic, position] = record.value
+    _one_line_of_decisions(proof, asked)
+    _every_approval_has_its_record(proof)
+    return proof
+
+
+def _fold(
+    proof: Proof, settings: Settings, key: JournalKey, partition: int, records: list[Any], limit_micros: int | None
+) -> None:
+    """Fold the journal: a wrong state digest at any offset raises; promise 3 is looked at after each record."""
+    ledger = Ledger(State(partition, settings.partitions), key)
+    proof.ledgers[partition] = ledger
+    for record in records:
+        proof.records[partition].append((record.offset, record.value))
+        result = ledger.fold(record.offset, record.value)
+        if not isinstance(result, Folded):
+            proof.voids += 1
+            continue
+        proof.counted += 1
+        kind = result.record.header.kind
+        proof.kinds[kind] += 1
+        if kind == "takeover":
+            proof.takeovers[partition].append(json.loads(result.record.input)["boot_id"])
+        _take_outputs(proof, partition, record.offset, result)
+        if limit_micros is not None:
+            _promise_3(ledger, limit_micros, result)
+    ledger.prove()
+
+
+def _take_outputs(proof: Proof, partition: int, offset: int, result: Folded) -> None:
+    for index, output in enumerate(decode_outputs(result.record.outputs)):
+        value = bytes(output.value)
+        proof.outputs[output.topic, f"{partition}:{offset}:{index}"] = value
+        if output.topic != "approvals":
+            continue
+        body = msgspec.json.decode(value)
+        if body["reason"] == "duplicate_conflict":
+            continue
+        known = proof.decisions[body["request_id"]].setdefault(body["sequence"], value)
+        assert known == value, f"two decisions of one sequence differ: {known!r} and {value!r}"
+
+
+def _promise_3(ledger: Ledger, limit_micros: int, result: Folded) -> None:
+    for row in json.loads(result.record.changes):
+        if row.startswith("budget/tenant|") and row in ledger.state.rows:
+            budget = BUDGETS.decode(ledger.state.rows[row])
+            used = budget.held + budget.unknown + budget.spent
+            assert used <= limit_micros, f"{row} at {result.offset}: {used} is above {limit_micros}"
+            assert min(budget.held, budget.unknown, budget.spent) >= 0
+
+
+def _one_line_of_decisions(proof: Proof, asked: dict[str, str]) -> None:
+    missing = [request_id for request_id in asked if request_id not in proof.decisions]
+    assert not missing, f"{len(missing)} acknowledged asks were never decided, such as {missing[:5]}"
+    for request_id, line in proof.decisions.items():
+        assert sorted(line) == list(range(len(line))), f"{request_id} has the sequences {sorted(line)}"
+
+
+def _every_approval_has_its_record(proof: Proof) -> None:
+    for (topic, position), value in proof.published.items():
+        assert proof.outputs.get((topic, position)) == value, f"{topic} {position} is not what the journal holds"
+    for partition, ledger in proof.ledgers.items():
+        for topic, position in proof.outputs:
+            number, offset, _ = position.split(":")
+            if topic == "approvals" and int(number) == partition and int(offset) < ledger.published_through:
+                assert (topic, position) in proof.published, f"{topic} {position} was recorded and never went out"
