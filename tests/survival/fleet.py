@@ -48,8 +48,17 @@ class Fleet:
         self._consumer.assign([TopicPartition(topic, p) for p in range(self.settings.partitions)])
         self._reader = asyncio.create_task(self._read())
         for tenant in self.tenants:
-            await self.put("agents", tenant, {"event": "AgentRegistration", "agent": "a", "role": "worker",
-                                              "capabilities": ["general"], "tenant": tenant})
+            await self.put(
+                "agents",
+                tenant,
+                {
+                    "event": "AgentRegistration",
+                    "agent": "a",
+                    "role": "worker",
+                    "capabilities": ["general"],
+                    "tenant": tenant,
+                },
+            )
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,8 +91,14 @@ class Fleet:
         await asyncio.gather(*futures)
 
     async def _ask_one(self, tenant: str, request_id: str, fields: dict[str, Any]) -> asyncio.Future[Any]:
-        body = {"request_id": request_id, "task_id": f"t-{request_id}", "agent": "a", "tenant": tenant,
-                "task_description": "survive", "estimated_cost_usd": self.cost_usd} | fields
+        body = {
+            "request_id": request_id,
+            "task_id": f"t-{request_id}",
+            "agent": "a",
+            "tenant": tenant,
+            "task_description": "survive",
+            "estimated_cost_usd": self.cost_usd,
+        } | fields
         future = await self._producer.send(
             self.settings.topic("task-requests"),
             json.dumps(body).encode(),
@@ -104,7 +119,9 @@ class Fleet:
         deadline = monotonic() + within_s
         while missing := [r for r in self.asked if r not in self.answers]:
             if monotonic() > deadline:
-                raise AssertionError(f"{len(missing)} of {len(self.asked)} asks have no answer, such as {missing[:5]}")
+                raise AssertionError(
+                    f"{len(missing)} of {len(self.asked)} asks have no answer, such as {missing[:5]}"
+                )
             await asyncio.sleep(0.05)
 
     async def _read(self) -> None:
@@ -127,9 +144,18 @@ class Fleet:
             self.reported += 1
             await self._producer.send(
                 self.settings.topic("telemetry"),
-                json.dumps({"event_id": f"done-{request_id}", "request_id": request_id, "task_id": approval["task_id"],
-                            "agent": "a", "tenant": approval["tenant"], "kind": "completed", "success": True,
-                            "cost_usd": self.cost_usd / 2}).encode(),
+                json.dumps(
+                    {
+                        "event_id": f"done-{request_id}",
+                        "request_id": request_id,
+                        "task_id": approval["task_id"],
+                        "agent": "a",
+                        "tenant": approval["tenant"],
+                        "kind": "completed",
+                        "success": True,
+                        "cost_usd": self.cost_usd / 2,
+                    }
+                ).encode(),
                 key=approval["tenant"].encode(),
                 partition=partition_for(approval["tenant"], self.settings.partitions),
             )

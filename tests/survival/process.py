@@ -19,6 +19,7 @@ from ops_stream.embedded.ports import choose
 
 READY_S = 60.0
 POLL_S = 0.05
+_ROOT = str(Path(__file__).parents[2])
 
 
 class WorkerProcess:
@@ -54,8 +55,9 @@ class WorkerProcess:
                 [sys.executable, "-m", "tests.survival.run_worker", json.dumps(described)],
                 stdout=log,
                 stderr=log,
-                cwd=Path(__file__).parents[2],
-                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+                cwd=_ROOT,
+                env=os.environ
+                | {"PYTHONPATH": os.pathsep.join(filter(None, (_ROOT, os.environ.get("PYTHONPATH"))))},
             )
         return self
 
@@ -117,7 +119,9 @@ class WorkerProcess:
             body = await asyncio.to_thread(self.ready)
             if body is not None:
                 live = sum(state["phase"] == "live" for state in body["partitions"].values())
-                if (partitions is None and body["ready"] and live) or (partitions is not None and live >= partitions):
+                if (partitions is None and body["ready"] and live) or (
+                    partitions is not None and live >= partitions
+                ):
                     return monotonic() - started
             await asyncio.sleep(POLL_S)
         raise AssertionError(f"the worker was not ready within {within_s} s: {self.ready()}\n{self.tail()}")

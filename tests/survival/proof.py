@@ -71,7 +71,12 @@ async def prove(settings: Settings, asked: dict[str, str], *, limit_micros: int 
 
 
 def _fold(
-    proof: Proof, settings: Settings, key: JournalKey, partition: int, records: list[Any], limit_micros: int | None
+    proof: Proof,
+    settings: Settings,
+    key: JournalKey,
+    partition: int,
+    records: list[Any],
+    limit_micros: int | None,
 ) -> None:
     """Fold the journal: a wrong state digest at any offset raises; promise 3 is looked at after each record."""
     ledger = Ledger(State(partition, settings.partitions), key)
@@ -124,9 +129,13 @@ def _one_line_of_decisions(proof: Proof, asked: dict[str, str]) -> None:
 
 def _every_approval_has_its_record(proof: Proof) -> None:
     for (topic, position), value in proof.published.items():
-        assert proof.outputs.get((topic, position)) == value, f"{topic} {position} is not what the journal holds"
+        assert proof.outputs.get((topic, position)) == value, (
+            f"{topic} {position} is not what the journal holds"
+        )
     for partition, ledger in proof.ledgers.items():
         for topic, position in proof.outputs:
             number, offset, _ = position.split(":")
             if topic == "approvals" and int(number) == partition and int(offset) < ledger.published_through:
-                assert (topic, position) in proof.published, f"{topic} {position} was recorded and never went out"
+                assert (topic, position) in proof.published, (
+                    f"{topic} {position} was recorded and never went out"
+                )
