@@ -1,0 +1,132 @@
+"""One supervised call: ask, run, report. The same steps for what awaits and for what blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from agents_adapter._base import ClientBase, awaited, blocked
+from agents_adapter._plan import Plan, end_of
+from agents_adapter._stop import Stoppable, revoked
+from agents_adapter.approval import Approval, under
+from agents_adapter.errors import Revoked
+
+logger = logging.getLogger("agents_adapter")
+
+
+class _Run:
+    """Reports what becomes of an approved call.
+
+    A report that cannot be made never costs the call its result.
+    """
+
+    def __init__(self, client: ClientBase, plan: Plan, approval: Approval) -> None:
+        self._client = client
+        self._plan = plan
+        self._approval = approval
+        self._began = time.perf_counter()
+        self._report("started", {})
+
+    def completed(self, result: Any) -> None:
+        self._report("completed", self._plan.measured(result), timed=True)
+
+    def ended(self, error: BaseException) -> None:
+        """It raised. Ended from outside it counts as cancelled, which holds nothing against the agent."""
+        stopped = isinstance(error, asyncio.CancelledError) or (
+            isinstance(error, Revoked) and self._approval.revoked
+        )
+        self._report("cancelled" if stopped else "failed", end_of(error), timed=True)
+
+    def _report(self, kind: str, fields: dict[str, Any], *, timed: bool = False) -> None:
+        if timed:
+            fields.setdefault("latency_ms", (time.perf_counter() - self._began) * 1000)
+        try:
+            self._client._post(self._approval, None, {"kind": kind, **fields})
+        except Exception:
+            logger.exception("The report '%s' of request %s is lost.", kind, self._approval.request_id)
+
+
+def _applied(
+    client: ClientBase, plan: Plan, approval: Approval, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    try:
+        return plan.applied(approval, args, kwargs)
+    except BaseException:
+        client._abandon(approval)
+        raise
+
+
+async def call_awaiting(
+    client: ClientBase,
+    plan: Plan,
+    owner: Any,
+    function: Callable[..., Awaitable[Any]],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Ask, then await the function and report."""
+    ask = plan.ask(owner, args, kwargs)
+    accept_changes = plan.apply is not None
+    future = client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
+    approval = await awaited(future, client._abandon)
+    args, kwargs = _applied(client, plan, approval, args, kwargs)
+    return await _awaiting(client, _Run(client, plan, approval), approval, lambda: function(*args, **kwargs))
+
+
+async def _awaiting(
+    client: ClientBase, run: _Run, approval: Approval, function: Callable[[], Awaitable[Any]]
+) -> Any:
+    stoppable = Stoppable(client, approval)
+    returned = False
+    try:
+        async with stoppable:
+            with under(approval):
+                stoppable.result = await function()
+            returned = True
+    except BaseException as error:
+        if returned:  # revoked too late to stop it
+            run.completed(stoppable.result)
+        else:
+            run.ended(error)
+        raise
+    run.completed(stoppable.result)
+    return stoppable.result
+
+
+def call_blocking(
+    client: ClientBase,
+    plan: Plan,
+    owner: Any,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    """Ask, then call the function and report."""
+    ask = plan.ask(owner, args, kwargs)
+    accept_changes = plan.apply is not None
+    future = client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
+    approval = blocked(future, client._abandon)
+    args, kwargs = _applied(client, plan, approval, args, kwargs)
+    run = _Run(client, plan, approval)
+    client._begin(approval, _nothing)
+    try:
+        with under(approval):
+            result = function(*args, **kwargs)
+    except BaseException as error:
+        run.ended(error)
+        raise
+    if inspect.isawaitable(result):
+        # It was not declared as one, but it awaits: it has not run yet.
+        return _awaiting(client, run, approval, lambda: result)
+    run.completed(result)
+    if approval.revoked:
+        raise revoked(approval, result)
+    return result
+
+
+def _nothing() -> None:
+    """A thread cannot be stopped from outside; what it runs can look at `current_approval().revoked`."""

@@ -1,0 +1,216 @@
+"""Asking and waiting: from a request to an approval or a refusal, and on to the end of the call."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Final
+
+from agents_adapter._leases import Leases
+from agents_adapter._line import Line
+from agents_adapter._notes import Notes
+from agents_adapter._outbox import Outbox
+from agents_adapter._records import now_ms
+from agents_adapter._seat import Seat
+from agents_adapter._sender import Outgoing
+from agents_adapter.approval import Approval, Mark
+from agents_adapter.errors import Denied, NoAnswer, Revoked
+from ops_stream.contract.clocktext import parse_time
+from ops_stream.contract.digest import action_digest
+from ops_stream.contract.errors import OpsError, WrongUse
+from ops_stream.contract.models import TaskRequest
+
+_WORKER: Final = "Is a worker running? `ops-stream status` tells."
+
+
+class Desk:
+    """The asks of one client. Lives on the background loop."""
+
+    def __init__(self, seat: Seat, outbox: Outbox) -> None:
+        """Ask through a seat, report through an outbox."""
+        self._seat = seat
+        self._outbox = outbox
+        self._notes = Notes(seat, outbox)
+        self._lines: set[Line] = set()
+        self._running: dict[Mark, Line] = {}
+        self._leases = Leases(self._notes.heartbeat, revokes=not seat.options.observe)
+
+    async def close(self) -> None:
+        """Listen to nothing more."""
+        await self._leases.close()
+        for line in tuple(self._lines):
+            self._drop(line)
+
+    # -- asking ----------------------------------------------------------------------------------------------
+
+    async def ask(self, request: TaskRequest, traceparent: str | None, accept_changes: bool) -> Approval:
+        """Ask and wait for the decision; raises Refused."""
+        until = time.monotonic() + self._seat.options.timeout_s
+        try:
+            place, reader = await self._seat.ready(until)
+        except WrongUse:
+            raise
+        except OpsError as error:
+            return self._unanswered(request, traceparent, None, str(error))
+        record = place.record(
+            request,
+            request.request_id,
+            agent=request.agent,
+            subject=request.request_id,
+            traceparent=traceparent,
+        )
+        line = Line(request, action_digest(request), record, traceparent)
+        reader.watch(request.request_id, line)
+        self._lines.add(line)
+        try:
+            self._send(line)
+            if await self._decision(line, until):
+                return self._conclude(line, accept_changes)
+            self._give_up(line)
+            return self._unanswered(request, traceparent, line.approval)
+        except asyncio.CancelledError:
+            self._give_up(line)
+            raise
+        finally:
+            if not line.running:
+                self._drop(line)
+
+    def ask_again(self) -> None:
+        """After a reconnect answers may be missing: whoever asks again gets the decision in force."""
+        for line in self._lines:
+            if line.posted is not None and line.posted.done.done():
+                self._send(line)
+
+    async def _decision(self, line: Line, first_by: float) -> bool:
+        """Wait until the ask is decided; False when it is time to give up."""
+        while True:
+            line.news.clear()
+            answer = line.latest
+            if answer is None or (answer.decision == "approved" and not line.lives):
+                if answer is not None and line.doubted is None:
+                    line.doubted = line.position
+                    self._send(line)
+                    first_by = time.monotonic() + self._seat.options.timeout_s
+                if not await _news(line, first_by):
+                    return False
+            elif answer.decision in ("escalated", "queued"):
+                if not await self._review(line):
+                    return False
+            else:
+                return True
+
+    async def _review(self, line: Line) -> bool:
+        """Wait while a person or the batch queue has it; False when it is time to give up.
+
+        That is the ask's deadline. Without one the supervisor ends the wait: an escalation's expiry is a
+        denial. Only where it stays silent, also when asked again, do we give up by ourselves.
+        """
+        check_at = max(line.heard_at, line.asked_at) + self._seat.options.review_check_s
+        deadline = line.request.deadline
+        ends_at = (
+            float("inf") if deadline is None else time.monotonic() + (parse_time(deadline) - now_ms()) / 1000
+        )
+        if await _news(line, min(check_at, ends_at)):
+            return True
+        asked_in_vain = line.asked_at > line.heard_at
+        if time.monotonic() >= ends_at or (asked_in_vain and deadline is None):
+            return False
+        self._send(line)
+        return True
+
+    def _conclude(self, line: Line, accept_changes: bool) -> Approval:
+        approval = line.approval
+        assert approval is not None
+        if approval.decision == "denied":
+            raise Denied(f"Denied, {approval.reason}: {approval.explanation}", approval=approval)
+        if approval.decision == "revoked":
+            line.mark.revoked = True
+            self._notes.acknowledge(approval)
+            raise Revoked(f"Revoked, {approval.reason}: {approval.explanation}", approval=approval)
+        if approval.changed and not accept_changes:
+            self._give_up(line)
+            raise Denied(
+                "A person approved this with changes, and what would run is what was asked.",
+                approval=approval,
+                next_step="Give supervise an `apply`, or ask with `accept_changes=True`; run what was approved.",
+            )
+        line.running = True
+        self._running[line.mark] = line
+        return approval
+
+    def _unanswered(
+        self, request: TaskRequest, traceparent: str | None, last: Approval | None, why: str = ""
+    ) -> Approval:
+        options = self._seat.options
+        if options.observe and last is None:
+            return Approval(request, None, traceparent)
+        if last is None:
+            what = f"Nobody answered within {options.timeout_s:g} s. {why}".rstrip()
+        else:
+            what = f"Nobody decided in time; the last answer was {last.decision}, {last.reason}."
+        raise NoAnswer(what, approval=last, where=f"request {request.request_id}", next_step=_WORKER)
+
+    def _send(self, line: Line) -> None:
+        line.asked_at = time.monotonic()
+        line.posted = self._seat.taken().sender.post(line.record)
+
+    def _give_up(self, line: Line) -> None:
+        """Withdraw an ask that may have reached the supervisor; the withdrawal follows the ask."""
+        posted = line.posted
+        if posted is None or posted.withdraw():
+            return
+        posted.done.add_done_callback(lambda _: self._notes.cancelled(line.request, line.traceparent))
+
+    def _drop(self, line: Line) -> None:
+        self._lines.discard(line)
+        self._running.pop(line.mark, None)
+        self._leases.remove(line)
+        if self._seat.reader is not None:
+            self._seat.reader.unwatch(line.request.request_id, line)
+
+    # -- running and reporting -------------------------------------------------------------------------------
+
+    def begin(self, approval: Approval, on_revoked: Callable[[], None]) -> None:
+        """The call runs: renew its lease, and tell when it is revoked."""
+        line = self._running.get(approval.mark)
+        if line is not None:
+            line.on_revoked = on_revoked
+            self._leases.add(line)
+        if approval.mark.revoked:
+            on_revoked()
+
+    def rest(self, approval: Approval) -> None:
+        """The call does not run at the moment, or its end is yet to be reported."""
+        line = self._running.get(approval.mark)
+        if line is not None:
+            line.on_revoked = None
+            self._leases.remove(line)
+
+    def report(self, record: Outgoing, ended: Approval | None) -> None:
+        """Send a report; `ended` is the approval whose call it ends."""
+        self._outbox.post(record)
+        if ended is not None:
+            self._finish(ended)
+
+    def abandon(self, approval: Approval) -> None:
+        """An approval came for a caller who is gone: withdraw it."""
+        if approval.answered:
+            self._notes.cancelled(approval.request, approval.traceparent)
+        self._finish(approval)
+
+    def _finish(self, approval: Approval) -> None:
+        line = self._running.get(approval.mark)
+        if line is not None:
+            self._drop(line)
+        if approval.revoked:
+            self._notes.acknowledge(approval)
+
+
+async def _news(line: Line, until: float) -> bool:
+    try:
+        async with asyncio.timeout(max(0.0, until - time.monotonic()) if until != float("inf") else None):
+            await line.news.wait()
+    except TimeoutError:
+        return False
+    return True

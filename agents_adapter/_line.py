@@ -1,0 +1,133 @@
+"""The line of decisions of one ask: which answer is in force, and what is still worth listening to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from typing import Final
+
+from aiokafka.structs import ConsumerRecord
+
+from agents_adapter._reader import Position
+from agents_adapter._sender import Outgoing, Posted
+from agents_adapter.approval import CHANGED, Approval, Mark
+from ops_stream.contract.clocktext import parse_time
+from ops_stream.contract.codec import Malformed, decode
+from ops_stream.contract.models import TaskApproval, TaskRequest
+
+logger = logging.getLogger("agents_adapter")
+
+_OUTSIDE: Final = ("duplicate_conflict", "malformed_request")
+_WAITING: Final = ("escalated", "queued")
+
+
+class Line:
+    """Listens to the answers to one ask, from before it is sent until it is over.
+
+    Lives on the background loop.
+    """
+
+    def __init__(self, request: TaskRequest, digest: str, record: Outgoing, traceparent: str | None) -> None:
+        """Describe an ask by its request, the request's digest and the record that asks."""
+        self.request = request
+        self.digest = digest
+        self.body_digest = "sha256:" + sha256(record.value).hexdigest()
+        self.record = record
+        self.traceparent = traceparent
+        self.posted: Posted | None = None
+        self.asked_at = 0.0
+        self.mark = Mark()
+        self.latest: TaskApproval | None = None
+        self.heard_at = time.monotonic()
+        self.position: Position = (-1, -1)
+        self.doubted: Position | None = None
+        self.remaining_s: float | None = None
+        self.news = asyncio.Event()
+        self.on_revoked: Callable[[], None] | None = None
+        self.running = False
+
+    @property
+    def approval(self) -> Approval | None:
+        """The answer in force."""
+        if self.latest is None:
+            return None
+        return Approval(self.request, self.latest, self.traceparent, self.mark)
+
+    @property
+    def lives(self) -> bool:
+        """Whether the approval in force still holds, as far as it says.
+
+        An approval tells the end of its first lease only. Past that it may come late, from a worker that was
+        away, or be the answer to an ask made again while heartbeats renew the lease: ask again, and what is
+        decided then holds.
+        """
+        if self.remaining_s is None or self.remaining_s > 0:
+            return True
+        return self.doubted is not None and self.position > self.doubted
+
+    @property
+    def lease_s(self) -> float | None:
+        """The length of a whole lease, of which the answer in force is the first."""
+        if self.latest is None or self.latest.lease_expires_at is None:
+            return None
+        return (parse_time(self.latest.lease_expires_at) - parse_time(self.latest.decided_at)) / 1000
+
+    def offer(self, record: ConsumerRecord, position: Position) -> None:
+        """Take a record that names this ask in its headers."""
+        answer = self._read(record)
+        if answer is None or not self._concerns_us(answer):
+            return
+        if self.latest is not None and answer.sequence < self.latest.sequence:
+            return
+        self.latest = answer
+        self.heard_at = time.monotonic()
+        self.position = position
+        if answer.lease_expires_at is not None:
+            # The broker's time of both ends, so that nobody's clock counts.
+            self.remaining_s = (parse_time(answer.lease_expires_at) - record.timestamp) / 1000
+        else:
+            self.remaining_s = None
+        self.news.set()
+        if self.running and answer.decision != "approved":
+            self.revoke(answer, answer.explanation)
+
+    def revoke(self, answer: TaskApproval | None, why: str) -> None:
+        """Note that it may not run on, and tell who runs it."""
+        if self.mark.revoked:
+            return
+        self.mark.answer, self.mark.why, self.mark.revoked = answer, why, True
+        if self.on_revoked is not None:
+            self.on_revoked()
+
+    def _read(self, record: ConsumerRecord) -> TaskApproval | None:
+        try:
+            answer = decode("approvals", record.value, record.headers).event
+        except Malformed as error:
+            logger.warning("An answer at offset %d cannot be read: %s", record.offset, error.explanation)
+            return None
+        assert isinstance(answer, TaskApproval)
+        return answer
+
+    def _concerns_us(self, answer: TaskApproval) -> bool:
+        """Whether the answer is about this very ask: an id may be used twice, by mistake or on purpose."""
+        asked = self.request
+        if (answer.request_id, answer.tenant) != (asked.request_id, asked.tenant):
+            return False
+        if answer.decision == "denied":
+            # Refusals of a body that never got into the line are told from it by their digest.
+            return answer.reason not in _OUTSIDE or answer.action_digest in (self.digest, self.body_digest)
+        if answer.decision == "revoked":
+            return True
+        if (answer.task_id, answer.agent) != (asked.task_id, asked.agent):
+            return False
+        if answer.action_digest == self.digest or (
+            answer.decision == "approved" and answer.reason == CHANGED
+        ):
+            return True
+        if answer.decision in _WAITING and self.latest is not None and self.latest.decision in _WAITING:
+            return True  # a person changed it, and it waits again
+        logger.warning("An answer to %s is for another action; it does not count.", asked.request_id)
+        return False

@@ -1,0 +1,193 @@
+"""The answer to an ask, as the agent's code sees it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+from ops_stream.contract.models import MatchedPolicy, QueuePlace, Retry, TaskApproval, TaskRequest, WouldHave
+from ops_stream.contract.money import usd
+
+CHANGED: Final = "approved_with_changes"
+UNANSWERED: Final = "no_answer"
+
+
+@dataclass(slots=True, eq=False)
+class Mark:
+    """What became of an approval after it was given. Written by the background loop, read from anywhere."""
+
+    revoked: bool = False
+    answer: TaskApproval | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An answer of the supervisor and the ask that it answers.
+
+    `answer` is the TaskApproval as it came; its fields can be read here directly. It is None only where an
+    observing client runs on although nobody answered.
+    """
+
+    request: TaskRequest
+    answer: TaskApproval | None
+    traceparent: str | None = None
+    mark: Mark = field(default_factory=Mark, repr=False, compare=False)
+
+    @property
+    def revoked(self) -> bool:
+        """Whether it has been revoked since. A blocking call that can stop early looks here."""
+        return self.mark.revoked
+
+    @property
+    def answered(self) -> bool:
+        """False where an observing client runs on without an answer."""
+        return self.answer is not None
+
+    @property
+    def changed(self) -> bool:
+        """Whether a person approved something else: what was asked must not run as it is."""
+        return self.answer is not None and self.answer.reason == CHANGED
+
+    @property
+    def request_id(self) -> str:
+        """The ask's id."""
+        return self.request.request_id
+
+    @property
+    def task_id(self) -> str:
+        """The task that the ask belongs to."""
+        return self.request.task_id
+
+    @property
+    def tenant(self) -> str:
+        """The tenant that pays."""
+        return self.request.tenant
+
+    @property
+    def agent(self) -> str:
+        """The agent that asked."""
+        return self.request.agent
+
+    @property
+    def approval_id(self) -> str | None:
+        """The answer's id."""
+        return self.answer.approval_id if self.answer is not None else None
+
+    @property
+    def decision(self) -> str:
+        """`approved`, `denied`, `escalated`, `queued` or `revoked`."""
+        return self.answer.decision if self.answer is not None else "approved"
+
+    @property
+    def sequence(self) -> int:
+        """Which of the ask's decisions this is; -1 without an answer."""
+        return self.answer.sequence if self.answer is not None else -1
+
+    @property
+    def reason(self) -> str:
+        """The reason code; `no_answer` without an answer."""
+        return self.answer.reason if self.answer is not None else UNANSWERED
+
+    @property
+    def explanation(self) -> str:
+        """The decision in a sentence."""
+        if self.answer is not None:
+            return self.answer.explanation
+        return "Nobody answered in time, and this client only observes."
+
+    @property
+    def action_digest(self) -> str | None:
+        """The digest of what was decided on."""
+        return self.answer.action_digest if self.answer is not None else None
+
+    @property
+    def model(self) -> str | None:
+        """The model to use, where the supervisor chose one."""
+        return self.answer.model if self.answer is not None else None
+
+    @property
+    def priority(self) -> int:
+        """The priority in force."""
+        return self.answer.priority if self.answer is not None else self.request.priority
+
+    @property
+    def cost_limit_usd(self) -> float | None:
+        """How much was held for it."""
+        micros = self.answer.cost_limit_micros if self.answer is not None else None
+        return None if micros is None else usd(micros)
+
+    @property
+    def time_limit_s(self) -> float | None:
+        """How long it should take at most."""
+        return self.answer.time_limit_s if self.answer is not None else None
+
+    @property
+    def lease_expires_at(self) -> str | None:
+        """When it ends unless a heartbeat renews it, on the broker's clock."""
+        return self.answer.lease_expires_at if self.answer is not None else None
+
+    @property
+    def retry(self) -> Retry | None:
+        """How to try again after a failure."""
+        return self.answer.retry if self.answer is not None else None
+
+    @property
+    def queue(self) -> QueuePlace | None:
+        """Where it waits."""
+        return self.answer.queue if self.answer is not None else None
+
+    @property
+    def escalation_id(self) -> str | None:
+        """The escalation that a person resolves."""
+        return self.answer.escalation_id if self.answer is not None else None
+
+    @property
+    def matched_policies(self) -> tuple[MatchedPolicy, ...]:
+        """The policies whose condition held."""
+        return self.answer.matched_policies if self.answer is not None else ()
+
+    @property
+    def would_have(self) -> WouldHave | None:
+        """What enforcement would have decided, in observe mode."""
+        return self.answer.would_have if self.answer is not None else None
+
+    @property
+    def recommendation(self) -> str | None:
+        """What the supervisor suggests."""
+        return self.answer.recommendation if self.answer is not None else None
+
+    @property
+    def rules_digest(self) -> str | None:
+        """The rules that were in force."""
+        return self.answer.rules_digest if self.answer is not None else None
+
+    @property
+    def decided_at(self) -> str | None:
+        """When it was decided, on the broker's clock."""
+        return self.answer.decided_at if self.answer is not None else None
+
+
+_current: ContextVar[Approval | None] = ContextVar("ops_stream_approval", default=None)
+
+
+def current_approval() -> Approval | None:
+    """Give the approval under which the code that asks this runs; None outside a supervised call."""
+    return _current.get()
+
+
+class under:
+    """Make an approval the current one for a block."""
+
+    def __init__(self, approval: Approval) -> None:
+        """Name the approval."""
+        self._approval = approval
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._token = _current.set(self._approval)
+
+    def __exit__(self, *_: object) -> None:
+        """Put back what was current before."""
+        _current.reset(self._token)

@@ -1,0 +1,97 @@
+"""The client for code that blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from agents_adapter._base import ClientBase, blocked
+from agents_adapter._stop import revoked
+from agents_adapter.approval import Approval
+from ops_stream.contract.models import AgentStatus
+
+
+class SyncOpsClient(ClientBase):
+    """The same calls as OpsClient, blocking.
+
+    Its loop runs in the background, so that it works inside a running loop too.
+    """
+
+    def __enter__(self) -> Self:
+        """Connect; raises KafkaUnreachable, or NotSo where the topics are missing."""
+        opening = self._opening()
+        try:
+            blocked(self._run(opening))
+        except BaseException:
+            self._closed()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send what waits and disconnect.
+
+        Raises NotDelivered for reports that were lost, unless something worse did.
+        """
+        try:
+            blocked(self._run(self._closing()))
+        except Exception:
+            if error is None:
+                raise
+        finally:
+            self._closed()
+
+    def register(
+        self,
+        agent: str,
+        *,
+        role: str,
+        capabilities: Iterable[str],
+        wait_status_s: float | None = None,
+        **fields: Any,
+    ) -> AgentStatus | None:
+        """Register an agent; see OpsClient.register."""
+        event = self._registration(agent, role, capabilities, fields)
+        return blocked(self._run(self._at_work()[1].register(event, wait_status_s)))
+
+    def ask(
+        self,
+        agent: str,
+        task_description: str,
+        *,
+        traceparent: str | None = None,
+        accept_changes: bool = False,
+        **fields: Any,
+    ) -> Approval:
+        """Ask and wait for the decision; see OpsClient.ask."""
+        future = self._asking(agent, task_description, fields, traceparent, accept_changes)
+        return blocked(future, self._abandon)
+
+    def report(self, approval: Approval, *, traceparent: str | None = None, **fields: Any) -> None:
+        """Report; see OpsClient.report."""
+        if self._crowded:
+            blocked(self._run(self._at_work()[1].outbox.room(self._options.timeout_s)))
+        self._post(approval, traceparent, fields)
+
+    def flush(self, timeout_s: float | None = None) -> None:
+        """Wait until Kafka has everything; see OpsClient.flush."""
+        wait_s = self._options.timeout_s if timeout_s is None else timeout_s
+        blocked(self._run(self._at_work()[1].outbox.flush(wait_s)))
+
+    @contextmanager
+    def running(self, approval: Approval) -> Iterator[None]:
+        """Renew the lease while a block runs.
+
+        A thread cannot be stopped from outside: look at `approval.revoked` where the work can end early. If
+        it was revoked, the block ends with Revoked.
+        """
+        self._begin(approval, lambda: None)
+        try:
+            yield
+        finally:
+            self._rest(approval)
+        if approval.revoked:
+            raise revoked(approval)
