@@ -37,6 +37,8 @@ async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     )
     try:
         await _within(consumer.start())
+        # aiokafka's own tasks must have begun, or its stop raises their CancelledError.
+        await asyncio.sleep(0)
         yield consumer
     finally:
         await consumer.stop()
@@ -47,6 +49,9 @@ async def bounds(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition
     wanted = list(partitions)
     if not wanted:
         return {}
+    # All topics at once: otherwise each that is new costs a round of metadata of its own.
+    client = consumer._client
+    await _within(asyncio.gather(*(client.add_topic(topic) for topic in {tp.topic for tp in wanted})))
     beginnings = await _within(consumer.beginning_offsets(wanted))
     ends = await _within(consumer.end_offsets(wanted))
     return {tp: (int(beginnings[tp]), int(ends[tp])) for tp in wanted}

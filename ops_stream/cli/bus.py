@@ -1,0 +1,217 @@
+"""What verbs do on the bus: read topics, write an event, wait for what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import re
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.structs import ConsumerRecord
+
+from ops_stream.audit.reading import ANSWER_WITHIN_S, Bounds, bounds, read_ranges, reader
+from ops_stream.cli.events import Seen, read_event
+from ops_stream.contract.clocktext import format_time
+from ops_stream.contract.codec import encode_json
+from ops_stream.contract.errors import NotSo, WrongUse
+from ops_stream.contract.headers import event_headers
+from ops_stream.contract.models import EVENTS
+from ops_stream.contract.partitions import partition_for, tenant_key
+from ops_stream.contract.settings import Settings
+from ops_stream.contract.wire import is_id
+from ops_stream.streams.reach import admin
+
+SOURCE: Final = "/ops-stream/cli"
+_POLL_MS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """Where a record landed."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Bus:
+    """The cluster as a verb sees it: names without prefix, partition counts, one reader."""
+
+    settings: Settings
+    counts: Mapping[str, int]
+    consumer: AIOKafkaConsumer
+    _highest: dict[tuple[str, int], tuple[int, int]] = field(default_factory=dict)
+
+    def partitions_of(self, topic: str) -> int:
+        """Give the partition count of a topic; raises NotSo where the cluster lacks it."""
+        count = self.counts.get(topic)
+        if count is None:
+            raise NotSo(
+                "A topic is missing.",
+                where=self.settings.topic(topic),
+                next_step="Create the topics with: ops-stream topics create",
+            )
+        return count
+
+    def home(self, tenant: str, topic: str = "journal") -> int:
+        """Give the partition on which a tenant lives."""
+        return partition_for(tenant, self.partitions_of(topic))
+
+    def places(self, topics: Iterable[str], partition: int | None = None) -> list[TopicPartition]:
+        """Give the partitions of topics: all, or one of each."""
+        return [
+            TopicPartition(self.settings.topic(topic), number)
+            for topic in topics
+            for number in range(self.partitions_of(topic))
+            if partition is None or number == partition
+        ]
+
+    def name_of(self, topic: str) -> str:
+        """Give a topic's name without prefix."""
+        return topic[len(self.settings.topic_prefix) :]
+
+    async def ends(self, places: Iterable[TopicPartition]) -> Bounds:
+        """Give first and end offset of partitions."""
+        return await bounds(self.consumer, places)
+
+    async def read(self, ranges: Bounds) -> AsyncIterator[ConsumerRecord]:
+        """Give the records of ranges, each partition in its order."""
+        async for _, records in read_ranges(self.consumer, ranges):
+            for record in records:
+                yield record
+
+    async def outputs(self, topic: str) -> AsyncIterator[Seen]:
+        """Give what the supervisor wrote to a topic, as readers must take it: late outputs are dropped."""
+        ranges = await self.ends(self.places([topic]))
+        async for record in self.read(ranges):
+            seen = self.take(record)
+            if seen is not None:
+                yield seen
+
+    def take(self, record: ConsumerRecord) -> Seen | None:
+        """Read a supervisor's output; None where it is unreadable, not the supervisor's, or late."""
+        seen = read_event(self.name_of(record.topic), record)
+        if seen.body is None or seen.position is None:
+            return None
+        place = (seen.position.offset, seen.position.index)
+        stream = (record.topic, record.partition)
+        if place < self._highest.get(stream, (-1, -1)):  # promise 4: a lost owner's output
+            return None
+        self._highest[stream] = place
+        return seen
+
+    async def follow(self, starts: Mapping[TopicPartition, int]) -> AsyncIterator[ConsumerRecord]:
+        """Give records as they come, from the given offsets on, for ever."""
+        self.consumer.assign(list(starts))
+        for tp, start in starts.items():
+            self.consumer.seek(tp, start)
+        heard = time.monotonic()
+        while True:
+            batches = await self.consumer.getmany(timeout_ms=_POLL_MS)
+            for records in batches.values():
+                for record in records:
+                    yield record
+            if batches:
+                heard = time.monotonic()
+            elif time.monotonic() - heard > ANSWER_WITHIN_S:
+                # Silence, or a broker that is gone? The consumer would wait for ever.
+                await bounds(self.consumer, list(starts)[:1])
+                heard = time.monotonic()
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes,
+        *,
+        key: bytes | None,
+        partition: int,
+        headers: list[tuple[str, bytes]],
+    ) -> Sent:
+        """Write one record and wait until it is acknowledged."""
+        self.partitions_of(topic)
+        producer = AIOKafkaProducer(
+            **self.settings.aiokafka(),
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=6 * 1024 * 1024,
+            request_timeout_ms=round(ANSWER_WITHIN_S * 1000),
+        )
+        try:
+            async with asyncio.timeout(2 * ANSWER_WITHIN_S):
+                await producer.start()
+                done = await producer.send_and_wait(
+                    self.settings.topic(topic), value, key=key, partition=partition, headers=headers
+                )
+        except TimeoutError:
+            raise KafkaConnectionError("the broker takes no records") from None
+        finally:
+            await producer.stop()
+        return Sent(topic, partition, int(done.offset))
+
+    async def send_event(
+        self, topic: str, event: str, body: Mapping[str, Any], event_id: str, tenant: str
+    ) -> Sent:
+        """Write an event of the contract to a tenant's partition."""
+        check(event, body)
+        return await self.send(
+            topic,
+            encode_json({"event": event, **body}),
+            key=tenant_key(tenant),
+            partition=self.home(tenant, topic),
+            headers=event_headers(event, event_id, time=now_text(), source=SOURCE),
+        )
+
+
+@asynccontextmanager
+async def connect(settings: Settings) -> AsyncIterator[Bus]:
+    """Reach the cluster; raises KafkaUnreachable with the reason where that fails."""
+    async with admin(settings) as client:
+        rows = await client.describe_topics()
+    prefix = settings.topic_prefix
+    counts = {
+        row["topic"][len(prefix) :]: len(row["partitions"]) for row in rows if row["topic"].startswith(prefix)
+    }
+    async with reader(settings) as consumer:
+        yield Bus(settings, counts, consumer)
+
+
+def check(event: str, body: Mapping[str, Any]) -> None:
+    """Raise WrongUse where a body is not one of its event."""
+    from pydantic import ValidationError
+
+    try:
+        EVENTS[event].from_wire(body)
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = ".".join(str(step) for step in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        raise WrongUse(f"{name}: {text}.", next_step="See what it takes with: --help") from None
+
+
+def now_text() -> str:
+    """Give the time of this machine: data for people, never a basis of a decision."""
+    return format_time(time.time_ns() // 1_000_000)
+
+
+def who(name: str | None) -> str:
+    """Give the name of the person who acts: as said, else that of the login."""
+    if name is None:
+        try:
+            name = getpass.getuser()
+        except (KeyError, OSError):
+            name = "unknown"
+        name = re.sub(r"[^A-Za-z0-9._:@/-]", "-", name)[:128] or "unknown"
+    if is_id(name) is None:
+        raise WrongUse(
+            "A name has 1 to 128 characters of A-Z a-z 0-9 . _ : @ / -",
+            where="--as",
+            next_step="Write for example: --as alice@example.com",
+        )
+    return name

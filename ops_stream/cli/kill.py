@@ -1,0 +1,117 @@
+"""`ops-stream kill` and `ops-stream resume`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from ops_stream.cli.common import Out, load_settings, output_options, run
+from ops_stream.contract.errors import WrongUse
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _scope_options(function: F) -> F:
+    for option in reversed(
+        (
+            click.option("--all", "everything", is_flag=True, help="Everything of everybody."),
+            click.option("--tenant", help="Everything of a tenant; or narrows the next three to one."),
+            click.option("--workflow", help="What belongs to a workflow."),
+            click.option("--agent", help="What an agent does and asks."),
+            click.option("--model", help="What uses a model."),
+            click.option("--reason", help="Why: people and agents will read it."),
+            click.option("--as", "name", metavar="NAME", help="Who you are [default: your login name]."),
+            click.option("--yes", is_flag=True, help="Do not ask back for --all."),
+            click.option(
+                "--wait",
+                type=click.FloatRange(min=0),
+                default=10.0,
+                show_default=True,
+                metavar="SECONDS",
+                help="How long to wait for the journal; 0: not at all.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_scope_options
+@output_options
+def kill(out: Out, /, **options: Any) -> int:
+    """Stop a scope at once: running asks are revoked, waiting ones dropped, new ones denied.
+
+    Prints each partition whose journal has it; exit code 1 if one of them has not in time.
+
+    \b
+    ops-stream kill --all --reason "wrong prices in production"
+    ops-stream kill --agent refund-bot --tenant team-a
+    ops-stream kill --model gpt-x --as alice
+    """
+    return _switch(out, "kill", **options)
+
+
+@click.command()
+@_scope_options
+@output_options
+def resume(out: Out, /, **options: Any) -> int:
+    """Take a kill back. It must name the same scope as the kill did.
+
+    \b
+    ops-stream resume --all
+    ops-stream resume --agent refund-bot --tenant team-a --reason "fixed"
+    """
+    return _switch(out, "resume", **options)
+
+
+def _switch(out: Out, command: str, *, name: str | None, yes: bool, wait: float, **given: Any) -> int:
+    from ops_stream.cli.bus import connect, who
+    from ops_stream.cli.command import issue, outcome
+
+    body, everywhere = scope_of(**given)
+    if given["everything"] and not yes:
+        if not sys.stdin.isatty():
+            raise WrongUse(f"{command} --all needs --yes where nobody can be asked.", where="--all")
+        click.confirm(f"Really {command} everything of everybody?", abort=True, err=True)
+    settings = load_settings()
+    body = {"command": command, **body, "issued_by": who(name)}
+    tenant = body.get("tenant") or settings.tenant
+
+    async def act() -> int:
+        async with connect(settings) as bus:
+            followed = await issue(bus, out, body, tenant=tenant, everywhere=everywhere, wait_s=wait)
+        return outcome(out, followed, wait)
+
+    return run(settings, act())
+
+
+def scope_of(
+    *,
+    everything: bool,
+    tenant: str | None,
+    workflow: str | None,
+    agent: str | None,
+    model: str | None,
+    reason: str | None,
+) -> tuple[dict[str, Any], bool]:
+    """Give the command's fields, and whether it is for every partition. Raises WrongUse."""
+    targets = {"workflow": workflow, "agent": agent, "model": model}
+    named = [(scope, target) for scope, target in targets.items() if target is not None]
+    if everything and (tenant is not None or named):
+        raise WrongUse("--all goes with no other scope.", where="--all")
+    if len(named) > 1 or not (everything or tenant is not None or named):
+        raise WrongUse(
+            "Name one scope.", next_step="One of --all, --tenant, --workflow, --agent, --model; see --help."
+        )
+    body: dict[str, Any] = {"scope": "all" if everything else "tenant"}
+    if named:
+        body |= {"scope": named[0][0], "target": named[0][1]}
+    if tenant is not None:
+        body["tenant"] = tenant
+    if reason is not None:
+        body["reason"] = reason
+    return body, tenant is None
