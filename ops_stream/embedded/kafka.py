@@ -36,14 +36,16 @@ class EmbeddedKafka(EmbeddedServer):
         listeners: Sequence[Listener] = (),
         properties: Mapping[str, str] | None = None,
         format_arguments: Sequence[str] = (),
+        cluster_id: str | None = None,
         runtime: Runtime | None = None,
         progress: Progress | None = None,
         train_into: Path | None = None,
     ) -> None:
         """Describe a broker.
 
-        `properties` go over ours, `format_arguments` to kafka-storage at the first start; `train_into` names
-        the start-up cache to write when the broker stops (see `train`).
+        `properties` go over ours, `format_arguments` and `cluster_id` (22 characters of base64) to
+        kafka-storage at the first start; `train_into` names the start-up cache to write when the broker
+        stops (see `train`).
         """
         doors = {listener.name: 0 for listener in listeners}
         super().__init__(data_dir, {"PLAINTEXT": port, "CONTROLLER": controller_port, **doors}, progress)
@@ -51,6 +53,8 @@ class EmbeddedKafka(EmbeddedServer):
         self._listeners = tuple(listeners)
         self._properties = dict(properties or {})
         self._format_arguments = tuple(format_arguments)
+        # It must be 22 characters of base64, and not look like an option.
+        self._cluster_id = cluster_id or "k" + secrets.token_urlsafe(15) + "A"
         self._runtime = runtime
         self._train_into = train_into
 
@@ -110,9 +114,8 @@ class EmbeddedKafka(EmbeddedServer):
 
     def _format(self, properties: Path) -> None:
         """Give empty data its identity; data that a crash left half formatted is formatted again."""
-        # 22 characters of base64 are what Kafka takes for a UUID; it must not look like an option.
-        cluster_id = "k" + secrets.token_urlsafe(15) + "A"
-        arguments = ["format", "--ignore-formatted", "--cluster-id", cluster_id, "--config", str(properties)]
+        arguments = ["format", "--ignore-formatted", "--cluster-id", self._cluster_id]
+        arguments += ["--config", str(properties)]
         try:
             self.runtime.run("kafka-storage", [*arguments, *self._format_arguments])
         except ToolFailed as failed:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from ops_stream.contract.catalog import Catalog, Topic
 from ops_stream.contract.errors import NotSo
@@ -23,6 +24,7 @@ _MIN_ISR = 2
 
 _ALREADY_EXISTS = 36
 _UNKNOWN_TOPIC = 3
+_SET_ON_THE_TOPIC = 1
 _VISIBLE_WITHIN_S = 15.0
 
 
@@ -49,6 +51,7 @@ class Found:
     partitions: int
     replication: int
     configs: Mapping[str, str]
+    own: Mapping[str, str] = field(default_factory=dict)  # those that were set on the topic itself
 
 
 def settings_of(topic: Topic, brokers: int) -> dict[str, str]:
@@ -146,23 +149,27 @@ async def _describe(client: AIOKafkaAdminClient, settings: Settings) -> dict[str
             name,
             len(row["partitions"]),
             min((len(partition["replicas"]) for partition in row["partitions"]), default=0),
-            configs.get(name, {}),
+            *configs.get(name, ({}, {})),
         )
         for name, row in described.items()
     }
 
 
-async def _configs(client: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+async def _configs(
+    client: AIOKafkaAdminClient, names: Iterable[str]
+) -> dict[str, tuple[dict[str, str], dict[str, str]]]:
+    """Give of each topic all its settings, and those among them that were set on the topic itself."""
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     if not resources:
         return {}
-    configs: dict[str, dict[str, str]] = {}
+    configs: dict[str, tuple[dict[str, str], dict[str, str]]] = {}
     for response in await client.describe_configs(resources):
         for code, message, _, name, entries in response.resources:
             if code == _UNKNOWN_TOPIC:
                 continue
             _raise_for(code, message, "The settings of the topic cannot be read", name)
-            configs[name] = {entry[0]: entry[1] for entry in entries}
+            own = {entry[0]: entry[1] for entry in entries if entry[3] == _SET_ON_THE_TOPIC}
+            configs[name] = ({entry[0]: entry[1] for entry in entries}, own)
     return configs
 
 
@@ -185,15 +192,28 @@ async def _create(
 
 
 async def _until_visible(client: AIOKafkaAdminClient, names: list[str]) -> None:
-    """Wait until every partition has a leader, so that whoever comes next finds the topics."""
+    """Wait until every broker knows a leader of every partition: whoever comes next finds the topics."""
+    nodes = [broker["node_id"] for broker in (await client.describe_cluster())["brokers"]]
+
+    async def visible() -> bool:
+        for node in nodes:
+            # The public calls ask any broker, and each follows the controller at its own pace.
+            answer = await client._send_request(MetadataRequest(None), node)
+            rows = {row["topic"]: row for row in answer.to_object()["topics"]}
+            if not all(_led(rows.get(name)) for name in names):
+                return False
+        return True
+
+    await _until(visible, "The topics were created, and have no leader")
+
+
+async def _until(done: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Brokers follow their controller a little later: wait until what was changed can be seen."""
     deadline = time.monotonic() + _VISIBLE_WITHIN_S
-    while True:
-        rows = {row["topic"]: row for row in await client.describe_topics()}
-        if all(_led(rows.get(name)) for name in names):
-            return
+    while not await done():
         if time.monotonic() > deadline:
             raise NotSo(
-                f"The topics were created, and have no leader after {_VISIBLE_WITHIN_S:.0f} s.",
+                f"{what} after {_VISIBLE_WITHIN_S:.0f} s.",
                 next_step="Look at the brokers' logs, then run: ops-stream topics check",
             )
         await asyncio.sleep(0.05)
@@ -212,17 +232,30 @@ async def _repair(
     found: Mapping[str, Found],
     brokers: int,
 ) -> None:
-    changes = []
+    wanted: dict[str, dict[str, str]] = {}
     for topic in catalog.topics.values():
-        there = found.get(settings.topic(topic.name))
-        wanted = settings_of(topic, brokers)
-        if there and any(there.configs.get(key) != value for key, value in wanted.items()):
-            changes.append(ConfigResource(ConfigResourceType.TOPIC, there.name, configs=wanted))
-    if not changes:
+        there, settings_wanted = found.get(settings.topic(topic.name)), settings_of(topic, brokers)
+        if there and not _has(there.configs, settings_wanted):
+            # Altering replaces: what the operator has set besides must be said again.
+            wanted[there.name] = dict(there.own) | settings_wanted
+    if not wanted:
         return
+    changes = [
+        ConfigResource(ConfigResourceType.TOPIC, name, configs=values) for name, values in wanted.items()
+    ]
     for response in await client.alter_configs(changes):
         for code, message, _, name in response.resources:
             _raise_for(code, message, "The settings of the topic cannot be changed", name)
+
+    async def visible() -> bool:
+        configs = await _configs(client, wanted)
+        return all(_has(configs.get(name, ({}, {}))[0], values) for name, values in wanted.items())
+
+    await _until(visible, "The settings were changed, and cannot be seen")
+
+
+def _has(configs: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
+    return all(configs.get(key) == value for key, value in wanted.items())
 
 
 def _raise_for(code: int, message: str | None, what: str, topic: str) -> None:
