@@ -6,9 +6,9 @@ from pathlib import Path
 
 
 def write_conf(directory: Path, *, limit_usd: int = 1_000, supervisor: dict[str, int] | None = None) -> Path:
-    """Write a configuration directory and give its path: one limit for every tenant, agents that register themselves.
+    """Write a configuration directory and give its path: one limit for every tenant, registration open.
 
-    `supervisor` holds lines of `supervisor.yaml`, such as `{"lease_min_s": 2}` for a lease that runs out soon.
+    `supervisor` holds lines of `supervisor.yaml`, such as `{"lease_min_s": 2}` for a short lease.
     """
     directory.mkdir(parents=True, exist_ok=True)
     files = {
