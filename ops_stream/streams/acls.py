@@ -68,14 +68,14 @@ def _of_topics(settings: Settings, names: Mapping[str, str]) -> Iterator[Acl]:
             if role == SUPERVISOR:
                 # It compares every topic with the catalogue before it starts, and reads back what it wrote.
                 operations += (*_READ, "DescribeConfigs")
+                if topic.name == "rules":
+                    operations += _WRITE  # it brings the first bundle itself, when the journal is empty
             if operations:
                 yield Acl(role, names[role], tuple(dict.fromkeys(operations)), "topic", full)
 
 
 def _of_the_worker(settings: Settings, principal: str) -> Iterator[Acl]:
     """What the worker needs beside its topics: its snapshots, its group, its sight of the cluster."""
-    # It brings the first bundle of rules itself, when the journal is empty.
-    yield Acl(SUPERVISOR, principal, _WRITE, "topic", settings.topic("rules"))
     snapshots = ("Create", "Write", "Read", "Describe", "DescribeConfigs")
     yield Acl(SUPERVISOR, principal, snapshots, "topic", settings.topic("snapshots"))
     yield Acl(SUPERVISOR, principal, _READ, "group", settings.topic(SUPERVISOR))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,16 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.errors import TopicAuthorizationFailedError
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from ops_stream.contract.catalog import Catalog
 from ops_stream.contract.errors import ExitCode, KafkaUnreachable, SettingsInvalid
@@ -16,11 +28,14 @@ from ops_stream.contract.settings import Settings
 from ops_stream.embedded import EmbeddedKafka, Listener, train
 from ops_stream.embedded.ports import choose
 from ops_stream.streams import cluster
+from ops_stream.streams.acls import Acl, acls
+from ops_stream.streams.reach import admin
 from tests.bus.certificates import Authority
 
 pytestmark = pytest.mark.bus
 
 USER, PASSWORD, WRONG = "supervisor", "correct-horse", "no-such-battery"
+LIMITED = ("the-agents", "the-worker")  # who may do what the access control lists say, and no more
 DOORS = ("PLAINPASS", "SCRAMPASS", "MUTUAL", "SCRAMTLS")
 
 
@@ -57,8 +72,8 @@ class Secured:
                 **password,
             },
         }
-        values = {"bootstrap_servers": self.broker.address_of(door), **opens[door], **changes}
-        return Settings(topic_prefix="secured.", data_dir=self.files, **values)
+        common = {"bootstrap_servers": self.broker.address_of(door), "topic_prefix": "secured."}
+        return Settings(data_dir=self.files, **(common | opens[door] | changes))
 
 
 def _write_files(files: Path) -> None:
@@ -94,7 +109,9 @@ def _listeners(files: Path) -> tuple[Listener, ...]:
     }
     plain = {
         "sasl.enabled.mechanisms": "PLAIN",
-        "plain.sasl.jaas.config": login("plain.PlainLoginModule", f'user_{USER}="{PASSWORD}"'),
+        "plain.sasl.jaas.config": login(
+            "plain.PlainLoginModule", " ".join(f'user_{name}="{PASSWORD}"' for name in (USER, *LIMITED))
+        ),
     }
     return (
         Listener("PLAINPASS", "SASL_PLAINTEXT", plain),
@@ -115,6 +132,10 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         runtime=train(),
         listeners=_listeners(files),
         format_arguments=("--add-scram", user),
+        properties={
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": f"User:ANONYMOUS;User:{USER};User:CN={USER}",
+        },
     )
     try:
         broker.start()
@@ -213,6 +234,71 @@ async def test_a_broker_that_is_not_there_says_how_to_start_one(secured: Secured
     refused = await _refusal(secured.settings("PLAINTEXT", bootstrap_servers=f"127.0.0.1:{choose()}"))
     assert "nothing listens there" in refused.what
     assert "ops-stream broker start" in refused.next_step
+
+
+async def test_the_printed_access_lists_give_each_role_its_rights_and_no_more(secured: Secured) -> None:
+    """Agents write asks and read answers; they forge no command and read no journal. Workers can start."""
+    plain = secured.settings("PLAINTEXT", topic_prefix="listed.")
+    await cluster.create(plain)
+    principals = {"agents": "User:the-agents", "supervisor": "User:the-worker"}
+    wanted = [acl for acl in acls(plain, principals) if acl.role in principals]
+    # One line as printed, through Kafka's own tool; the others, the same, at once.
+    line, *_ = (acl.command(plain.bootstrap_servers) for acl in wanted if acl.name == "listed.control")
+    name, *arguments = shlex.split(line)
+    secured.broker.runtime.run(name, arguments)
+    client = AdminClient({"bootstrap.servers": plain.bootstrap_servers})
+    for made in client.create_acls([binding for acl in wanted for binding in _bindings(acl)]).values():
+        made.result(10)
+    await _until_in_force(client, len({binding for acl in wanted for binding in _bindings(acl)}))
+
+    agents = secured.settings("PLAINPASS", topic_prefix="listed.", kafka_sasl_username="the-agents")
+    async with AIOKafkaProducer(**agents.aiokafka()) as producer:
+        await producer.send_and_wait("listed.task-requests", b"{}", partition=0)
+        with pytest.raises(TopicAuthorizationFailedError):
+            await producer.send_and_wait("listed.control", b"{}", partition=0)
+    async with admin(agents) as seen:
+        assert set(await seen.list_topics()) == {
+            f"listed.{name}"
+            for name, topic in Catalog.load().topics.items()
+            if "agents" in (*topic.readers, *topic.writers)
+        }
+
+    worker = secured.settings("PLAINPASS", topic_prefix="listed.", kafka_sasl_username="the-worker")
+    assert await cluster.check(worker) == ()
+    async with AIOKafkaProducer(**worker.aiokafka(), enable_idempotence=True, acks="all") as producer:
+        await producer.send_and_wait("listed.journal", b"{}", partition=0)
+        await producer.send_and_wait("listed.control", b"{}", partition=0)
+        with pytest.raises(TopicAuthorizationFailedError):
+            await producer.send_and_wait("listed.task-requests", b"{}", partition=0)
+
+
+async def _until_in_force(client: AdminClient, count: int) -> None:
+    """Wait until the broker has followed its controller: lists that are made hold a moment later."""
+    everything = AclBindingFilter(
+        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+    )
+    async with asyncio.timeout(20):
+        while len(await asyncio.wrap_future(client.describe_acls(everything))) < count:
+            await asyncio.sleep(0.01)
+
+
+def _bindings(acl: Acl) -> Iterator[AclBinding]:
+    """Say an access list to another client library."""
+    kind = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP, "cluster": ResourceType.BROKER}
+    operations = {
+        "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
+        "IdempotentWrite": AclOperation.IDEMPOTENT_WRITE,
+    }
+    for operation in acl.operations:
+        yield AclBinding(
+            kind[acl.resource],
+            acl.name,
+            ResourcePatternType.LITERAL,
+            acl.principal,
+            "*",
+            operations.get(operation) or AclOperation[operation.upper()],
+            AclPermissionType.ALLOW,
+        )
 
 
 async def _refusal(settings: Settings) -> KafkaUnreachable:
