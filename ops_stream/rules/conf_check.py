@@ -1,0 +1,97 @@
+"""Checks a part of a file against its model; what pydantic finds gets a place and a suggestion."""
+
+from collections.abc import Iterable
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ops_stream.rules.problems import Problem, did_you_mean
+from ops_stream.rules.yamlfile import Document, Path
+
+M = TypeVar("M", bound=BaseModel)
+
+_MEANT: Final = {
+    "string_type": "a text",
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping of names to values",
+    "model_type": "a mapping of names to values",
+    "model_attributes_type": "a mapping of names to values",
+}
+
+
+def check(model: type[M], document: Document, path: Path, problems: list[Problem]) -> M | None:
+    """Check the data at a path; add what is wrong with it and give nothing then."""
+    data = document.data
+    for step in path:
+        data = data[step]
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=True)
+        problems.extend(_problem(model, document, path, one) for one in found)
+        return None
+
+
+def _problem(model: type[BaseModel], document: Document, path: Path, error: Any) -> Problem:
+    where: Path = (*path, *error["loc"])
+    name = str(error["loc"][-1]) if error["loc"] else ""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        fields = _fields(model, error["loc"][:-1])
+        later = getattr(model, "LATER", ())
+        if name in later:
+            message = f"'{name}' is planned and cannot be used yet."
+            return document.problem(where, message, "Leave it out.", key=True)
+        return document.problem(where, f"Unknown key '{name}'.", did_you_mean(name, fields), key=True)
+    if kind == "missing":
+        return document.problem(where, f"'{name}' is missing.", f"Add '{name}: …'.")
+    if kind == "fault":
+        where = (*where, context["key"]) if context["key"] else where
+        return document.problem(where, context["message"], context["suggestion"])
+    if kind == "literal_error":
+        return _literal(document, where, name, context["expected"], error["input"])
+    if kind in _MEANT:
+        message = f"'{name}' must be {_MEANT[kind]}." if name else f"The file must be {_MEANT[kind]}."
+        hint = "Put the text into quotes." if kind == "string_type" and error["input"] is not None else ""
+        return document.problem(where, message, hint)
+    if kind == "string_pattern_mismatch":
+        message = f"'{name}' must be 1 to 128 characters of letters, digits and . _ : @ / -"
+        return document.problem(where, f"{message}.", "Use '-' for a space.")
+    said = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return document.problem(where, f"'{name}': {said}.")
+
+
+def _literal(document: Document, where: Path, name: str, expected: str, given: Any) -> Problem:
+    words = [word.strip().strip("'") for word in expected.replace(" or ", ", ").split(",")]
+    shown = ", ".join(words)
+    message = (
+        f"'{name}' is {shown}, not '{str(given)[:60]}'." if len(words) > 1 else f"'{name}' must be {shown}."
+    )
+    hint = did_you_mean(given, words, listed=0) if isinstance(given, str) else ""
+    return document.problem(where, message, hint)
+
+
+def _fields(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
+    """Give the names that are known where a key was not."""
+    current: Any = model
+    for step in path:
+        if isinstance(step, int):
+            continue
+        field = current.model_fields.get(step)
+        inner = _model_in(field.annotation) if field is not None else None
+        if inner is None:
+            return []
+        current = inner
+    return list(current.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for inner in getattr(annotation, "__args__", ()):
+        found = _model_in(inner)
+        if found is not None:
+            return found
+    return None

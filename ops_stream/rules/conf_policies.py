@@ -1,0 +1,172 @@
+"""From `ai_ops_policies.yaml` to policies: each one and its condition is checked, all problems at once."""
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+import re2
+
+from ops_stream.rules.cel import Condition, compile_condition
+from ops_stream.rules.checked_expr import Call, Const, Ident, Loop, Node, Select, walk
+from ops_stream.rules.conf_check import check
+from ops_stream.rules.conf_models import CONDITION_MAX, PARAMETERS, NoParameters, PoliciesFile, PolicyEntry
+from ops_stream.rules.fields import FIELDS, GIVEN, WHENS
+from ops_stream.rules.policies import Policy, compile_pattern
+from ops_stream.rules.problems import Problem, did_you_mean
+from ops_stream.rules.yamlfile import Document, Path
+
+NODES_MAX: Final = 1000
+PATTERN_MAX: Final = 1000
+LOOPS_MAX: Final = 4
+
+
+def read_policies(document: Document, problems: list[Problem]) -> list[Policy]:
+    """Give the enabled policies; add what is wrong with any of them, enabled or not."""
+    if check(PoliciesFile, document, (), problems) is None:
+        return []
+    policies: list[Policy] = []
+    names: dict[str, int] = {}
+    for at in range(len(document.data.get("policies", ()))):
+        path: Path = ("policies", at)
+        entry = check(PolicyEntry, document, path, problems)
+        condition = _condition(document, path, problems)
+        name = _raw(document, path, "name")
+        if isinstance(name, str):
+            if name in names:
+                line = document.at(("policies", names[name], "name")).line
+                message = f"The name '{name}' is given twice, first in line {line}."
+                problems.append(document.problem((*path, "name"), message, "Give each its own name."))
+            names.setdefault(name, at)
+        if entry is None:
+            continue
+        parameters = _parameters(entry, document, path, problems)
+        if condition is not None and entry.enabled:
+            policies.append(_policy(entry, condition, parameters))
+    return policies
+
+
+def _policy(entry: PolicyEntry, condition: Condition, parameters: Mapping[str, Any]) -> Policy:
+    return Policy(
+        name=entry.name,
+        condition=condition,
+        action=entry.action,
+        agent=entry.agent,
+        tenant=entry.tenant,
+        priority=entry.priority,
+        shadow=entry.shadow,
+        description=entry.description,
+        parameters=parameters,
+    )
+
+
+def _parameters(
+    entry: PolicyEntry, document: Document, path: Path, problems: list[Problem]
+) -> Mapping[str, Any]:
+    if not entry.parameters:
+        return MappingProxyType({})
+    model = PARAMETERS.get(entry.action, NoParameters)
+    checked = check(model, document, (*path, "parameters"), problems)
+    return MappingProxyType(checked.model_dump(exclude_unset=True) if checked is not None else {})
+
+
+def _condition(document: Document, path: Path, problems: list[Problem]) -> Condition | None:
+    """Compile the condition even where something else about the policy is wrong, to report both."""
+    source, when = _raw(document, path, "condition"), _raw(document, path, "when") or "request"
+    if not isinstance(source, str) or when not in WHENS or not 0 < len(source) <= CONDITION_MAX:
+        return None
+    where: Path = (*path, "condition")
+    compiled = compile_condition(source, when)
+    if isinstance(compiled, Condition):
+        found = list(_beyond_cel(compiled))
+        for offset, message, suggestion in found:
+            before = source[:offset]
+            line = before.count("\n") + 1
+            column = offset - (before.rfind("\n") + 1) + 1
+            problems.append(_at(document, where, source, line, column, message, suggestion))
+        return None if found else compiled
+    for fault in compiled:
+        problems.append(
+            _at(document, where, source, fault.line, fault.column, fault.message, fault.suggestion)
+        )
+    return None
+
+
+def _at(
+    document: Document, where: Path, source: str, line: int, column: int, message: str, suggestion: str
+) -> Problem:
+    row, col = document.within(where, source, line, column)
+    return Problem(document.file, row, col, message, suggestion)
+
+
+def _raw(document: Document, path: Path, key: str) -> Any:
+    data = document.data
+    for step in path:
+        data = data[step]
+    return data.get(key) if isinstance(data, dict) else None
+
+
+# What CEL allows and policies do not
+
+
+def _beyond_cel(condition: Condition) -> Iterator[tuple[int, str, str]]:
+    """Find what type-checks and still cannot be right: offset in the condition, message, suggestion."""
+    tree = condition.tree
+    nodes = list(walk(tree.root))
+    if len(nodes) > NODES_MAX:
+        yield 0, f"The condition has more than {NODES_MAX:,} parts.", "Split it into several policies."
+        return
+    loops = [node for node in nodes if isinstance(node, Loop)]
+    if len(loops) > LOOPS_MAX:
+        yield 0, f"The condition has more than {LOOPS_MAX} macros such as exists.", "Split it."
+    tested: set[int] = set()
+    for node in nodes:
+        at = tree.offsets.get(node.id, 0)
+        if isinstance(node, Loop) and sum(isinstance(one, Loop) for one in walk(node)) > 1:
+            yield at, "A macro such as exists within another takes too long on large inputs.", "Use one."
+        if isinstance(node, Select) and _is_given(node.operand):
+            tested.add(node.operand.id)
+            yield from _given(node, at, condition.when)
+        if isinstance(node, Call) and node.function == "matches":
+            yield from _pattern(node, condition)
+        if isinstance(node, Call) and node.function.startswith("get") and len(node.args) > 1:
+            # Which data on time zones a machine has is nothing that a journal knows.
+            yield at, f"'{node.function}' takes no time zone here.", "Times are UTC; leave the argument out."
+    for node in nodes:
+        if _is_given(node) and node.id not in tested:
+            hint = "Write 'has(given.tool)' to ask for a field, and 'tool' for its value."
+            yield tree.offsets.get(node.id, 0), f"'{GIVEN}' can only be asked for fields.", hint
+
+
+def _is_given(node: Node) -> bool:
+    return isinstance(node, Ident) and node.name == GIVEN
+
+
+def _given(node: Select, at: int, when: str) -> Iterator[tuple[int, str, str]]:
+    if node.field not in FIELDS[when]:
+        yield at, f"Unknown field '{node.field}'.", did_you_mean(node.field, FIELDS[when])
+    elif not node.test:
+        hint = f"Write '{node.field}' for the value, 'has({GIVEN}.{node.field})' for whether it is there."
+        yield at, f"'{GIVEN}' can only be asked for fields.", hint
+
+
+def _pattern(node: Call, condition: Condition) -> Iterator[tuple[int, str, str]]:
+    pattern = node.args[-1]
+    at = condition.tree.offsets.get(pattern.id, 0)
+    if not isinstance(pattern, Const) or not isinstance(pattern.value, str):
+        yield (
+            at,
+            "A pattern must be written out, not computed.",
+            "Use 'contains' for a computed text.",
+        )
+        return
+    if len(pattern.value) > PATTERN_MAX:
+        yield at, f"The pattern is longer than {PATTERN_MAX:,} characters.", "Split it into several policies."
+        return
+    try:
+        compile_pattern(pattern.value)
+    except re2.error as error:
+        said = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+        hint = "Write '\\\\(' for a bracket that is meant as such."
+        if "invalid perl operator" in said or "invalid escape" in said:
+            hint = "Look-around and back-references are not supported: patterns are RE2."
+        yield at, f"The pattern is not valid: {said}.", hint

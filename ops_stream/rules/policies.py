@@ -1,0 +1,166 @@
+"""Policies, compiled to one function a kind of event and agent, and matched against a view.
+
+The order in the file never matters: policies are sorted by priority and name before anything is generated.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import re2
+
+from ops_stream.core.rules_model import ANY, PolicyMatch
+from ops_stream.rules.cel import Condition, plain_view
+from ops_stream.rules.codegen import fields_of
+from ops_stream.rules.fields import FIELDS, WHENS
+from ops_stream.rules.matcher import Matcher, Rule, compile_matcher
+
+When = Literal["request", "telemetry"]
+
+_REMEMBERED_MAX: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy that has passed the check."""
+
+    name: str
+    condition: Condition
+    action: str
+    agent: str = ANY
+    tenant: str = ANY
+    priority: int = 0
+    shadow: bool = False
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def when(self) -> str:
+        """The kind of event that it looks at."""
+        return self.condition.when
+
+    @property
+    def match(self) -> PolicyMatch:
+        """What it reports where its condition holds."""
+        return PolicyMatch(self.name, self.action, self.priority, self.shadow, self.parameters)
+
+
+class CompiledPolicies:
+    """The policies of one bundle. Pure: the same view always gives the same matches."""
+
+    def __init__(self, policies: Iterable[Policy]) -> None:
+        """Sort the policies, the highest priority first, and generate the code."""
+        self.policies: tuple[Policy, ...] = tuple(sorted(policies, key=lambda one: (-one.priority, one.name)))
+        self._matches = tuple(policy.match for policy in self.policies)
+        self._fields = tuple(_rule(rank, policy).fields for rank, policy in enumerate(self.policies))
+        self._undecided_before: dict[tuple[int, tuple[str, ...]], PolicyMatch] = {}
+        self._matchers: dict[str, dict[Any, Matcher]] = {when: {} for when in WHENS}
+        to_cel: set[int] = set()
+        for when in WHENS:
+            for agent in sorted({policy.agent for policy in self.policies if policy.when == when}):
+                matcher, left = compile_matcher(when, self._rules(when, agent), _search)
+                self._matchers[when][agent] = matcher
+                to_cel |= left
+        self.left_to_cel: tuple[str, ...] = tuple(self.policies[rank].name for rank in sorted(to_cel))
+        """The policies whose condition the fast path does not cover."""
+
+    def _rules(self, when: str, agent: str) -> list[Rule]:
+        return [
+            _rule(rank, policy)
+            for rank, policy in enumerate(self.policies)
+            if policy.when == when and policy.agent == agent
+        ]
+
+    def match(self, when: When, view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
+        """Give every policy that matches the view, the highest priority first."""
+        matchers = self._matchers[when]
+        if not matchers:
+            return ()
+        found: list[int] = []
+        cel = _ByCel(self.policies, view) if self.left_to_cel else None
+        agent, role = view.get("agent"), view.get("role")
+        for key in (ANY, agent) if role is None or role == agent else (ANY, agent, role):
+            matcher = matchers.get(key)
+            if matcher is not None:
+                matcher(view, found, cel)
+        if not found:
+            return ()
+        # A policy with two open gates is found twice.
+        ranks = sorted(set(found), key=_rank) if len(found) > 1 else found
+        return [self._matches[rank] if rank >= 0 else self._undecided(~rank, view) for rank in ranks]
+
+    def match_by_cel(self, when: When, view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
+        """Do the same by CEL alone, one evaluation a policy: the reference for tests and benchmarks."""
+        plain = plain_view(view)
+        found: list[PolicyMatch] = []
+        for rank, policy in enumerate(self.policies):
+            if policy.when != when or policy.tenant not in (ANY, view.get("tenant")):
+                continue
+            if policy.agent not in (ANY, view.get("agent"), view.get("role")):
+                continue
+            truth = policy.condition.decide_plain(plain)
+            if truth is None:
+                found.append(self._undecided(rank, view))
+            elif truth:
+                found.append(self._matches[rank])
+        return found
+
+    def _undecided(self, rank: int, view: Mapping[str, Any]) -> PolicyMatch:
+        missing = tuple(name for name in self._fields[rank] if view.get(name) is None)
+        key = (rank, missing)
+        match = self._undecided_before.get(key)
+        if match is None:
+            why = _why(self.policies[rank].when, missing)
+            match = dataclasses.replace(self._matches[rank], error=why)
+            if len(self._undecided_before) >= _REMEMBERED_MAX:
+                self._undecided_before.clear()
+            self._undecided_before[key] = match
+        return match
+
+
+class _ByCel:
+    """Evaluates by CEL what the generated code does not cover, each condition at most once."""
+
+    def __init__(self, policies: Sequence[Policy], view: Mapping[str, Any]) -> None:
+        self._policies = policies
+        self._view = view
+        self._plain: dict[str, Any] | None = None
+        self._decided: dict[int, bool | None] = {}
+
+    def __call__(self, rank: int) -> bool | None:
+        if rank not in self._decided:
+            if self._plain is None:
+                self._plain = plain_view(self._view)
+            self._decided[rank] = self._policies[rank].condition.decide_plain(self._plain)
+        return self._decided[rank]
+
+
+def compile_pattern(pattern: str) -> Any:
+    """Compile a pattern by RE2, as CEL does; raises `re2.error`."""
+    options = re2.Options()
+    options.log_errors = False
+    return re2.compile(pattern.encode(), options)
+
+
+def _search(pattern: str) -> Callable[[bytes], Any]:
+    return compile_pattern(pattern).search  # type: ignore[no-any-return]
+
+
+def _rule(rank: int, policy: Policy) -> Rule:
+    tree = policy.condition.tree
+    fields = tuple(sorted(fields_of(tree).intersection(FIELDS[policy.when])))
+    return Rule(rank, tree, None if policy.tenant == ANY else policy.tenant, fields)
+
+
+def _rank(found: int) -> int:
+    return found if found >= 0 else ~found
+
+
+def _why(when: str, missing: tuple[str, ...]) -> str:
+    if missing:
+        why = f"the {when} has no {', '.join(repr(name) for name in missing)}"
+    else:
+        why = "a value in it is missing, of another type, or out of range"
+    return f"the condition cannot be decided: {why}"
