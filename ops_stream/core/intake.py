@@ -14,6 +14,8 @@ from ops_stream.core.journal.record import RawInput
 
 FORWARDED = "forwarded"
 JOURNAL_HEADER = "ops-journal"
+UNKNOWN_RULES_HEADER = "ops-rules-unknown"
+"""Set by the worker on a command that names rules which `ops.rules` did not hold when it was decided."""
 
 
 class _OriginDoc(msgspec.Struct):
@@ -103,3 +105,8 @@ def _via(headers: Headers) -> tuple[int, int, int] | None:
             if len(parts) == 3 and all(part.isdigit() for part in parts):
                 return int(parts[0]), int(parts[1]), int(parts[2])
     return None
+
+
+def unknown_rules(raw: RawInput) -> frozenset[str]:
+    """Digests that could not be activated when this record was decided; replay must not know them either."""
+    return frozenset(value.decode() for name, value in raw.headers if name == UNKNOWN_RULES_HEADER)

@@ -8,7 +8,7 @@ BUCKET_S = 30.0
 
 
 class BrokerClock:
-    """Never ahead of the broker: an acknowledgement is seen after the broker stamped it, so each sample is a lower bound.
+    """Never ahead of the broker: an acknowledgement is seen after the broker stamped it, so a sample is a lower bound.
 
     Two buckets of 30 s are kept, so that a drift of either clock is followed.
     """

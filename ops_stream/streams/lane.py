@@ -34,7 +34,10 @@ class Parcel(Generic[T]):
 
 
 class Lane(Generic[T]):
-    """Sends parcels in order. `delivered(first_offset, timestamp_ms, tokens)` is called in order, `failed` at most once."""
+    """Sends parcels in order.
+
+    `delivered(first_offset, timestamp_ms, tokens)` is called in that order too.
+    """
 
     def __init__(
         self,

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 
 from ops_stream.contract.settings import Settings
+from ops_stream.core.intake import UNKNOWN_RULES_HEADER
 from ops_stream.core.journal.record import RawInput
 from ops_stream.streams.bus import new_reader
 from ops_stream.streams.intake import meaningful
+from ops_stream.streams.rulebook import Rulebook
 from ops_stream.streams.sequencer import Arrival, Sequencer
 from ops_stream.streams.topics_in import PRIORITY
 
 POLL_MS = 200
+DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
 WAITING_MAX = 512
 
 
 class PriorityReader:
     """Reads the priority topics of every live partition."""
 
-    def __init__(self, settings: Settings, sequencer: Callable[[int], Sequencer | None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        sequencer: Callable[[int], Sequencer | None],
+        rulebook: Rulebook,
+        refresh_rules: Callable[[], Awaitable[None]],
+    ) -> None:
         self._consumer: AIOKafkaConsumer = new_reader(settings)
         self._sequencer = sequencer
+        self._rulebook = rulebook
+        self._refresh_rules = refresh_rules
         self._names = {settings.topic(name): name for name in PRIORITY}
         self._seeks: dict[TopicPartition, int] = {}
         self._partitions: set[int] = set()
@@ -80,15 +92,30 @@ class PriorityReader:
             if sequencer is None:
                 continue
             for record in records:
+                unknown = await self._unknown_rules(record.value)
                 raw = RawInput(
                     self._names[tp.topic],
                     tp.partition,
                     record.offset,
                     record.timestamp,
                     record.value,
-                    meaningful(record.headers),
+                    (*meaningful(record.headers), *unknown),
                 )
                 sequencer.offer(Arrival(raw, _nothing), priority=True)
+
+    async def _unknown_rules(self, value: bytes | None) -> tuple[tuple[str, bytes], ...]:
+        """Look for the rules that a command names before it is decided, and note in a header where there are none.
+
+        The note goes into the journal: replay must refuse the command too, whatever `ops.rules` holds by then.
+        """
+        named = DIGEST.findall(value) if value is not None and b"activate_rules" in value else []
+        if not named:
+            return ()
+        if any(digest.decode() not in self._rulebook.known for digest in named):
+            await self._refresh_rules()
+        return tuple(
+            (UNKNOWN_RULES_HEADER, digest) for digest in named if digest.decode() not in self._rulebook.known
+        )
 
     def _reassign(self) -> None:
         wanted = {TopicPartition(full, p) for full in self._names for p in self._partitions}

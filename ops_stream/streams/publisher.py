@@ -59,7 +59,7 @@ class Publisher:
     def publish(
         self, offset: int, at_ms: int, outputs: tuple[OutputDoc, ...], ack: Callable[[], None] | None
     ) -> None:
-        """Send the outputs of the journal record at `offset`; call in offset order. `ack` is called when all are out."""
+        """Send the outputs of the journal record at `offset`, in offset order; `ack` is called when all are out."""
         entry = _Entry(offset, len(outputs), ack)
         self._entries.append(entry)
         for index, output in enumerate(outputs):

@@ -25,6 +25,7 @@ from ops_stream.core.journal.ledger import (
     Ledger,
     Position,
     Prepared,
+    Void,
     Written,
 )
 from ops_stream.core.journal.record import decode_outputs
@@ -141,9 +142,7 @@ class Recovery:
         result = ledger.fold(offset, value)
         self._folded += 1
         if not isinstance(result, Folded):
-            log.warning(
-                "a journal record does not count", partition=self._partition, offset=offset, why=result.reason
-            )
+            self._on_void(result)
             return
         record = result.record
         outputs = decode_outputs(record.outputs)
@@ -151,6 +150,17 @@ class Recovery:
             self._tail.append(Written(offset, record.header.at_ms, b"", outputs))
         if len(self._tail) > 2048:
             self._trim(ledger.published_through)
+
+    def _on_void(self, void: Void) -> None:
+        if void.foreign_key_id:
+            raise Refusal(
+                f"The journal partition {self._partition} has a record at offset {void.offset} under another key "
+                f"({void.foreign_key_id}; this worker's is {self._owner.key.key_id}).",
+                "All workers of a prefix share one key: name its file in OPS_STREAM_JOURNAL_KEY_FILE.",
+            )
+        log.warning(
+            "a journal record does not count", partition=self._partition, offset=void.offset, why=void.reason
+        )
 
     def _trim(self, published_through: int) -> None:
         self._tail = [written for written in self._tail if written.offset >= published_through]

@@ -29,9 +29,9 @@ class _BundleDoc(msgspec.Struct):
 class Rulebook:
     """Bundles by digest. `active(state)` gives the compiled rules in force in a partition's state."""
 
-    def __init__(self, first: str) -> None:
-        self.first = first
-        """The digest that an empty journal starts under."""
+    def __init__(self) -> None:
+        self.first = ""
+        """The digest that a partition without records starts under; empty where there is none."""
         self._files: dict[str, Mapping[str, str]] = {}
         self._compiled: dict[str, Rules] = {}
         self._refused: dict[str, str] = {}

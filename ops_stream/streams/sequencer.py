@@ -14,6 +14,8 @@ from enum import StrEnum
 from time import monotonic
 from typing import Protocol
 
+import structlog
+
 from ops_stream.core.inputs import Gap, Tick
 from ops_stream.core.intake import read_input
 from ops_stream.core.journal.ledger import Ledger, Prepared, Written
@@ -23,6 +25,8 @@ from ops_stream.streams.exits import Exit
 from ops_stream.streams.lane import Headers, Lane, Parcel
 from ops_stream.streams.publisher import Publisher
 from ops_stream.streams.rulebook import Rulebook
+
+log = structlog.get_logger(__name__)
 
 WINDOW_RECORDS_MAX = 500
 WINDOW_BYTES_MAX = 16 * 1024 * 1024
@@ -228,6 +232,16 @@ class Sequencer:
 
     def _pump(self) -> None:
         self._pump_scheduled = False
+        try:
+            self._take_some()
+        except Exception as error:
+            # Nothing of this kind is foreseen: what is journaled stays true, and a new process starts from it.
+            log.error("the sequencer failed", partition=self.partition, exc_info=error)
+            self._die(
+                Exit.CRASHED, f"partition {self.partition} cannot go on: {type(error).__name__}: {error}"
+            )
+
+    def _take_some(self) -> None:
         for _ in range(PUMP_RECORDS_MAX):
             if self.phase is not Phase.LIVE or not self._room():
                 return
@@ -332,11 +346,12 @@ class Sequencer:
     # -- acknowledgements
 
     def _appended(self, first_offset: int, timestamp_ms: int, flights: list[_Flight]) -> None:
-        if flights[0].prepared.written.offset != first_offset:
+        meant = flights[0].prepared.written.offset
+        if meant != first_offset:
             self._die(
                 Exit.FENCED,
-                f"journal partition {self.partition}: a record meant for offset {flights[0].prepared.written.offset} landed at "
-                f"{first_offset}; another worker has taken this partition over",
+                f"journal partition {self.partition}: a record meant for offset {meant} landed at {first_offset}; "
+                "another worker has taken this partition over",
             )
             return
         now = monotonic()

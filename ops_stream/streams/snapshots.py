@@ -189,7 +189,9 @@ class Snapshots:
         written = asyncio.get_running_loop().create_future()
         last = len(rows) - 1
         for index, (row, value) in enumerate(rows.items()):
-            lane.put(Parcel(b"%d|%b" % (partition, row.encode()), value, [], written if index == last else None))
+            lane.put(
+                Parcel(b"%d|%b" % (partition, row.encode()), value, [], written if index == last else None)
+            )
             if index % YIELD_EVERY == YIELD_EVERY - 1:
                 await asyncio.sleep(0)
         await written

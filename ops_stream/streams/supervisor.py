@@ -83,7 +83,7 @@ class Supervisor:
         self._consumer: OpsConsumer | None = None
         self._background: set[asyncio.Task[Any]] = set()
         self._logical = {settings.topic(name): name for name in ALL}
-        self._priority = PriorityReader(settings, self.sequencer)
+        self._priority = PriorityReader(settings, self.sequencer, owner.rulebook, owner.refresh_rules)
         self._ticker = Ticker(settings, self.clock, self.live)
 
     # -- what others see
@@ -148,8 +148,11 @@ class Supervisor:
         """Hand a delivered record to its sequencer; one of an older generation is dropped."""
         consumer = self._consumer
         sequencer = self.sequencer(message.partition)
-        if consumer is None or sequencer is None or message.generation_id != self.generation:
-            message.ack(consumer or message)
+        if consumer is None:
+            # Nothing is owned yet; the seek that begins the generation delivers it again.
+            return
+        if sequencer is None or message.generation_id != self.generation:
+            message.ack(consumer)
             return
         name = self._logical[message.topic]
         value = message.value

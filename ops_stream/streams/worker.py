@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -18,6 +20,9 @@ from aiokafka.errors import KafkaError
 
 from ops_stream.contract.errors import OpsError
 from ops_stream.contract.settings import Settings
+from ops_stream.rules.bundle import digest_of, read_conf
+from ops_stream.rules.engine import engine_version
+from ops_stream.rules.problems import RulesInvalid
 from ops_stream.streams.bus import new_producer, offsets, reader
 from ops_stream.streams.cluster import check
 from ops_stream.streams.exits import Exit, Refusal, die
@@ -116,13 +121,13 @@ class _Worker:
 
     async def _owner(self, identity: Any, producer: AIOKafkaProducer) -> Owner:
         settings = self._settings
-        empty = await self._journal_is_empty()
-        key = load_key(settings.journal_key_file, journal_is_empty=empty)
-        rulebook = await self._rules(producer, empty)
+        ends = await self._journal_ends()
+        key = load_key(settings.journal_key_file, journal_is_empty=not any(ends))
+        rulebook = await self._rules(producer, begins=not all(ends))
         return Owner(
             settings=settings,
             identity=identity,
-            engine=self._options.engine or _engine(),
+            engine=self._options.engine or engine_version(),
             key=key,
             rulebook=rulebook,
             producer=producer,
@@ -131,31 +136,30 @@ class _Worker:
             fold_delay_s=self._options.fold_delay_s,
         )
 
-    async def _journal_is_empty(self) -> bool:
+    async def _journal_ends(self) -> list[int]:
         topic = self._settings.topic(JOURNAL)
         async with reader(self._settings) as consumer:
             tps = [TopicPartition(topic, p) for p in range(self._settings.partitions)]
-            return all(end == 0 for _, end in (await offsets(consumer, tps)).values())
+            return [end for _, end in (await offsets(consumer, tps)).values()]
 
-    async def _rules(self, producer: AIOKafkaProducer, empty: bool) -> Rulebook:
-        """The bundles on `ops.rules`; on an empty journal, the files in `conf/` become the first."""
-        from ops_stream.rules.bundle import digest_of, read_conf
-
-        files = read_conf(self._settings.conf_dir)
-        book = Rulebook(digest_of(files))
+    async def _rules(self, producer: AIOKafkaProducer, *, begins: bool) -> Rulebook:
+        """The bundles on `ops.rules`. Files are looked at only where a partition begins, as its first rules."""
+        book = Rulebook()
         await self._refresh_rules(book)
-        if book.first in book.known:
+        if not begins:
             return book
-        if book.add(files) is None:
-            raise Refusal(
-                f"The rules in {self._settings.conf_dir} are not valid: {book.why_not(book.first)}",
-                f"See everything that is wrong with: ops-stream rules check {self._settings.conf_dir}",
-            )
-        if empty:
+        directory = self._settings.conf_dir
+        try:
+            files = read_conf(directory)
+        except RulesInvalid as error:
+            raise _invalid(directory, str(error)) from None
+        digest = digest_of(files)
+        if digest not in book.known:
+            if book.add(files) is None:
+                raise _invalid(directory, book.why_not(digest))
             topic = self._settings.topic("rules")
-            await producer.send_and_wait(
-                topic, record_of(book.first, files), key=book.first.encode(), partition=0
-            )
+            await producer.send_and_wait(topic, record_of(digest, files), key=digest.encode(), partition=0)
+        book.first = digest
         return book
 
     async def _refresh_rules(self, book: Rulebook) -> None:
@@ -188,9 +192,10 @@ class _Worker:
         supervisor.run_in_background(self._follow_rules(owner.rulebook), "the reader of rules")
         _watch_the_loop(options.stall_limit_s)
         await app.start()
-        log.info("worker started", instance=owner.identity.instance, engine=owner.engine, pid=_pid())
+        log.info("worker started", instance=owner.identity.instance, engine=owner.engine, pid=os.getpid())
         crashed = await self._until_stopped(app)
-        await supervisor.drain(DRAIN_S)
+        if await supervisor.drain(DRAIN_S):
+            await _within(supervisor.snapshots.flush(), STOP_S)
         await _within(app.stop(), STOP_S)
         await supervisor.stop()
         if health is not None:
@@ -241,20 +246,15 @@ class _Worker:
                     log.warning("the rules cannot be read now", error=type(error).__name__)
 
 
-def _engine() -> str:
-    from ops_stream.rules.engine import engine_version
-
-    return engine_version()
+def _invalid(directory: Path, why: str) -> Refusal:
+    return Refusal(
+        f"The rules in {directory} are not valid: {why}",
+        f"See everything that is wrong with: ops-stream rules check {directory}",
+    )
 
 
 def _alert(partition: int, sentence: str) -> None:
     log.error("alert", partition=partition, what=sentence)
-
-
-def _pid() -> int:
-    import os
-
-    return os.getpid()
 
 
 async def _within(coroutine: Any, seconds: float) -> None:

@@ -59,6 +59,8 @@ class Void:
 
     offset: int
     reason: str
+    foreign_key_id: str = ""
+    """Set where it stands where it should and is sealed under a key that is not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,9 @@ class Ledger:
             return self._void(offset, str(error))
         reason = self._why_void(offset, record)
         if reason:
-            return self._void(offset, reason)
+            other = record.header.key_id if record.header.key_id != self.key.key_id else ""
+            at_its_place = record.header.expected_offset == offset
+            return self._void(offset, reason, other if at_its_place else "")
         try:
             changes = _with_position(rec.decode_changes(record.changes), _position_of(record))
         except rec.Unreadable as error:
@@ -219,15 +223,15 @@ class Ledger:
         self.state_sum = sum_of(self.key.sum_key, self.state.rows)
         if sum_text(self.state_sum) != self._state_digest:
             raise BrokenChain(
-                f"journal partition {self.state.partition} before offset {self.next_offset}: the rows do not sum to the "
-                "digest that the last record gives"
+                f"journal partition {self.state.partition} before offset {self.next_offset}: the rows do not "
+                "sum to the digest that the last record gives"
             )
         self.proved = True
 
-    def _void(self, offset: int, reason: str) -> Void:
+    def _void(self, offset: int, reason: str, foreign_key_id: str = "") -> Void:
         self.voids += 1
         self.next_offset = offset + 1
-        return Void(offset, reason)
+        return Void(offset, reason, foreign_key_id)
 
     def _why_void(self, offset: int, record: rec.Record) -> str:
         header = record.header

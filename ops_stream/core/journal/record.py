@@ -20,6 +20,8 @@ from ops_stream.core.outputs import Output
 
 Kind = Literal["input", "tick", "takeover", "gap"]
 NULL = b"null"
+SWELLING_BYTES = 16 * 1024
+"""Larger values are kept as base64 where JSON would double them."""
 _T = TypeVar("_T")
 
 _encode = msgspec.json.encode
@@ -126,17 +128,24 @@ class Unreadable(ValueError):
 
 def encode_input(raw: RawInput) -> bytes:
     """The `input` part of a record for an event."""
-    text: str | None = None
-    b64: str | None = None
-    if raw.value is not None:
-        try:
-            text = raw.value.decode()
-        except UnicodeDecodeError:
-            b64 = base64.b64encode(raw.value).decode()
+    text, b64 = _as_text(raw.value)
     headers = tuple((name, base64.b64encode(value or b"").decode()) for name, value in raw.headers)
     return _encode(
         InputDoc(raw.topic, raw.partition, raw.offset, format_time(raw.timestamp_ms), text, b64, headers)
     )
+
+
+def _as_text(value: bytes | None) -> tuple[str | None, str | None]:
+    """A value as text, or as base64 where it is not UTF-8 or JSON would swell it (a control character: six bytes)."""
+    if value is None:
+        return None, None
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return None, base64.b64encode(value).decode()
+    if len(value) > SWELLING_BYTES and len(_encode(text)) > 2 * len(value):
+        return None, base64.b64encode(value).decode()
+    return text, None
 
 
 def encode_takeover(takeover: Takeover) -> bytes:
