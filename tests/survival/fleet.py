@@ -1,10 +1,11 @@
-"""A fleet of agents in the test's process: asks at a rate, reports what was approved, remembers what was acknowledged."""
+"""A fleet of agents in the test's process: asks at a rate, reports, and remembers what was acknowledged."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -61,6 +62,11 @@ class Fleet:
             )
         return self
 
+    def of(self, tenants: Iterable[str]) -> list[str]:
+        """The acknowledged asks of these tenants."""
+        wanted = set(tenants)
+        return [request_id for request_id, tenant in self.asked.items() if tenant in wanted]
+
     async def __aexit__(self, *_: object) -> None:
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
@@ -76,16 +82,19 @@ class Fleet:
             partition=partition_for(tenant, self.settings.partitions),
         )
 
-    async def ask(self, count: int, rate: float, *, name: str = "r", **fields: Any) -> None:
-        """Ask `count` times, at `rate` a second over all tenants. Returns when all are acknowledged."""
+    async def ask(
+        self, count: int, rate: float, *, name: str = "r", tenants: Sequence[str] = (), **fields: Any
+    ) -> None:
+        """Ask `count` times, at `rate` a second over all tenants (or these). Returns when all are acknowledged."""
         started = monotonic()
+        tenants = tenants or self.tenants
         futures = []
         for index in range(count):
             due = started + index / rate
             if due > monotonic():
                 await asyncio.sleep(due - monotonic())
             self._number += 1
-            tenant = self.tenants[self._number % len(self.tenants)]
+            tenant = tenants[self._number % len(tenants)]
             request_id = f"{name}-{self._number}"
             futures.append(await self._ask_one(tenant, request_id, fields))
         await asyncio.gather(*futures)
@@ -114,10 +123,10 @@ class Fleet:
         future.add_done_callback(acknowledged)
         return future
 
-    async def until_answered(self, within_s: float = 90.0) -> None:
-        """Wait until every acknowledged ask has a decision on the topic."""
+    async def until_answered(self, within_s: float = 90.0, *, tenants: Sequence[str] = ()) -> None:
+        """Wait until every acknowledged ask (of these tenants) has a decision on the topic."""
         deadline = monotonic() + within_s
-        while missing := [r for r in self.asked if r not in self.answers]:
+        while missing := [r for r in self.of(tenants or self.asked.values()) if r not in self.answers]:
             if monotonic() > deadline:
                 raise AssertionError(
                     f"{len(missing)} of {len(self.asked)} asks have no answer, such as {missing[:5]}"

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from ops_stream.audit.cluster import Audit, verify_cluster
 from ops_stream.contract.settings import Settings
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.ledger import Folded, Ledger
 from ops_stream.core.journal.record import decode_outputs
 from ops_stream.core.rows import BUDGETS
+from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
+from ops_stream.rules.bundle import compile_bundle
+from ops_stream.rules.engine import engine_version
+
+OUTPUT_TOPICS = ("approvals", "escalations", "alerts")
 
 
 @dataclass
@@ -60,14 +67,61 @@ async def prove(settings: Settings, asked: dict[str, str], *, limit_micros: int 
     key = JournalKey(bytes.fromhex(settings.journal_key_file.read_text().strip()))
     for partition, records in (await read_all(settings, "journal")).items():
         _fold(proof, settings, key, partition, records, limit_micros)
-    for topic in ("approvals", "escalations", "alerts"):
+    for topic in OUTPUT_TOPICS:
         for records in (await read_all(settings, topic)).values():
             for record in records:
-                position = dict(record.headers).get("ops-journal", b"").decode()
-                proof.published[topic, position] = record.value
+                position = position_of(record)
+                known = proof.published.setdefault((topic, position), record.value)
+                assert known == record.value, f"{topic} {position} went out twice and not the same"
+            if topic == "approvals":
+                _readers_see_one_line(as_readers_see(records))
     _one_line_of_decisions(proof, asked)
     _every_approval_has_its_record(proof)
+    await _passes_the_audit(settings, key)
     return proof
+
+
+def position_of(record: Any) -> str:
+    """The journal position that an output came with."""
+    return dict(record.headers).get("ops-journal", b"").decode()
+
+
+def as_readers_see(records: list[Any]) -> list[Any]:
+    """What a reader of one output partition keeps: it drops what is below the highest journal position it saw."""
+    highest = (-1, -1)
+    kept = []
+    for record in records:
+        _, offset, index = map(int, position_of(record).split(":"))
+        if (offset, index) >= highest:
+            highest = (offset, index)
+            kept.append(record)
+    return kept
+
+
+def _readers_see_one_line(records: list[Any]) -> None:
+    """Each request's decisions come in turn; the latest may come again."""
+    latest: dict[tuple[str, str], int] = {}
+    for record in records:
+        body = msgspec.json.decode(record.value)
+        if body["reason"] == "duplicate_conflict":
+            continue
+        request, sequence = (body["tenant"], body["request_id"]), body["sequence"]
+        before = latest.get(request, -1)
+        assert before <= sequence <= before + 1, f"{request}: a reader sees {sequence} after {before}"
+        latest[request] = sequence
+
+
+async def _passes_the_audit(settings: Settings, key: JournalKey) -> None:
+    """`audit verify`: the chain is whole, deciding again gives the same, and what went out is what was recorded."""
+
+    def compiled(files: Mapping[str, str]) -> tuple[str, Rules]:
+        rules = compile_bundle(files)
+        return rules.digest, rules
+
+    every = range(settings.partitions)
+    audit = Audit(settings, key, engine_version(), compiled, settings.partitions, every)
+    for report in await verify_cluster(audit, lambda *_: None):
+        assert report.passed, report.as_dict()
 
 
 def _fold(
@@ -78,7 +132,7 @@ def _fold(
     records: list[Any],
     limit_micros: int | None,
 ) -> None:
-    """Fold the journal: a wrong state digest at any offset raises; promise 3 is looked at after each record."""
+    """Fold the journal: a wrong state digest raises at any offset; promise 3 is looked at after each record."""
     ledger = Ledger(State(partition, settings.partitions), key)
     proof.ledgers[partition] = ledger
     for record in records:
