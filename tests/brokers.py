@@ -12,7 +12,7 @@ from ops_stream.embedded.ports import choose
 from ops_stream.streams.cluster import create
 
 KAFKA_IMAGE = "apache/kafka:4.3.0"
-REDIS_IMAGE = "redis:7.4-alpine"
+REDIS_IMAGE = "redis:7.2-alpine"
 
 
 async def create_topics(settings: Settings) -> tuple[str, ...]:
