@@ -21,8 +21,8 @@ from ops_stream.core.rules_model import Rules
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told what is being read, how far it is and how long it is."""
-Compile: TypeAlias = Callable[[Mapping[str, str]], tuple[str, Rules]]
-"""Gives a bundle's digest and its compiled rules; raises where they are not valid."""
+Compile: TypeAlias = Callable[[Mapping[str, str]], tuple[str, Rules] | None]
+"""Gives a bundle's digest and its compiled rules; None where they are not valid here."""
 
 
 @dataclass(frozen=True, slots=True)

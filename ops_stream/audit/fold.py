@@ -43,6 +43,8 @@ class PartitionFold:
         self.taken_over: TakenOver | None = None
         self.counted = 0
         self.voids = 0
+        self.astray = 0
+        """Records since the last that counts which expected to stand where they do, and do not count."""
         self.at_ms = 0
         self.published_through = 0
         self.next_offset = 0
@@ -57,6 +59,7 @@ class PartitionFold:
         try:
             record = rec.read(value)
             if not self._counts(offset, record, trusted=first and offset > 0):
+                self.astray += record.header.expected_offset == offset
                 raise rec.Unreadable("it does not count")
             changes = rec.decode_changes(record.changes)
             self._note(offset, record)
@@ -65,6 +68,7 @@ class PartitionFold:
             return None
         self._apply(changes)
         self.counted += 1
+        self.astray = 0
         self._last_hash = record.hash
         self.at_ms = record.header.at_ms
         self.published_through = record.header.published_through

@@ -15,6 +15,7 @@ from ops_stream.contract.headers import JournalPosition, read_position
 Body = Mapping[str, Any]
 
 _LINE_MAX: Final = 160
+_TENANTLESS: Final = ("JournalRecord", "Checkpoint", "RuleBundle", "DeadLetter")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,10 @@ class Seen:
     @property
     def tenant(self) -> str:
         """The tenant that the record is about, as far as it says."""
-        if self.body is not None:
+        if self.body is not None and self.event not in _TENANTLESS:
             return str(self.body.get("tenant", "default"))
+        if self.topic in ("journal", "checkpoints", "rules"):
+            return ""
         return "" if self.key is None else self.key.decode(errors="replace").partition("/")[0]
 
 
