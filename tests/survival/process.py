@@ -129,3 +129,19 @@ class WorkerProcess:
     def tail(self, lines: int = 40) -> str:
         """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+    def said(self, event: str, *, since: int = 0) -> list[dict[str, Any]]:
+        """What it logged under `event` (with the option `log_json`), from line `since` of its log on."""
+        lines = self.log.read_text(errors="replace").splitlines()[since:]
+        told = [json.loads(line) for line in lines if line.startswith("{")]
+        return [line for line in told if line["event"] == event]
+
+    @property
+    def lines(self) -> int:
+        """How many lines its log has now."""
+        return len(self.log.read_text(errors="replace").splitlines())
+
+    @property
+    def last_line(self) -> str:
+        """The last line that it said."""
+        return self.tail(1)

@@ -1,0 +1,114 @@
+"""What operators, strangers and accidents do to topics: deleted, trimmed, altered, written to by others."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from time import monotonic
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from ops_stream.contract.settings import Settings
+from ops_stream.streams.bus import offsets, reader
+from ops_stream.streams.cluster import create
+from ops_stream.streams.reach import admin
+
+VISIBLE_S = 30.0
+POLL_S = 0.05
+Headers = Sequence[tuple[str, bytes]]
+
+
+async def alter_topic(settings: Settings, topic: str, **configs: str) -> None:
+    """Set settings of a topic (its others go back to the broker's own), and wait until they can be seen."""
+    name = settings.topic(topic)
+    resource = ConfigResource(ConfigResourceType.TOPIC, name, configs=configs)
+    async with admin(settings) as client:
+        for response in await client.alter_configs([resource]):
+            assert all(code == 0 for code, *_ in response.resources), response
+        deadline = monotonic() + VISIBLE_S
+        while True:
+            (response,) = await client.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+            entries = {entry[0]: entry[1] for *_, entries in response.resources for entry in entries}
+            if all(entries.get(key) == value for key, value in configs.items()):
+                return
+            assert monotonic() < deadline, f"{name} does not show {configs}"
+            await asyncio.sleep(POLL_S)
+
+
+async def delete_topic(settings: Settings, topic: str) -> None:
+    """Delete a topic and wait until the broker shows it no more."""
+    name = settings.topic(topic)
+    async with admin(settings) as client:
+        response = await client.delete_topics([name])
+        assert all(code == 0 for _, code, *_ in response.topic_error_codes), response
+        deadline = monotonic() + VISIBLE_S
+        while name in await client.list_topics():
+            assert monotonic() < deadline, f"{name} is still there"
+            await asyncio.sleep(POLL_S)
+
+
+async def recreate_topic(settings: Settings, topic: str) -> None:
+    """Delete a topic of the catalogue and make it anew, empty."""
+    await delete_topic(settings, topic)
+    assert settings.topic(topic) in await create(settings)
+
+
+async def trim_topic(settings: Settings, topic: str, partition: int, before: int) -> None:
+    """Delete the records below an offset, as retention does."""
+    tp = TopicPartition(settings.topic(topic), partition)
+    async with admin(settings) as client:
+        await client.delete_records({tp: RecordsToDelete(before)}, timeout_ms=30_000)
+
+
+async def bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
+    """First and end offset of each partition."""
+    tps = [TopicPartition(settings.topic(topic), p) for p in range(settings.partitions)]
+    async with reader(settings) as consumer:
+        return {tp.partition: found for tp, found in (await offsets(consumer, tps)).items()}
+
+
+@asynccontextmanager
+async def stranger(settings: Settings, *, transactional: bool = False) -> AsyncIterator[AIOKafkaProducer]:
+    """A producer of somebody else's."""
+    transactional_id = f"stranger-{secrets.token_hex(4)}" if transactional else None
+    producer = AIOKafkaProducer(
+        **settings.aiokafka(), acks="all", transactional_id=transactional_id, max_request_size=16 << 20
+    )
+    await producer.start()
+    try:
+        yield producer
+    finally:
+        await producer.stop()
+
+
+async def put_raw(
+    settings: Settings,
+    topic: str,
+    partition: int,
+    value: bytes | None,
+    *,
+    key: bytes | None = None,
+    headers: Headers = (),
+) -> int:
+    """Write one record as it is; give its offset."""
+    async with stranger(settings) as producer:
+        done = await producer.send_and_wait(
+            settings.topic(topic), value, key=key, partition=partition, headers=list(headers)
+        )
+    return int(done.offset)
+
+
+async def put_in_transaction(
+    settings: Settings, topic: str, partition: int, values: Iterable[bytes], *, commit: bool = True
+) -> list[int]:
+    """Write records in one transaction and end it, which takes one offset more; give the records' offsets."""
+    async with stranger(settings, transactional=True) as producer:
+        await producer.begin_transaction()
+        sent = [await producer.send(settings.topic(topic), value, partition=partition) for value in values]
+        found = [int((await future).offset) for future in sent]
+        await (producer.commit_transaction() if commit else producer.abort_transaction())
+    return found
