@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
 from typing import Final
 
 from ops_stream.contract.digest import action_digest
@@ -11,7 +10,7 @@ from ops_stream.core.decide import decide
 from ops_stream.core.draft import Draft
 from ops_stream.core.duplicates import repeat
 from ops_stream.core.inputs import EventInput
-from ops_stream.core.leases import LEASE_MAX_S
+from ops_stream.core.leases import estimated_ms
 from ops_stream.core.rows import ASKS, Answer, Ask, ask_key
 
 UNDECIDED: Final = Answer(decision="denied", reason="", at=0, rules="")
@@ -50,7 +49,7 @@ def bare_ask(draft: Draft, request: TaskRequest, digest: str) -> Ask:
         complexity=request.complexity,
         impact=request.customer_impact,
         effect=request.effect,
-        estimated_ms=ceil(min(request.estimated_time_s, LEASE_MAX_S) * 1000),
+        estimated_ms=estimated_ms(request),
         order=input_.origin.offset,
         encoding=input_.encoding,
         traceparent=input_.traceparent or "",

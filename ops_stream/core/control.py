@@ -109,13 +109,16 @@ def _resume(draft: Draft, command: ControlCommand) -> None:
 
 
 def _announce(draft: Draft, command: ControlCommand, key: str, status: Any, text: str) -> None:
+    """Alert once, on the partition to which the command was written."""
+    if command.spread:
+        return
     alert(
         draft,
         tenant_of(command) or "default",
         "kill_switch",
         f"{text}, by {command.issued_by}{because(command.reason)}",
-        dedupe=f"{key}|partition {draft.state.partition}",
-        seed=(command.command_id, draft.state.partition),
+        dedupe=key,
+        seed=(command.command_id,),
         severity="critical" if status == "firing" else "info",
         status=status,
         subject=key[5:],

@@ -21,7 +21,7 @@ from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
 from ops_stream.core.look import Look, Stage, look_at
 from ops_stream.core.policy import tell
-from ops_stream.core.rows import Answer, Ask, Decided, EscalationRow, encode_row
+from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, EscalationRow, encode_row
 from ops_stream.core.words import clip
 
 _APPROVED: Final[dict[Stage, Reason]] = {
@@ -43,7 +43,7 @@ def decide(
     look = look_at(draft, request, stage)
     finding = examine(look)
     observed = _observed(draft, request) and not (finding is not None and look.binding)
-    answer = _answer(draft, look, finding, observed, sequence, digest)
+    answer = _answer(draft, look, finding, observed, sequence, digest, digest not in ("", ask.digest))
     ask = replace(ask, answer=answer, model=look.model)
     if answer.decision == "approved":
         ask = _admit(draft, look, ask)
@@ -69,11 +69,18 @@ def _observed(draft: Draft, request: TaskRequest) -> bool:
 
 
 def _answer(
-    draft: Draft, look: Look, finding: Finding | None, observed: bool, sequence: int, digest: str
+    draft: Draft,
+    look: Look,
+    finding: Finding | None,
+    observed: bool,
+    sequence: int,
+    digest: str,
+    changed: bool,
 ) -> Answer:
+    approved = Reason.APPROVED_WITH_CHANGES if changed else _APPROVED[look.stage]
     if finding is None:
         decision: Decided = "approved"
-        reason, explanation = _APPROVED[look.stage], ""
+        reason, explanation = approved, ""
         if look.model != look.asked_model:
             steering = look.weighed.steering
             explanation = f"Policy {steering.name if steering else ''} chose model {look.model}."
@@ -83,7 +90,7 @@ def _answer(
     if observed:
         would = (decision, reason)
         if finding is not None:
-            decision, reason = "approved", _APPROVED[look.stage]
+            decision, reason = "approved", approved
             explanation = f"Observed only; enforced, this ask would be {would[0]}: {finding.explanation}"
     weighed = look.reported
     return Answer(
@@ -110,7 +117,7 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
     """Hold the money and start the lease. An observed ask holds only what fits."""
     hold = None if look.purse.lacking(look.hold) is not None else look.hold
     length = lease_ms(look.request.estimated_time_s, draft.rules.supervisor)
-    ask = replace(ask, phase="running", lease_ms=length, until=draft.now + length, request=None)
+    ask = replace(ask, phase="running", lease_ms=length, until=draft.now + length, request=NOTHING)
     if look.agent is not None and look.agent.state == "registered":
         activate(draft, ask.tenant, ask.agent, look.agent)
     return charge(draft, look.purse, ask, hold)

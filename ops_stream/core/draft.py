@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Final
 
 import msgspec
@@ -13,7 +14,7 @@ from ops_stream.core.rows import R, Row, Table, encode_row
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 
-RECORD_BYTES_MAX: Final = 1_572_864
+RECORD_BYTES_MAX: Final = 2_097_152
 """Outputs and changes of one record: with the input and the journal's own fields well under 4 MiB."""
 ITEMS_MAX: Final = 1_000
 """Asks, escalations and so on that one record may act on."""
@@ -100,7 +101,8 @@ class Draft:
         for output in self.outputs[self._measured_outputs :]:
             self.bytes += 512 + len(_encode(output.value))
         self._measured_outputs = len(self.outputs)
-        for key, row in list(self._rows.items())[self._measured_rows :]:
+        fresh = len(self._rows) - self._measured_rows
+        for key, row in islice(reversed(self._rows.items()), fresh):  # the new ones are the last
             self.bytes += 32 + len(key) + (0 if row is None else len(encode_row(row)))
         self._measured_rows = len(self._rows)
         return self.bytes >= RECORD_BYTES_MAX

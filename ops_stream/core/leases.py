@@ -8,6 +8,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ops_stream.contract.clocktext import format_time
+from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.budgets import make_unknown
 from ops_stream.core.draft import Draft
@@ -23,6 +24,11 @@ def lease_ms(estimated_time_s: float, settings: Supervisor) -> int:
     """Give the length of a lease: a multiple of the estimate, within bounds."""
     wanted = min(estimated_time_s * settings.lease_factor, LEASE_MAX_S)
     return ceil(max(wanted, settings.lease_min_s) * 1000)
+
+
+def estimated_ms(request: TaskRequest) -> int:
+    """Give what an ask estimates that it takes, within the bounds of a lease."""
+    return ceil(min(request.estimated_time_s, LEASE_MAX_S) * 1000)
 
 
 def overdue(draft: Draft, ask: Ask) -> bool:

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.draft import Draft
-from ops_stream.core.rows import Ask, Decided
+from ops_stream.core.rows import NOTHING, Ask, Decided
 
 
 def end(draft: Draft, ask: Ask) -> Ask:
@@ -16,7 +16,7 @@ def end(draft: Draft, ask: Ask) -> Ask:
         phase="unknown" if ask.money == "unknown" else "ended",
         until=draft.now + draft.rules.supervisor.remember_s * 1000,
         ended_at=draft.now,
-        request=None,
+        request=NOTHING,
     )
 
 

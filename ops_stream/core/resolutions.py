@@ -16,9 +16,10 @@ from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import close_escalation, escalation_key
 from ops_stream.core.killswitch import enforce_kill
+from ops_stream.core.leases import estimated_ms
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import dead_letter
-from ops_stream.core.rows import ASKS, ESCALATIONS, Ask, EscalationRow, ask_key
+from ops_stream.core.rows import ASKS, ESCALATIONS, NOTHING, Ask, EscalationRow, ask_key
 from ops_stream.core.words import because
 
 FIXED: Final = ("request_id", "task_id", "agent", "tenant")
@@ -72,7 +73,7 @@ def request_of(ask: Ask) -> TaskRequest:
 
 
 def _body_of(ask: Ask) -> dict[str, Any]:
-    if ask.request is None:
+    if ask.request is NOTHING:
         raise InvariantBroken(f"ask {ask.request_id} waits without what was asked")
     body: dict[str, Any] = msgspec.json.decode(ask.request)
     return body
@@ -114,6 +115,7 @@ def _resolve_ask(draft: Draft, event: Resolution, ask: Ask) -> None:
             impact=request.customer_impact,
             effect=request.effect,
             retry_count=request.retry_count,
+            estimated_ms=estimated_ms(request),
         )
         decide(draft, key, request, "edited", ask, sequence, action_digest(request))
 

@@ -20,6 +20,10 @@ EscalationState = Literal["open", "approved", "denied", "expired", "withdrawn"]
 SweepKind = Literal["kill", "release"]
 
 
+NOTHING: Final = msgspec.Raw(b"")
+"""Stands for no stored ask; always this object, by which encoding knows to leave the field out."""
+
+
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """The base of every row."""
 
@@ -95,7 +99,7 @@ class Ask(Row, frozen=True):
     """The report that ended it."""
     ended_at: int = 0
     acked_at: str = ""
-    request: msgspec.Raw | None = None
+    request: msgspec.Raw = NOTHING
     """The ask as it was seen, while it waits."""
 
 

@@ -34,9 +34,9 @@ class Supervisor:
     batch_window_s: int = 60
     escalation_ttl_s: int = 3_600
     remember_s: int = 86_400
-    remember_max: int = 1_000_000
+    remember_max: int = 200_000
     """Ended asks remembered per partition."""
-    open_max: int = 1_000_000
+    open_max: int = 500_000
     """Open asks per tenant; more are refused as `overloaded`."""
     waiting_max: int = 10_000
     """Asks per tenant that wait for a person or in the batch queue."""

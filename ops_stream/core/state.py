@@ -38,8 +38,8 @@ class State:
         """Asks whose cost is unknown, with their tenant."""
         self.agents: dict[str, int] = {}
         """Agents a tenant has."""
-        self.counts: dict[str, int] = {"kill/": 0, "limit/": 0, "suspension/": 0}
-        """Rows of the kinds that are rare and asked for at every ask."""
+        self.counts: dict[str, int] = {"kill/": 0, "limit/": 0, "suspension/": 0, "escalation/": 0}
+        """How many rows there are of some kinds."""
         self.due: Final = DueHeap()
         self.forget: Final = DueHeap()
         self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
@@ -49,7 +49,7 @@ class State:
             "limit": self._index_count,
             "suspension": self._index_count,
             "sweep": self._index_due,
-            "escalation": self._index_due,
+            "escalation": self._index_escalation,
             "budget": self._index_due,
             "command": self._index_due,
         }
@@ -131,6 +131,10 @@ class State:
 
     def _index_count(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self.counts[key[: key.index("/") + 1]] += (value is not None) - (old is not None)
+
+    def _index_escalation(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._index_count(key, old, value)
+        self._index_due(key, old, value)
 
     def _index_due(self, key: str, _old: bytes | None, value: bytes | None) -> None:
         until = decode_due(value).until if value is not None else 0

@@ -33,6 +33,8 @@ from ops_stream.core.words import clip
 
 SEEN_MAX: Final = 8
 """Reports of one ask that are known again; an older one repeated would renew its lease once more."""
+ESCALATIONS_MAX: Final = 100_000
+"""Escalations of a partition beyond which reports open no more; asks have a limit of their own."""
 
 
 def report(draft: Draft, event: Telemetry) -> None:
@@ -160,7 +162,8 @@ def _apply_policies(draft: Draft, ask: Ask, event: Telemetry) -> None:
     weighed = evaluate(draft, "telemetry", telemetry_view(event, ask, agent, record, draft.now))
     seed = (ask.request_id, event.event_id)
     tell(draft, weighed, ask.tenant, ask.request_id, seed)
-    if weighed.steering is not None and weighed.steering.action == ESCALATE:
+    room = draft.state.counts["escalation/"] < ESCALATIONS_MAX
+    if room and weighed.steering is not None and weighed.steering.action == ESCALATE:
         _call_person(draft, ask, event, weighed)
     for reported in weighed.reported:
         if reported.action == BLOCK and not reported.shadow:

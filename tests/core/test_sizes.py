@@ -1,0 +1,156 @@
+"""No record grows beyond what the journal takes, however much there is to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from ops_stream.core.decision import Decision
+from ops_stream.core.inputs import Tick
+from ops_stream.core.rules_model import Rules
+from tests.core.policies import TestPolicies, TestPolicy
+from tests.core.test_step import QUEUE_ALL, ask, registered
+from tests.core.world import DIGEST, TENANT, World
+
+RECORD_MAX = 4 * 1_048_576
+KILL = {"command_id": "k", "command": "kill", "issued_by": "olga"}
+LONG = {"task_type": "\U0001f680" * 256, "tool": "\U0001f680" * 256, "required_model": "\U0001f680" * 256}
+
+
+def record_bytes(decision: Decision) -> int:
+    """How much a decision puts into its journal record."""
+    outputs = sum(len(msgspec.json.encode(output.value)) + 400 for output in decision.outputs)
+    return outputs + sum(len(key) + len(value or b"null") + 4 for key, value in decision.changes.items())
+
+
+def _many(count: int, rules: Rules | None = None, **fields: Any) -> World:
+    world = registered(World(rules, strict=False))
+    for number in range(count):
+        world.send("task-requests", ask(f"r{number:05d}", **fields))
+    return world
+
+
+def _sweep(world: World) -> list[Decision]:
+    """Tick until nothing is due now."""
+    decisions = []
+    while (due := world.state.next_due_ms()) is not None and due <= world.now:
+        decisions.append(world.take(0, Tick()))
+    return decisions
+
+
+@pytest.mark.parametrize("fields", [{}, LONG], ids=["short", "long"])
+def test_a_kill_of_many_goes_piece_by_piece(fields: dict[str, Any]) -> None:
+    """One record revokes at most 1,000, the rest follow in Ticks that are due at once; no record is too large."""
+    count = 2_500 if not fields else 1_200
+    world = _many(count, **fields)
+    world.send("control", KILL)
+    first = world.partitions[0].journal[-1].decision
+    decisions = [first, *_sweep(world)]
+    revoked = [sum(out.type == "TaskApproval" for out in decision.outputs) for decision in decisions]
+    assert sum(revoked) == count
+    assert max(revoked) <= 1_000
+    assert max(record_bytes(decision) for decision in decisions) < RECORD_MAX
+    assert not world.state.tenants
+    assert all(
+        out.value["reason"] == "kill_revoked"
+        for d in decisions
+        for out in d.outputs
+        if out.type == "TaskApproval"
+    )
+
+
+def test_what_a_sweep_has_not_reached_is_stopped_when_it_speaks() -> None:
+    """Between the kill and its last piece no permit is repeated and no lease renewed."""
+    world = _many(1_500)
+    world.send("control", KILL)
+    late = "r01499"
+    assert world.ask_row(late).phase == "running"
+    lease = world.ask_row(late).until
+    world.now += 1_000
+    world.send("agents", {"event": "Heartbeat", "tenant": TENANT, "agent": "engineer", "running": [late]})
+    assert world.ask_row(late).until == lease
+    world.send("task-requests", ask(late))
+    assert world.answers(late)[-1]["reason"] == "kill_revoked"
+    world.send(
+        "telemetry",
+        {
+            "event_id": "e",
+            "request_id": "r01498",
+            "task_id": "t1",
+            "agent": "engineer",
+            "tenant": TENANT,
+            "kind": "progress",
+        },
+    )
+    assert world.answers("r01498")[-1]["reason"] == "kill_revoked"
+    assert world.ask_row("r01498").money == "unknown", "it had started"
+    _sweep(world)
+    assert not world.state.tenants
+
+
+def test_a_kill_leaves_alone_what_is_asked_after_a_resume() -> None:
+    """A sweep that is still under way means only what was there when the switch was pulled."""
+    world = _many(1_500)
+    world.send("control", KILL)
+    world.now += 1
+    world.send("control", {"command_id": "u", "command": "resume", "issued_by": "olga"})
+    world.send("task-requests", ask("z-new"))
+    _sweep(world)
+    assert world.answers("z-new")[-1]["decision"] == "approved"
+    assert world.ask_row("z-new").phase == "running"
+    assert world.ask_row("r01499").phase == "ended"
+
+
+def test_many_leases_that_end_together_go_piece_by_piece() -> None:
+    """A Tick does a bounded piece and is due at once again."""
+    world = _many(1_500)
+    world.now += 181_000
+    decisions = _sweep(world)
+    assert [sum(out.type == "TaskApproval" for out in d.outputs) for d in decisions] == [1_000, 500]
+
+
+def test_a_batch_of_large_asks_goes_piece_by_piece() -> None:
+    """Asks that go from the queue to a person with all they carry do not fill a record beyond its bound."""
+    queue = TestPolicy("idle", "queue_for_batch_processing", priority=2)
+    policies = TestPolicies([queue, TestPolicy("dear", "escalate", priority=1)])
+    world = _many(60, Rules(DIGEST, policies=policies), arguments={"text": "x" * 200_000})
+    world.now += 60_000
+    decisions = _sweep(world)
+    assert len(decisions) > 5
+    assert max(record_bytes(decision) for decision in decisions) < RECORD_MAX - 524_288
+    assert len(world.of("Escalation")) == 60
+
+
+def test_the_largest_ask_fits_with_its_escalation() -> None:
+    """256 KiB of ask: its row, its answer and its escalation stay well below what the journal takes."""
+    rules = Rules(DIGEST, policies=TestPolicies([TestPolicy("dear", "escalate")]))
+    world = registered(World(rules))
+    world.send("task-requests", ask(arguments={"numbers": [10**15] * 7_000}, task_description="é" * 20_000))
+    assert world.answers("r1")[0]["decision"] == "escalated"
+    shown = world.of("Escalation")[0]["request"]
+    assert len(msgspec.json.encode(shown)) < 65_536
+    assert record_bytes(world.partitions[0].journal[-1].decision) < RECORD_MAX // 4
+
+
+def test_waiting_asks_are_bounded_in_bytes() -> None:
+    """A tenant cannot fill the memory with asks that wait."""
+    rules = Rules(DIGEST, policies=QUEUE_ALL)
+    object.__setattr__(rules.supervisor, "waiting_bytes_max", 500_000)
+    world = _many(5, rules, arguments={"text": "x" * 200_000})
+    assert [world.answers(f"r{n:05d}")[0]["reason"] for n in range(5)] == ["queued"] * 3 + ["overloaded"] * 2
+
+
+def test_a_release_of_everything_unknown_goes_piece_by_piece() -> None:
+    """An operator's release of thousands of asks ends with nothing unknown."""
+    world = _many(1_500)
+    world.now += 181_000
+    _sweep(world)
+    assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 1_500_000_000
+    command = {"command_id": "u", "command": "set_budget", "tenant": TENANT, "issued_by": "olga"}
+    world.send("control", {**command, "parameters": {"release_unknown": True}})
+    assert len(world.state.unknown) == 500
+    _sweep(world)
+    assert not world.state.unknown
+    assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 0

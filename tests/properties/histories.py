@@ -1,0 +1,299 @@
+"""Random histories: small worlds in which everything happens to everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, TypeAlias
+
+from ops_stream.contract.clocktext import format_time
+from ops_stream.core.rules_model import (
+    ANY,
+    Budgets,
+    Enforcement,
+    Limit,
+    Models,
+    Rules,
+    Supervisor,
+    WindowKind,
+)
+from tests.core.policies import TestPolicies, TestPolicy
+from tests.core.world import DIGEST, World
+
+AGENTS = ("ann", "bob")
+TENANTS = ("team-a", "team-b")
+TASKS = ("t1", "t2")
+REQUESTS = tuple(f"r{n}" for n in range(30))
+MODELS = ("large", "medium", "small")
+ACTIONS = (
+    "block",
+    "downgrade_model",
+    "escalate",
+    "escalate",
+    "queue_for_batch_processing",
+    "queue_for_batch_processing",
+    "log",
+    "notify",
+)
+CONDITIONS = (
+    "cost > 3",
+    "cost > 0",
+    "cost > 2",
+    "priority < 3",
+    "retry_count > 1",
+    "consecutive_failures >= 2",
+    "tenant_held_usd > 4",
+    "missing > 1",
+    "agent == 'bob'",
+)
+
+Op: TypeAlias = tuple[str, dict[str, Any]]
+
+
+def random_rules(seed: int) -> Rules:
+    """Rules with budgets, models, policies and modes."""
+    rng = Random(f"rules {seed}")
+    names = rng.sample([f"p{n}" for n in range(9)], rng.choice((0, 1, 2, 3, 4)))
+    policies = [
+        TestPolicy(
+            name,
+            rng.choice(ACTIONS),
+            rng.choice(CONDITIONS),
+            rng.randrange(4),
+            rng.choice(("request", "request", "telemetry")),
+            rng.random() < 0.2,
+        )
+        for name in names
+    ]
+    windows: tuple[WindowKind, ...] = ("day", "month", "total")
+    task_windows: tuple[WindowKind, ...] = ("task", "day")
+    limit = Limit(rng.choice((0, 5_000_000, 10_000_000, 30_000_000, 30_000_000)), rng.choice(windows))
+    task_limit = Limit(rng.choice((6_000_000, 20_000_000)), rng.choice(task_windows))
+    return Rules(
+        DIGEST,
+        supervisor=Supervisor(
+            remember_s=rng.choice((300, 86_400)),
+            remember_max=rng.choice((3, 1_000, 1_000)),
+            open_max=rng.choice((4, 1_000, 1_000)),
+            waiting_max=rng.choice((2, 1_000, 1_000)),
+            retries_max=rng.choice((None, 2)),
+            escalation_ttl_s=600,
+            enforcement=(Enforcement("team-b", ANY, "observe", rng.choice((0, 0, 50, 100))),),
+        ),
+        budgets=Budgets(
+            {"team-a": limit} if rng.random() < 0.7 else {}, {ANY: task_limit} if rng.random() < 0.5 else {}
+        ),
+        models=Models(rng.choice((None, "large")), MODELS),
+        policies=TestPolicies(policies),
+    )
+
+
+WEIGHTS: dict[str, int] = {
+    "ask": 30,
+    "ask_again": 8,
+    "report": 25,
+    "heartbeat": 4,
+    "ack": 2,
+    "resolve": 10,
+    "switch": 3,
+    "quarantine": 2,
+    "set_budget": 4,
+    "bad": 1,
+    "wait": 9,
+}
+
+
+def random_history(seed: int, length: int = 60) -> list[Op]:
+    """Operations, most of them sensible; what they are about is chosen when they are played."""
+    rng = Random(f"history {seed}")
+    return [_random_op(rng) for _ in range(length)]
+
+
+def _random_op(rng: Random) -> Op:
+    name = rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+    tenant, agent, request_id = rng.choice(TENANTS), rng.choice(AGENTS), rng.choice(REQUESTS)
+    cost = rng.choice((0, 0.000001, 1, 2.5, 4, 7))
+    fields: dict[str, Any] = {"tenant": tenant, "agent": agent}
+    if name == "ask":
+        fields |= {
+            "request_id": request_id,
+            "cost": cost,
+            "task_id": rng.choice(TASKS),
+            "priority": rng.choice((1, 5, 5)),
+            "retry_count": rng.choice((0, 0, 0, 3)),
+            "deadline": rng.choice((None, None, None, None, 30, -5)),
+            "model": rng.choice((None, None, None, "small", "small", "huge")),
+        }
+    elif name == "ask_again":
+        fields = {"at": rng.randrange(10)}
+    elif name == "report":
+        fields |= {
+            "at": rng.randrange(20),
+            "request_id": request_id if rng.random() < 0.1 else None,
+            "kind": rng.choice(
+                ("started", "progress", "completed", "completed", "failed", "failed", "cancelled")
+            ),
+            "cost": rng.choice((None, cost)),
+            "event": "same" if rng.random() < 0.1 else "",
+            "agent": "bob" if rng.random() < 0.1 else None,
+        }
+    elif name == "heartbeat":
+        fields["running"] = rng.sample(REQUESTS, 4)
+    elif name == "ack":
+        fields["request_id"] = request_id
+    elif name == "resolve":
+        fields = {
+            "at": rng.randrange(4),
+            "verdict": rng.choice(("approve", "approve", "approve", "deny", "edit")),
+            "resolver": rng.choice(("olga", "pete")),
+            "edits": rng.choice(({"estimated_cost_usd": 1}, {"priority": 1}, {"priority": 50}, {})),
+        }
+    elif name == "switch":
+        fields |= {
+            "command": rng.choice(("kill", "resume", "resume", "resume")),
+            "scope": rng.choice(("all", "tenant", "agent", "model")),
+        }
+    elif name == "quarantine":
+        fields["command"] = rng.choice(("quarantine_agent", "reinstate_agent", "reinstate_agent"))
+    elif name == "set_budget":
+        fields = {"tenant": tenant, "parameters": rng.choice(SETTINGS)}
+    elif name == "bad":
+        fields = {"topic": rng.choice(("task-requests", "telemetry", "agents", "control"))}
+    else:
+        fields = {"seconds": rng.choice((0.001, 1, 1, 61, 61, 200, 700, 90_000))}
+    return name, fields
+
+
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {"limit_usd": 4},
+    {"limit_usd": 0},
+    {"limit_usd": None},
+    {"limit_usd": 8, "window": "day"},
+    {"scope": "task", "limit_usd": 3},
+    {"scope": "task", "limit_usd": None},
+    {"release_unknown": True},
+    {"release_unknown": "r1"},
+    {"release_unknown": "r2", "cost_usd": 1},
+)
+
+
+class Player:
+    """Plays operations on a world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.count = 0
+        self.bodies: list[dict[str, Any]] = []
+
+    def begin(self) -> None:
+        """Take over and register everybody but bob of team-b."""
+        for number in range(len(self.world.partitions)):
+            self.world.takeover(number)
+        for tenant in TENANTS:
+            for agent in AGENTS:
+                if (tenant, agent) != ("team-b", "bob"):
+                    body = {"tenant": tenant, "agent": agent, "role": "worker", "capabilities": []}
+                    self.world.send("agents", {"event": "AgentRegistration", **body})
+
+    def play(self, op: Op) -> None:
+        """Play one operation."""
+        name, fields = op
+        self.count += 1
+        self.world.advance(0.001)
+        act: Callable[..., None] = getattr(self, f"_{name}")
+        act(**fields)
+
+    def _ask(self, deadline: float | None, model: str | None, cost: float, **fields: Any) -> None:
+        body = {**fields, "task_description": "Do it.", "estimated_cost_usd": cost}
+        if deadline is not None:
+            body["deadline"] = format_time(self.world.now + round(deadline * 1000))
+        if model is not None:
+            body["required_model"] = model
+        self.bodies.append(body)
+        self.world.send("task-requests", body)
+
+    def _ask_again(self, at: int) -> None:
+        if self.bodies:
+            self.world.send("task-requests", self.bodies[-1 - at % len(self.bodies)])
+
+    def _report(
+        self,
+        at: int,
+        tenant: str,
+        request_id: str | None,
+        kind: str,
+        cost: float | None,
+        event: str,
+        agent: str | None,
+    ) -> None:
+        """Report on one of the latest asks, or on a request id of which perhaps nobody knows."""
+        about = self.bodies[-1 - at % len(self.bodies)] if self.bodies else {}
+        body = {
+            "event_id": event or f"e{self.count}",
+            "request_id": request_id or about.get("request_id", "r0"),
+            "tenant": tenant if request_id else about.get("tenant", tenant),
+            "task_id": about.get("task_id", "t1"),
+            "agent": agent or about.get("agent", "ann"),
+            "kind": kind,
+            "quality_score": 0.5,
+            "latency_ms": 100,
+        }
+        if cost is not None:
+            body["cost_usd"] = cost
+        self.world.send("telemetry", body)
+
+    def _heartbeat(self, **fields: Any) -> None:
+        self.world.send("agents", {"event": "Heartbeat", **fields})
+
+    def _ack(self, **fields: Any) -> None:
+        stopped = format_time(self.world.now)
+        self.world.send("agents", {"event": "RevocationAck", "stopped_at": stopped, **fields})
+
+    def _resolve(self, at: int, verdict: str, resolver: str, edits: dict[str, Any]) -> None:
+        opened = [value for value in self.world.of("Escalation") if value["status"] == "open"]
+        if not opened:
+            return
+        seen = opened[-1 - at % len(opened)]
+        body = {
+            "resolution_id": f"v{self.count}",
+            "escalation_id": seen["escalation_id"],
+            "tenant": seen["tenant"],
+            "resolver": resolver,
+            "verdict": verdict,
+            "action_digest": seen["action_digest"],
+            "edits": edits,
+        }
+        self.world.send("resolutions", body)
+
+    def _switch(self, command: str, scope: str, tenant: str, agent: str) -> None:
+        body = {"command_id": f"c{self.count}", "command": command, "scope": scope, "issued_by": "olga"}
+        if scope == "tenant":
+            body["target"] = tenant
+        elif scope != "all":
+            body["target"] = agent if scope == "agent" else "large"
+        self.world.send("control", body)
+
+    def _quarantine(self, tenant: str, agent: str, command: str) -> None:
+        self._command(command=command, tenant=tenant, target=agent)
+
+    def _set_budget(self, tenant: str, parameters: dict[str, Any]) -> None:
+        self._command(command="set_budget", tenant=tenant, parameters=parameters)
+
+    def _command(self, **fields: Any) -> None:
+        self.world.send("control", {"command_id": f"c{self.count}", "issued_by": "olga", **fields})
+
+    def _bad(self, topic: str) -> None:
+        self.world.send(topic, b'{"request_id": "r1", "tenant": "team-a", "task_id": 7}')
+
+    def _wait(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+
+def play(seed: int, partitions: int = 1) -> World:
+    """Play a whole history, every check on."""
+    world = World(random_rules(seed), partitions)
+    player = Player(world)
+    player.begin()
+    for op in random_history(seed):
+        player.play(op)
+    return world

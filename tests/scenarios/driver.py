@@ -1,0 +1,76 @@
+"""What a scenario needs of the thing it is played on: the bare core, a simulator or a real broker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """A policy; its condition is a comparison that reads the same in CEL and in Python."""
+
+    name: str
+    action: str
+    condition: str = "true"
+    priority: int = 0
+    when: str = "request"
+    shadow: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Setup:
+    """The rules that a scenario is played under."""
+
+    tenant_budgets: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Tenant (or `*`) → window and limit in micro-dollars."""
+    task_budgets: dict[str, tuple[str, int]] = field(default_factory=dict)
+    policies: list[PolicySpec] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+    modes: list[tuple[str, str, str, int]] = field(default_factory=list)
+    """Tenant, agent, mode and percent."""
+    models: list[str] = field(default_factory=list)
+    """From the dearest to the cheapest; the first is the default."""
+    declared: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Agent → its task types."""
+    known_rules: list[str] = field(default_factory=list)
+    partitions: int = 1
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An event that was published."""
+
+    topic: str
+    type: str
+    value: Mapping[str, Any]
+
+
+class Driver(Protocol):
+    """Plays a scenario. Every call returns when all that it causes has been published."""
+
+    def start(self, setup: Setup) -> None:
+        """Begin, with nothing known yet."""
+        ...
+
+    def now_ms(self) -> int:
+        """Give the time there."""
+        ...
+
+    def send(self, topic: str, value: Mapping[str, Any] | bytes) -> None:
+        """Put a record on an input topic."""
+        ...
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        ...
+
+    def drain(self) -> Sequence[Seen]:
+        """Give what was published since the last call, in order."""
+        ...
+
+    def balance(self, tenant: str, task_id: str | None) -> Mapping[str, int]:
+        """Give held, unknown, spent and overrun of a budget in micro-dollars."""
+        ...

@@ -1,0 +1,341 @@
+"""Plays a scenario on a driver, line by line, and holds what happens against what is expected."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from decimal import Decimal
+from typing import Any
+
+from ops_stream.contract.clocktext import format_time
+from tests.scenarios.driver import Driver, PolicySpec, Seen, Setup
+from tests.scenarios.language import BadScenario, Line, Scenario
+
+TENANT = "team-a"
+DECISIONS = frozenset(("approved", "denied", "escalated", "queued", "revoked"))
+OTHER_EVENTS = frozenset(("alert", "dead-letter", "escalation", "agent", "workflow", "nothing"))
+
+
+def play(scenario: Scenario, driver: Driver) -> None:
+    """Play a scenario; raises AssertionError where it comes out otherwise."""
+    _Play(scenario, driver).run()
+
+
+class _Play:
+    def __init__(self, scenario: Scenario, driver: Driver) -> None:
+        self.scenario = scenario
+        self.driver = driver
+        self.strangers = False
+        self.known: set[tuple[str, str]] = set()
+        self.agents: dict[str, tuple[str, str, str]] = {}
+        self.bodies: dict[str, dict[str, Any]] = {}
+        self.escalations: dict[str, dict[str, Any]] = {}
+        self.count = 0
+
+    def run(self) -> None:
+        setup = Setup()
+        for line in self.scenario.setup:
+            self._set_up(setup, line)
+        self.driver.start(setup)
+        self.driver.drain()
+        for line in self.scenario.lines:
+            act: Callable[[Line], str | None] = getattr(
+                self, "_do_" + line.verb.replace("-", "_"), self._unknown
+            )
+            subject = act(line)
+            seen = self.driver.drain()
+            self._remember(seen)
+            _hold_against(line, subject, seen)
+
+    def _unknown(self, line: Line) -> str | None:
+        raise BadScenario(f"{line.where}: there is no verb {line.verb}")
+
+    # -- the world --------------------
+
+    def _set_up(self, setup: Setup, line: Line) -> None:
+        words, named = line.words, line.named
+        if line.verb == "budget":
+            setup.tenant_budgets[words[0]] = (words[1], micros(words[2]))
+        elif line.verb == "task-budget":
+            setup.task_budgets[words[0]] = (line.word(2, "task"), micros(words[1]))
+        elif line.verb == "setting":
+            setup.settings[words[0]] = _value(words[1])
+        elif line.verb == "mode":
+            setup.modes.append(
+                (named.get("tenant", "*"), named.get("agent", "*"), words[0], int(line.word(1, "100")))
+            )
+        elif line.verb == "models":
+            setup.models = list(words)
+        elif line.verb == "declare":
+            setup.declared[words[0]] = words[1:]
+        elif line.verb == "strangers":
+            self.strangers = True
+        elif line.verb == "rules":
+            setup.known_rules += words
+        elif line.verb == "partitions":
+            setup.partitions = int(words[0])
+        else:
+            setup.policies.append(_policy(line))
+
+    # -- what happens --------------------
+
+    def _do_register(self, line: Line) -> None:
+        body = self._body(line, agent=line.words[0], role="worker", capabilities=["general"])
+        self.known.add((body["tenant"], body["agent"]))
+        self.driver.send("agents", {"event": "AgentRegistration", **body})
+
+    def _do_request(self, line: Line) -> str:
+        request_id, agent = line.words[:2]
+        body = self._body(line, request_id=request_id, agent=agent, task_id="t1", task_description="Do it.")
+        if len(line.words) > 2:
+            body["estimated_cost_usd"] = float(line.words[2])
+        if "deadline" in body:
+            body["deadline"] = format_time(self.driver.now_ms() + round(float(body["deadline"]) * 1000))
+        if not self.strangers and (body["tenant"], agent) not in self.known:
+            self.known.add((body["tenant"], agent))
+            self.driver.send(
+                "agents",
+                {
+                    "event": "AgentRegistration",
+                    "tenant": body["tenant"],
+                    "agent": agent,
+                    "role": "worker",
+                    "capabilities": ["general"],
+                },
+            )
+            self.driver.drain()
+        self.agents.setdefault(request_id, (body["tenant"], agent, body["task_id"]))
+        self.bodies.setdefault(request_id, body)
+        self.driver.send("task-requests", body)
+        return request_id
+
+    def _do_again(self, line: Line) -> str:
+        """The same ask, to the byte."""
+        self.driver.send("task-requests", self.bodies[line.words[0]])
+        return line.words[0]
+
+    def _do_report(self, line: Line) -> str:
+        request_id, kind = line.words[:2]
+        self.count += 1
+        tenant, agent, task_id = self.agents.get(request_id, (TENANT, "engineer", "t1"))
+        body = self._body(
+            line,
+            event_id=f"e{self.count}",
+            request_id=request_id,
+            kind=kind,
+            tenant=tenant,
+            agent=agent,
+            task_id=task_id,
+        )
+        if len(line.words) > 2:
+            body["cost_usd"] = float(line.words[2])
+        self.driver.send("telemetry", body)
+        return request_id
+
+    def _do_heartbeat(self, line: Line) -> None:
+        body = self._body(line, agent=line.words[0], running=list(line.words[1:]))
+        self.driver.send("agents", {"event": "Heartbeat", **body})
+
+    def _do_ack(self, line: Line) -> None:
+        stopped = format_time(self.driver.now_ms())
+        body = self._body(line, agent=line.words[0], request_id=line.words[1], stopped_at=stopped)
+        self.driver.send("agents", {"event": "RevocationAck", **body})
+
+    def _do_approve(self, line: Line) -> str:
+        return self._resolve(line, "approve")
+
+    def _do_deny(self, line: Line) -> str:
+        return self._resolve(line, "deny")
+
+    def _do_edit(self, line: Line) -> str:
+        return self._resolve(line, "edit")
+
+    def _resolve(self, line: Line, verdict: str) -> str:
+        self.count += 1
+        named = dict(line.named)
+        escalation = self.escalations.get(line.words[0], {"escalation_id": "esc_none"})
+        body: dict[str, Any] = {
+            "resolution_id": f"v{self.count}",
+            "escalation_id": escalation["escalation_id"],
+            "tenant": named.pop("tenant", TENANT),
+            "resolver": named.pop("by", "ann"),
+            "verdict": verdict,
+        }
+        digest = named.pop("digest", "seen")
+        if digest == "other":
+            body["action_digest"] = "sha256:" + "0" * 64
+        elif digest == "seen" and "action_digest" in escalation:
+            body["action_digest"] = escalation["action_digest"]
+        if "reason" in named:
+            body["reason"] = named.pop("reason")
+        if verdict == "edit":
+            body["edits"] = {name: _value(text) for name, text in named.items()}
+        self.driver.send("resolutions", body)
+        return line.words[0]
+
+    def _do_kill(self, line: Line) -> None:
+        self._command(line, "kill", scope=line.words[0], target=line.word(1) or None)
+
+    def _do_resume(self, line: Line) -> None:
+        self._command(line, "resume", scope=line.words[0], target=line.word(1) or None)
+
+    def _do_quarantine(self, line: Line) -> None:
+        state = line.named.get("state")
+        parameters = {"state": state} if state else None
+        self._command(line, "quarantine_agent", target=line.words[0], tenant=TENANT, parameters=parameters)
+
+    def _do_reinstate(self, line: Line) -> None:
+        self._command(line, "reinstate_agent", target=line.words[0], tenant=TENANT)
+
+    def _do_set_budget(self, line: Line) -> None:
+        parameters: dict[str, Any] = {"scope": line.words[0], "limit_usd": _value(line.words[1])}
+        if "window" in line.named:
+            parameters["window"] = line.named["window"]
+        self._command(line, "set_budget", tenant=TENANT, target=line.word(2) or None, parameters=parameters)
+
+    def _do_release(self, line: Line) -> None:
+        which: Any = True if line.words[0] == "all" else line.words[0]
+        parameters: dict[str, Any] = {"release_unknown": which}
+        if "cost" in line.named:
+            parameters["cost_usd"] = float(line.named["cost"])
+        self._command(line, "set_budget", tenant=TENANT, parameters=parameters)
+
+    def _do_activate(self, line: Line) -> None:
+        self._command(line, "activate_rules", parameters={"digest": line.words[0]})
+
+    def _do_command(self, line: Line) -> None:
+        self._command(line, line.words[0], tenant=TENANT)
+
+    def _command(self, line: Line, command: str, **fields: Any) -> None:
+        self.count += 1
+        body = {"command_id": f"c{self.count}", "command": command, "issued_by": "olga", **fields}
+        for name in ("tenant", "reason"):
+            if name in line.named:
+                body[name] = line.named[name]
+        if "id" in line.named:
+            body["command_id"] = line.named["id"]
+        self.driver.send("control", {name: value for name, value in body.items() if value is not None})
+
+    def _do_workflow(self, line: Line) -> None:
+        body = self._body(line, workflow_id=line.words[0], objective_id="o1", steps=[])
+        self.driver.send("workflows", body)
+
+    def _do_raw(self, line: Line) -> str | None:
+        self.driver.send(line.words[0], line.words[1].encode())
+        return line.named.get("about")
+
+    def _do_wait(self, line: Line) -> None:
+        self.driver.advance(float(line.words[0]))
+
+    def _do_balance(self, line: Line) -> None:
+        words = list(line.words)
+        task_id = words.pop(0) if words[0] == "task" else None
+        name = words.pop(0)
+        tenant, task_id = (TENANT, name) if task_id else (name, None)
+        found = self.driver.balance(tenant, task_id)
+        for what, amount in zip(words[::2], words[1::2], strict=True):
+            assert found[what] == micros(amount), (
+                f"{line.where}: {what} of {name} is {found[what]}, not {amount}"
+            )
+
+    def _body(self, line: Line, **fields: Any) -> dict[str, Any]:
+        named = {("task_id" if name == "task" else name): _value(text) for name, text in line.named.items()}
+        return {"tenant": TENANT, **fields, **named}
+
+    def _remember(self, seen: Sequence[Seen]) -> None:
+        for event in seen:
+            if event.type == "Escalation" and event.value["status"] == "open":
+                self.escalations[event.value.get("request_id", "")] = dict(event.value)
+
+
+# -- what is expected --------------------
+
+
+def _hold_against(line: Line, subject: str | None, seen: Sequence[Seen]) -> None:
+    told = f"{line.where}: {line.verb} {' '.join(line.words)}: saw {[_short(event) for event in seen]}"
+    expected = list(line.expected)
+    if expected == [("nothing",)]:
+        assert not seen, told
+        return
+    approvals = [event.value for event in seen if event.type == "TaskApproval"]
+    wanted = [words for words in expected if words[0] not in OTHER_EVENTS]
+    if line.expected:
+        assert len(approvals) == len(wanted), f"{told}; {len(wanted)} answers expected"
+    for words, value in zip(wanted, approvals, strict=False):
+        about = words if words[0] not in DECISIONS else (subject or value["request_id"], *words)
+        _check_approval(about, value, told)
+    for words in expected:
+        if words not in wanted:
+            assert any(_matches(words, event) for event in seen), f"{told}; expected {' '.join(words)}"
+    letters = [event.value["reason"] for event in seen if event.type == "DeadLetter"]
+    allowed = [words[1] for words in expected if words[0] == "dead-letter"]
+    assert letters == allowed, f"{told}; dead letters {letters}"
+
+
+def _check_approval(words: Sequence[str], value: Any, told: str) -> None:
+    request_id, decision, *rest = words
+    assert value["request_id"] == request_id, told
+    assert value["decision"] == decision, (
+        f"{told}; expected {decision}, got {value['decision']} {value['reason']}"
+    )
+    for word in rest:
+        name, equals, text = word.partition("=")
+        if not equals:
+            assert value["reason"] == word, f"{told}; expected {word}, got {value['reason']}"
+        elif name == "would":
+            found = value["would_have"]
+            assert f"{found['decision']}:{found['reason']}" == text, told
+        elif name == "policies":
+            names = [p["name"] + ("*" if p["shadow"] else "") for p in value["matched_policies"]]
+            assert names == [name for name in text.split("+") if name], f"{told}; matched {names}"
+        elif name == "says":
+            assert text in value["explanation"], f"{told}; says {value['explanation']}"
+        elif text == "none":
+            assert name not in value, told
+        else:
+            assert value.get(name) == _value(text), f"{told}; {name} is {value.get(name)}"
+
+
+def _matches(words: Sequence[str], event: Seen) -> bool:
+    value = event.value
+    kind, what = words[0], words[1] if len(words) > 1 else ""
+    if kind == "alert":
+        return event.type == "Alert" and value["kind"] == what and words[2:] in ((), (value["status"],))
+    if kind == "dead-letter":
+        return event.type == "DeadLetter" and value["reason"] == what
+    if kind == "escalation":
+        return event.type == "Escalation" and value["status"] == what
+    if kind == "agent":
+        return event.type == "AgentStatus" and (value["agent"], value["state"]) == (what, words[2])
+    if kind == "workflow":
+        return event.type == "WorkflowStatus" and value["state"] == what
+    raise BadScenario(f"nothing is known to expect as {' '.join(words)}")
+
+
+def _short(event: Seen) -> str:
+    value = event.value
+    if event.type == "TaskApproval":
+        return f"{value['request_id']} {value['decision']} {value['reason']} ({value['explanation']})"
+    what = value.get("reason") or value.get("kind") or value.get("status") or value.get("state")
+    return f"{event.type} {what}"
+
+
+def _policy(line: Line) -> PolicySpec:
+    named = dict(line.named)
+    condition = named.pop("if", "true")
+    priority, when = int(named.pop("priority", "0")), named.pop("when", "request")
+    return PolicySpec(
+        line.words[0], line.words[1], condition, priority, when, "shadow" in line.words[2:], named
+    )
+
+
+def micros(text: str) -> int:
+    """Read dollars."""
+    return int(Decimal(text) * 1_000_000)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
