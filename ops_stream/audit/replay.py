@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from ops_stream.contract.models import ControlCommand
-from ops_stream.core.inputs import EventInput, RecordInput, Tick
+from ops_stream.core.inputs import EventInput, RecordInput
 from ops_stream.core.intake import read_input
 from ops_stream.core.journal import record as rec
 from ops_stream.core.journal.ledger import Ledger, Prepared
@@ -47,7 +47,8 @@ def decide_again(ledger: Ledger, record: rec.Record, rules_of: RulesOf) -> Prepa
     if header.kind == "tick":
         # The time of a tick is the broker's, which nothing else records; it can only not go back.
         now_ms = max(ledger.at_ms, header.at_ms)
-        return ledger.prepare_tick(step(state, Tick(), rules, now_ms), now_ms, engine, digest)
+        tick = rec.decode_tick(record.input)
+        return ledger.prepare_tick(step(state, tick, rules, now_ms), now_ms, engine, digest, tick)
     if header.kind == "gap":
         gap = rec.decode_gap(record.input)
         return ledger.prepare_gap(gap, step(state, gap, rules, ledger.at_ms), ledger.at_ms, engine, digest)

@@ -77,7 +77,13 @@ class MalformedInput(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time has passed: everything that is due by now may be done."""
+    """Time has passed: everything that is due by now may be done.
+
+    `until_ms` is a moment up to which every input is known to have been read, where that is earlier than now: what
+    is due later may still be forestalled by a record that was written in time and waits to be read.
+    """
+
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,23 +40,23 @@ def tick(state: State, input_: Tick, rules: Rules, now_ms: int) -> Decision:
     while True:
         draft = Draft(state, rules, now_ms, input_)
         try:
-            _act(draft, failures)
+            _act(draft, input_.until_ms, failures)
             keep_bound(draft)
             return draft.decision()
         except _Failed as failed:
             failures[failed.key] = failed.error
 
 
-def _act(draft: Draft, failures: dict[str, str]) -> None:
-    state, now = draft.state, draft.now
-    for _, _, _, key in state.due.earliest(ITEMS_MAX, now):
+def _act(draft: Draft, until_ms: int | None, failures: dict[str, str]) -> None:
+    state, until = draft.state, draft.now if until_ms is None else min(draft.now, until_ms)
+    for _, _, _, key in state.due.earliest(ITEMS_MAX, until):
         if draft.full():
             return
         if not draft.touched(key):
             if key not in failures and len(failures) >= FAILURES_MAX:
                 return
             _due(draft, key, failures)
-    for _, _, _, key in state.forget.earliest(ITEMS_MAX, now):
+    for _, _, _, key in state.forget.earliest(ITEMS_MAX, until):
         if draft.full():
             return
         if not draft.touched(key):

@@ -18,6 +18,7 @@ import structlog
 
 from ops_stream.core.inputs import Gap, Tick
 from ops_stream.core.intake import read_input
+from ops_stream.core.journal.cursors import Cursors, Verdict
 from ops_stream.core.journal.ledger import Ledger, Prepared, Written
 from ops_stream.core.journal.record import RawInput
 from ops_stream.core.step import InvariantBroken, step
@@ -118,8 +119,7 @@ class Sequencer:
         self._counted = counted
         self._priority: deque[Arrival] = deque()
         self._inbox: deque[Arrival] = deque()
-        self._next: dict[str, int] = dict(starts)
-        self._sought: dict[str, int] = {}
+        self._cursors = Cursors(starts)
         self._paused = False
         self._flying: deque[_Flight] = deque()
         self._bytes_flying = 0
@@ -147,7 +147,7 @@ class Sequencer:
 
     def next_offset(self, topic: str) -> int:
         """The offset of `topic` that is taken next."""
-        return self._next[topic]
+        return self._cursors.next[topic]
 
     def propose_tick(self, now_ms: int, ends: dict[str, int]) -> None:
         """Let time pass to `now_ms` once every input has been read to `ends`, the end that it had at or after then."""
@@ -163,21 +163,17 @@ class Sequencer:
     @property
     def tick_waits_for(self) -> dict[str, tuple[int, int]]:
         """Topics that hold a proposed tick up: (next offset, end to be reached)."""
-        if self._tick is None:
-            return {}
-        return {t: (self._next[t], end) for t, end in self._tick[1].items() if self._next[t] < end}
+        return {} if self._tick is None else self._cursors.behind(self._tick[1])
 
     def skip_gap(self, topic: str, last: int) -> None:
         """Journal that the offsets up to `last` hold nothing; the caller has seen the broker show it."""
-        if self.phase is Phase.LIVE and self._next[topic] <= last:
-            self._write_gap(Gap(topic, self.partition, self._next[topic], last))
-            self._next[topic] = last + 1
+        if self.phase is Phase.LIVE and self.next_offset(topic) <= last:
+            self._write_gap(Gap(topic, self.partition, self.next_offset(topic), last))
             self._schedule()
 
     def reset_input(self, gap: Gap) -> None:
         """Journal that an input was recreated or trimmed, with the operator's word; before `start`."""
         self._write_gap(gap)
-        self._next[gap.topic] = gap.last + 1
 
     # -- states
 
@@ -247,10 +243,12 @@ class Sequencer:
                 return
             if self._priority:
                 self._take(self._priority.popleft())
+            elif self._take_tick():
+                continue
             elif self._inbox:
                 self._take(self._inbox.popleft())
                 self._maybe_resume()
-            elif not self._take_tick():
+            else:
                 return
         self._schedule()
 
@@ -260,26 +258,15 @@ class Sequencer:
             self._flow.resume(self.partition)
 
     def _take(self, arrival: Arrival) -> None:
-        raw = arrival.raw
-        expected = self._next[raw.topic]
-        if raw.offset < expected:
+        topic, offset = arrival.raw.topic, arrival.raw.offset
+        verdict = self._cursors.judge(topic, offset)
+        if verdict is Verdict.GAP:
+            self._write_gap(Gap(topic, self.partition, self.next_offset(topic), offset - 1))
+        elif verdict is not Verdict.TAKE:
             arrival.ack()
+            if verdict is Verdict.SEEK:
+                self._flow.seek(self.partition, topic, self.next_offset(topic))
             return
-        if raw.offset > expected:
-            self._on_hole(arrival, expected)
-            return
-        self._decide(arrival)
-
-    def _on_hole(self, arrival: Arrival, expected: int) -> None:
-        """A higher offset than the next: seek back once; the second time the broker has shown that nothing is there."""
-        topic = arrival.raw.topic
-        if self._sought.get(topic) != expected:
-            self._sought[topic] = expected
-            arrival.ack()
-            self._flow.seek(self.partition, topic, expected)
-            return
-        self._write_gap(Gap(topic, self.partition, expected, arrival.raw.offset - 1))
-        self._next[topic] = arrival.raw.offset
         self._decide(arrival)
 
     def _decide(self, arrival: Arrival) -> None:
@@ -294,32 +281,31 @@ class Sequencer:
         except InvariantBroken as error:
             self._halt(f"{raw.topic} {raw.partition}:{raw.offset} broke an invariant: {error}")
             return
-        self._next[raw.topic] = raw.offset + 1
+        self._cursors.reach(raw.topic, raw.offset + 1)
         self._enqueue(prepared, arrival.ack, started)
 
     def _take_tick(self) -> bool:
         if self._tick is None:
             return False
-        wanted_ms, ends = self._tick
-        if any(self._next[topic] < end for topic, end in ends.items()):
+        until_ms, ends = self._tick
+        if self._cursors.behind(ends):
             return False
-        self._tick = None
-        started = monotonic()
         ledger = self.ledger
-        now_ms = max(ledger.at_ms, wanted_ms)
         due = ledger.state.next_due_ms()
-        if due is None or due > now_ms:
+        if due is None or due > until_ms:
+            self._tick = None
             return False
+        started = monotonic()
+        # Inputs newer than `until_ms` may have been decided meanwhile; others as new may wait to be read.
+        now_ms = max(ledger.at_ms, until_ms)
+        tick = Tick(until_ms) if until_ms < now_ms else Tick()
         rules = self._rulebook.active(ledger.state)
         try:
-            decision = step(ledger.state, Tick(), rules, now_ms)
+            decision = step(ledger.state, tick, rules, now_ms)
         except InvariantBroken as error:
             self._halt(f"the tick at {now_ms} broke an invariant: {error}")
             return True
-        self._enqueue(ledger.prepare_tick(decision, now_ms, self._engine, rules.digest), None, started)
-        due = ledger.state.next_due_ms()
-        if due is not None and due <= now_ms:
-            self._tick = (now_ms, ends)
+        self._enqueue(ledger.prepare_tick(decision, now_ms, self._engine, rules.digest, tick), None, started)
         return True
 
     def _write_gap(self, gap: Gap) -> None:
@@ -327,6 +313,7 @@ class Sequencer:
         rules = self._rulebook.active(ledger.state)
         decision = step(ledger.state, gap, rules, ledger.at_ms)
         prepared = ledger.prepare_gap(gap, decision, ledger.at_ms, self._engine, rules.digest)
+        self._cursors.reach(gap.topic, gap.last + 1)
         self._enqueue(prepared, None, monotonic())
 
     def _enqueue(self, prepared: Prepared, ack: Callable[[], None] | None, started: float) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ops_stream.contract.clocktext import format_time
-from ops_stream.core.inputs import Gap, Takeover
+from ops_stream.core.inputs import Gap, Takeover, Tick
 from ops_stream.core.journal import record as rec
 from ops_stream.core.journal.chain import GENESIS_HASH, JournalKey, short_digest, sum_after, sum_of, sum_text
 from ops_stream.core.journal.record import OutputDoc, RawInput
@@ -21,6 +21,7 @@ from ops_stream.core.state import State
 from ops_stream.core.step import Decision
 
 POSITION_PREFIX = "position/"
+_PLAIN_TICK = Tick()
 GAP_DIGEST = "-gap-"
 """Stands for the record before a position that a gap reached: there is none to compare."""
 
@@ -82,6 +83,8 @@ class Ledger:
         self.state = state
         self.key = key
         self.next_offset = 0
+        self.last_offset = -1
+        """Where the last record that counts stands: what comes after it, below `next_offset`, is void."""
         self.last_hash = GENESIS_HASH
         self.at_ms = 0
         self.state_sum = sum_of(key.sum_key, state.rows)
@@ -108,6 +111,7 @@ class Ledger:
         ledger.state = state
         ledger.key = key
         ledger.next_offset = watermark.next_offset
+        ledger.last_offset = watermark.next_offset - 1
         ledger.last_hash = watermark.last_hash
         ledger.at_ms = watermark.at_ms
         ledger.state_sum = 0
@@ -130,9 +134,11 @@ class Ledger:
             "input", rec.encode_input(raw), decision, at_ms, engine, rules, (raw.topic, position)
         )
 
-    def prepare_tick(self, decision: Decision, at_ms: int, engine: str, rules: str) -> Prepared:
+    def prepare_tick(
+        self, decision: Decision, at_ms: int, engine: str, rules: str, tick: Tick = _PLAIN_TICK
+    ) -> Prepared:
         """The record of time passing."""
-        return self._prepare("tick", rec.NULL, decision, at_ms, engine, rules, None)
+        return self._prepare("tick", rec.encode_tick(tick), decision, at_ms, engine, rules, None)
 
     def prepare_takeover(self, takeover: Takeover, decision: Decision, at_ms: int, rules: str) -> Prepared:
         """The record by which a worker takes the partition over. It may land elsewhere and then never have been."""
@@ -251,6 +257,7 @@ class Ledger:
 
     def _advance(self, header: rec.Header, hash_: str) -> None:
         self.next_offset += 1
+        self.last_offset = header.expected_offset
         self.last_hash = hash_
         self.at_ms = header.at_ms
         self.last_engine_version = header.engine_version

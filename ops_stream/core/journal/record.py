@@ -14,7 +14,7 @@ from typing import Literal, TypeVar
 import msgspec
 
 from ops_stream.contract.clocktext import format_time, parse_time
-from ops_stream.core.inputs import Gap, Origin, Takeover
+from ops_stream.core.inputs import Gap, Origin, Takeover, Tick
 from ops_stream.core.journal.chain import JournalKey, sha256
 from ops_stream.core.outputs import Output
 
@@ -52,6 +52,10 @@ class InputDoc(msgspec.Struct, frozen=True, omit_defaults=True):
     value_b64: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
     """Name and base64 value of each header that means something (`ops-*` never does)."""
+
+
+class _TickDoc(msgspec.Struct, frozen=True):
+    timestamp: str
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -148,6 +152,11 @@ def _as_text(value: bytes | None) -> tuple[str | None, str | None]:
     return text, None
 
 
+def encode_tick(tick: Tick) -> bytes:
+    """The `input` part of a tick: null, or up to when every input had been read where that is before `at`."""
+    return NULL if tick.until_ms is None else _encode({"timestamp": format_time(tick.until_ms)})
+
+
 def encode_takeover(takeover: Takeover) -> bytes:
     """The `input` part of a takeover: who took the partition over, and under what."""
     return _encode(
@@ -175,6 +184,16 @@ def decode_input(part: bytes) -> RawInput:
         headers = tuple((name, base64.b64decode(text)) for name, text in doc.headers)
         return RawInput(doc.topic, doc.partition, doc.offset, parse_time(doc.timestamp), value, headers)
     except (msgspec.MsgspecError, ValueError) as error:
+        raise Unreadable(f"the input part of a journal record cannot be read: {error}") from error
+
+
+def decode_tick(part: bytes) -> Tick:
+    """The tick of an `input` part. Raises `Unreadable`."""
+    if part == NULL:
+        return Tick()
+    try:
+        return Tick(parse_time(_decode_as(part, _TickDoc).timestamp))
+    except ValueError as error:
         raise Unreadable(f"the input part of a journal record cannot be read: {error}") from error
 
 
