@@ -28,6 +28,7 @@ from ops_stream.core.journal.ledger import (
     Void,
     Written,
 )
+from ops_stream.core.journal.lookback import look_back, look_back_from
 from ops_stream.core.journal.record import decode_outputs
 from ops_stream.core.state import State
 from ops_stream.core.step import step
@@ -54,6 +55,8 @@ class Recovered:
     tail: list[Written]
     seconds: float
     folded: int
+    taken_over: tuple[int, float]
+    """The broker's time of the takeover, and the monotonic time of its acknowledgement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,7 @@ class Recovery:
         self._tp = TopicPartition(owner.settings.topic(JOURNAL), partition)
         self._tail: list[Written] = []
         self._folded = 0
+        self._taken_over = (0, 0.0)
 
     async def run(self, known: Ledger | None) -> Recovered:
         """Fold, prove and take over. `known` is a ledger to start from. Raises `Refusal`."""
@@ -89,7 +93,7 @@ class Recovery:
         async with reader(self._owner.settings) as consumer:
             ledger = await self._folded_ledger(consumer, known)
             takeover = await self._take_over(consumer, ledger)
-        return Recovered(ledger, takeover, self._tail, monotonic() - started, self._folded)
+        return Recovered(ledger, takeover, self._tail, monotonic() - started, self._folded, self._taken_over)
 
     def _empty(self) -> Ledger:
         return Ledger(State(self._partition, self._partitions), self._owner.key)
@@ -98,6 +102,7 @@ class Recovery:
         beginning, end = (await offsets(consumer, [self._tp]))[self._tp]
         if known is not None and beginning <= known.next_offset <= end:
             try:
+                await self._look_back(consumer, known, beginning)
                 await self._fold_to_end(consumer, known)
                 known.prove()
                 return known
@@ -124,6 +129,16 @@ class Recovery:
                 Exit.RECOVERY_FAILED,
             ) from error
         return ledger
+
+    async def _look_back(self, consumer: AIOKafkaConsumer, known: Ledger, beginning: int) -> None:
+        """Gather what may not have been published of records that are not folded again."""
+        start = max(beginning, look_back_from(known))
+        if start > known.last_offset:
+            return
+        found: list[tuple[int, bytes | None]] = []
+        async for records in read_range(consumer, self._tp, start, known.last_offset + 1):
+            found += [(record.offset, record.value) for record in records]
+        self._tail = look_back(known, found)
 
     async def _fold_to_end(self, consumer: AIOKafkaConsumer, ledger: Ledger) -> None:
         end = (await consumer.end_offsets([self._tp]))[self._tp]
@@ -179,6 +194,7 @@ class Recovery:
                 self._tp.topic, written.value, key=b"%d" % self._partition, partition=self._partition
             )
             if metadata.offset == written.offset:
+                self._taken_over = (metadata.timestamp or 0, monotonic())
                 ledger.commit(prepared)
                 self._tail.append(written)
                 return prepared

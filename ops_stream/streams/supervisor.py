@@ -291,6 +291,8 @@ class Supervisor:
         owned.sequencer, owned.phase = sequencer, Phase.LIVE
         if self.snapshots is not None:
             self.snapshots.follow(ledger, recovered.takeover)
+        # A partition that nobody writes to has leases that end all the same: time is known from now on.
+        self.clock.observe(*recovered.taken_over)
         self._metrics.recovered(partition, recovered.seconds)
         log.info(
             "partition is live",
