@@ -52,7 +52,9 @@ class Desk:
         except WrongUse:
             raise
         except OpsError as error:
-            return self._unanswered(request, traceparent, None, str(error))
+            if self._runs_unanswered(None):
+                return Approval(request, None, traceparent)
+            raise self._no_answer(request, None, str(error)) from error
         record = place.record(
             request,
             request.request_id,
@@ -60,15 +62,18 @@ class Desk:
             subject=request.request_id,
             traceparent=traceparent,
         )
-        line = Line(request, action_digest(request), record, traceparent)
+        line = Line(request, action_digest(request), record, traceparent, self._seat.options.observe)
         reader.watch(request.request_id, line)
         self._lines.add(line)
         try:
             self._send(line)
             if await self._decision(line, until):
                 return self._conclude(line, accept_changes)
+            if self._runs_unanswered(line.approval):
+                # It runs, and is listened to: a kill that comes late still holds.
+                return self._run(line, Approval(request, None, traceparent, line.mark))
             self._give_up(line)
-            return self._unanswered(request, traceparent, line.approval)
+            raise self._no_answer(request, line.approval)
         except asyncio.CancelledError:
             self._give_up(line)
             raise
@@ -133,23 +138,24 @@ class Desk:
             raise Denied(
                 "A person approved this with changes, and what would run is what was asked.",
                 approval=approval,
-                next_step="Give supervise an `apply`, or ask with `accept_changes=True`; run what was approved.",
+                next_step="With `apply`, or `accept_changes=True` in ask, run what was approved instead.",
             )
+        return self._run(line, approval)
+
+    def _run(self, line: Line, approval: Approval) -> Approval:
         line.running = True
         self._running[line.mark] = line
         return approval
 
-    def _unanswered(
-        self, request: TaskRequest, traceparent: str | None, last: Approval | None, why: str = ""
-    ) -> Approval:
-        options = self._seat.options
-        if options.observe and last is None:
-            return Approval(request, None, traceparent)
+    def _runs_unanswered(self, last: Approval | None) -> bool:
+        return self._seat.options.observe and last is None
+
+    def _no_answer(self, request: TaskRequest, last: Approval | None, why: str = "") -> NoAnswer:
         if last is None:
-            what = f"Nobody answered within {options.timeout_s:g} s. {why}".rstrip()
+            what = f"Nobody answered within {self._seat.options.timeout_s:g} s. {why}".rstrip()
         else:
             what = f"Nobody decided in time; the last answer was {last.decision}, {last.reason}."
-        raise NoAnswer(what, approval=last, where=f"request {request.request_id}", next_step=_WORKER)
+        return NoAnswer(what, approval=last, where=f"request {request.request_id}", next_step=_WORKER)
 
     def _send(self, line: Line) -> None:
         line.asked_at = time.monotonic()

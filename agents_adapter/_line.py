@@ -30,8 +30,11 @@ class Line:
     Lives on the background loop.
     """
 
-    def __init__(self, request: TaskRequest, digest: str, record: Outgoing, traceparent: str | None) -> None:
+    def __init__(
+        self, request: TaskRequest, digest: str, record: Outgoing, traceparent: str | None, observe: bool
+    ) -> None:
         """Describe an ask by its request, the request's digest and the record that asks."""
+        self.observe = observe
         self.request = request
         self.digest = digest
         self.body_digest = "sha256:" + sha256(record.value).hexdigest()
@@ -91,7 +94,7 @@ class Line:
         else:
             self.remaining_s = None
         self.news.set()
-        if self.running and answer.decision != "approved":
+        if self.running and self._stops(answer):
             self.revoke(answer, answer.explanation)
 
     def revoke(self, answer: TaskApproval | None, why: str) -> None:
@@ -101,6 +104,12 @@ class Line:
         self.mark.answer, self.mark.why, self.mark.revoked = answer, why, True
         if self.on_revoked is not None:
             self.on_revoked()
+
+    def _stops(self, answer: TaskApproval) -> bool:
+        """Whether what runs must stop for this. Who only observes does not stop for a lease."""
+        if self.observe and answer.reason == "lease_expired":
+            return False
+        return answer.decision in ("denied", "revoked")
 
     def _read(self, record: ConsumerRecord) -> TaskApproval | None:
         try:

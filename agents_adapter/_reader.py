@@ -18,7 +18,7 @@ from aiokafka.structs import ConsumerRecord
 
 logger = logging.getLogger("agents_adapter")
 
-_FETCH_WAIT_MS: Final = 500
+_FETCH_WAIT_MS: Final = 250
 _POLL_MS: Final = 1000
 _STALE_MS: Final = 2000
 _REQUEST_MS: Final = 20_000

@@ -1,4 +1,4 @@
-"""What the adapter's tests share: one set of topics a run, a tenant for each test, and a scripted supervisor."""
+"""What the adapter's tests share: topics, a tenant of its own for each test, and a scripted supervisor."""
 
 from __future__ import annotations
 

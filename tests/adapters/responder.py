@@ -6,8 +6,10 @@ The real one decides by rules; this one can be silent, late, contradictory or fo
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 
@@ -169,7 +171,7 @@ class Responder:
         headers: list[tuple[str, bytes]] | None = None,
         **fields: Any,
     ) -> None:
-        """Publish an answer; `position` is its place in the journal (default: the next), `headers` replace ours."""
+        """Publish an answer; `position` is its place in the journal (else the next), `headers` replace ours."""
         body = self.approval(request, decision, **fields)
         await self.publish("approvals", "TaskApproval", request.request_id, body, position, headers)
 
@@ -203,3 +205,26 @@ class Responder:
             partition,
             headers=ours if headers is None else headers,
         )
+
+
+@contextmanager
+def answering_from_elsewhere(settings: Settings) -> Iterator[Responder]:
+    """Approve everything from a thread, for tests that block their own loop."""
+    ready, stop = threading.Event(), threading.Event()
+    made: list[Responder] = []
+
+    async def answer() -> None:
+        async with Responder(settings) as responder:
+            responder.on_ask = responder.answer
+            made.append(responder)
+            ready.set()
+            await asyncio.to_thread(stop.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(answer()), name="responder")
+    thread.start()
+    try:
+        assert ready.wait(20)
+        yield made[0]
+    finally:
+        stop.set()
+        thread.join()

@@ -44,7 +44,7 @@ async def test_an_approved_ask_gives_an_approval_with_the_fields_of_the_answer(
 async def test_an_ask_is_a_cloudevent_on_its_tenants_partition_with_the_trace_it_was_given(
     client: OpsClient, responder: Responder, settings: Settings
 ) -> None:
-    """The record's key is the tenant, its partition murmur2's, its headers CloudEvents', its trace the caller's."""
+    """Key and partition follow the tenant, the headers CloudEvents, the trace is the caller's."""
     responder.on_ask = responder.answer
     approval = await client.ask("writer", "Draft it", traceparent=TRACE)
     seen = responder.seen[0]
@@ -75,7 +75,7 @@ async def test_a_denied_ask_raises_denied_with_the_answer(client: OpsClient, res
 async def test_silence_ends_in_no_answer_and_withdraws_the_ask(
     settings: Settings, responder: Responder
 ) -> None:
-    """Without an answer within `timeout_s` the call is refused, and `cancelled` is reported behind the ask."""
+    """Without an answer within `timeout_s` the call is refused, and `cancelled` follows the ask."""
     async with OpsClient(settings=settings, timeout_s=0.5) as client:
         began = time.monotonic()
         with pytest.raises(NoAnswer) as caught:
@@ -315,7 +315,7 @@ async def test_asking_again_under_a_lease_that_heartbeats_renew_attaches_to_it(
         {"estimated_cost_usd": "1"},
         {"effect": "none at all"},
         {"deadline": "tomorrow"},
-        {"deadline": datetime(2026, 1, 1)},  # noqa: DTZ001 - naive on purpose
+        {"deadline": datetime(2026, 1, 1)},  # naive on purpose
         {"tenant": "someone-else"},
         {"request_id": "not an id"},
         {"arguments": {"x": "\ud800"}},
