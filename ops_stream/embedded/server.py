@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -79,6 +80,8 @@ class EmbeddedServer(ABC):
 
     def start(self, timeout_s: float = 60.0) -> str:
         """Start the server, or find it running; give its address once it takes requests."""
+        if self._process():
+            return self.address
         need_space(self.data_dir, self.space_wanted, f"{self.name}'s data", DATA_VARIABLE)
         self._prepare()
         with exclusive(self._lock_path):
@@ -222,10 +225,11 @@ class EmbeddedServer(ABC):
                 next_step=f"Start again, or choose another port with {self.port_option}.",
             )
         if "Failed to acquire lock" in said:
+            other = self._other_user()
             return StartFailed(
-                f"Another {self.name} uses the same data.",
+                f"Another {self.name} uses the same data{f' (pid {other})' if other else ''}.",
                 where=str(self.data_dir),
-                next_step=f"Stop that one, or name another place with {DATA_VARIABLE}.",
+                next_step=f"Stop that process, or name another place with {DATA_VARIABLE}.",
             )
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         errors = [line for line in lines if _TROUBLE.search(line)] or lines[-1:]
@@ -260,7 +264,17 @@ class EmbeddedServer(ABC):
 
     def _process(self) -> psutil.Process | None:
         record = Record.read(self._record_path)
+        if record is None and self._child and self._child.poll() is None:
+            return psutil.Process(self._child.pid)  # somebody removed the record
         return record.process() if record else None
+
+    def _other_user(self) -> int | None:
+        """Find a process that has our data directory on its command line, for want of a record."""
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or ()
+            if process.pid != os.getpid() and any(word.startswith(f"{self.data_dir}/") for word in words):
+                return int(process.pid)
+        return None
 
     def _must_run(self) -> psutil.Process:
         process = self._process()

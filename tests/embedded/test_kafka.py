@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from ops_stream.embedded import EmbeddedKafka, train
-from ops_stream.embedded.errors import NoSpace, PortBusy, StartFailed
+from ops_stream.embedded.errors import EmbeddedError, NoSpace, PortBusy, StartFailed
 from ops_stream.streams.reach import answers
 
 pytestmark = pytest.mark.bus
@@ -135,9 +135,10 @@ def test_a_record_that_a_crash_cut_short_does_not_let_two_brokers_at_the_data(br
     """The record is unreadable while the broker runs: a second one is refused by Kafka's own lock."""
     record = broker.data_dir / "kafka.json"
     whole = record.read_text()
+    pid = broker.pid
     record.write_text(whole[: len(whole) // 2])
     second = EmbeddedKafka(broker.data_dir, runtime=broker.runtime)
-    with pytest.raises(StartFailed, match="Another Kafka uses the same data"):
+    with pytest.raises(StartFailed, match=rf"Another Kafka uses the same data \(pid {pid}\)"):
         second.start()
     record.write_text(whole)
     assert broker.status().state == "running"
@@ -155,6 +156,14 @@ def test_a_busy_port_is_named_with_its_holder(broker: EmbeddedKafka, tmp_path: P
     assert f"Port {port} is taken" in refused.value.what and f"pid {os.getpid()}" in refused.value.what
     assert "--port" in refused.value.next_step
     assert second.status().state == "stopped"
+
+
+def test_a_place_that_cannot_be_used_is_named(broker: EmbeddedKafka, tmp_path: Path) -> None:
+    """The data directory would lie below a file: why not, and how to choose another place."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbeddedError, match="cannot be used") as refused:
+        EmbeddedKafka(tmp_path / "file" / "data", runtime=broker.runtime).start()
+    assert "OPS_STREAM_DATA_DIR" in refused.value.next_step
 
 
 def test_too_little_space_is_found_before_the_start(broker: EmbeddedKafka, tmp_path: Path) -> None:
