@@ -173,6 +173,9 @@ class Recovery:
                 f"({void.foreign_key_id}; this worker's is {self._owner.key.key_id}).",
                 "All workers of a prefix share one key: name its file in OPS_STREAM_JOURNAL_KEY_FILE.",
             )
+        if void.astray:
+            # What follows it would be void too, and what it all decided would be decided again.
+            raise BrokenChain(f"partition {self._partition} offset {void.offset}: {void.reason}")
         log.warning(
             "a journal record does not count", partition=self._partition, offset=void.offset, why=void.reason
         )

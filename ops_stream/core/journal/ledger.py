@@ -22,6 +22,7 @@ from ops_stream.core.step import Decision
 
 POSITION_PREFIX = "position/"
 _PLAIN_TICK = Tick()
+_ASTRAY = "it does not follow the last record that counts"
 GAP_DIGEST = "-gap-"
 """Stands for the record before a position that a gap reached: there is none to compare."""
 
@@ -62,6 +63,8 @@ class Void:
     reason: str
     foreign_key_id: str = ""
     """Set where it stands where it should and is sealed under a key that is not ours."""
+    astray: bool = False
+    """Sealed under our key, at its place, and not following: no lost race does that, only a changed journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +207,7 @@ class Ledger:
         if reason:
             other = record.header.key_id if record.header.key_id != self.key.key_id else ""
             at_its_place = record.header.expected_offset == offset
-            return self._void(offset, reason, other if at_its_place else "")
+            return self._void(offset, reason, other if at_its_place else "", reason == _ASTRAY)
         try:
             changes = _with_position(rec.decode_changes(record.changes), _position_of(record))
         except rec.Unreadable as error:
@@ -234,10 +237,10 @@ class Ledger:
             )
         self.proved = True
 
-    def _void(self, offset: int, reason: str, foreign_key_id: str = "") -> Void:
+    def _void(self, offset: int, reason: str, foreign_key_id: str = "", astray: bool = False) -> Void:
         self.voids += 1
         self.next_offset = offset + 1
-        return Void(offset, reason, foreign_key_id)
+        return Void(offset, reason, foreign_key_id, astray)
 
     def _why_void(self, offset: int, record: rec.Record) -> str:
         header = record.header
@@ -250,7 +253,7 @@ class Ledger:
         if rec.mac_of(record, self.key) != record.hash:
             return "its MAC is wrong"
         if header.previous_hash != self.last_hash:
-            return "it does not follow the last record that counts"
+            return _ASTRAY
         return ""
 
     # -- both

@@ -259,7 +259,11 @@ def decode_changes(part: bytes) -> dict[str, bytes | None]:
 def seal(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key: JournalKey) -> Sealed:
     """The record's bytes and its hash, a MAC over its header and the digests of its parts."""
     hash_ = _mac(header, input_part, outputs, changes, key)
-    value = b"".join(
+    return Sealed(_assemble(header, input_part, outputs, changes, hash_), hash_)
+
+
+def _assemble(header: Header, input_part: bytes, outputs: bytes, changes: bytes, hash_: str) -> bytes:
+    return b"".join(
         (
             b'{"event":"JournalRecord","partition":%d,"expected_offset":%d,"kind":"%b","input":'
             % (header.partition, header.expected_offset, header.kind.encode()),
@@ -282,23 +286,32 @@ def seal(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key:
             ),
         )
     )
-    return Sealed(value, hash_)
 
 
 def read(value: bytes | None) -> Record:
-    """The record in `value`. Raises `Unreadable` where it is none (a foreign record)."""
+    """The record in `value`. Raises `Unreadable` where it is none (a foreign record).
+
+    A record has one form, that of `seal`: another one would say with other bytes, which no MAC covers, what this one
+    reads, and something else to another reader (a key given twice, an unknown field).
+    """
     if value is None:
         raise Unreadable("the record has no value")
     try:
-        doc = msgspec.json.decode(value, type=_Document)
-        at_ms = parse_time(doc.at)
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        record = _parse(msgspec.json.decode(value, type=_Document))
+        again = _assemble(record.header, record.input, record.outputs, record.changes, record.hash)
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise Unreadable(f"not a journal record: {error}") from error
+    if again != value:
+        raise Unreadable("not a journal record: its form is not the one that is sealed")
+    return record
+
+
+def _parse(doc: _Document) -> Record:
     header = Header(
         doc.partition,
         doc.expected_offset,
         doc.kind,
-        at_ms,
+        parse_time(doc.at),
         doc.engine_version,
         doc.rules_digest,
         doc.published_through,
