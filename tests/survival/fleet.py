@@ -133,6 +133,12 @@ class Fleet:
                 )
             await asyncio.sleep(0.05)
 
+    async def until_some_answered(self, count: int, within_s: float = 60.0) -> None:
+        """Wait until so many asks have a decision."""
+        async with asyncio.timeout(within_s):
+            while len(self.answers) < count:
+                await asyncio.sleep(0.02)
+
     async def _read(self) -> None:
         while True:
             try:
