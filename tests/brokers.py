@@ -35,12 +35,8 @@ def docker_answers() -> bool:
 @contextmanager
 def kafka_in_docker() -> Iterator[str]:
     """Run one Kafka in Docker, on a loopback port."""
-    from testcontainers.core.container import DockerContainer
-    from testcontainers.core.waiting_utils import wait_for_logs
-
     port = choose()
-    container = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, ("127.0.0.1", port))
-    for name, value in {
+    environment = {
         "KAFKA_NODE_ID": "1",
         "KAFKA_PROCESS_ROLES": "broker,controller",
         "KAFKA_LISTENERS": "PLAINTEXT://:9092,CONTROLLER://:9093",
@@ -50,22 +46,32 @@ def kafka_in_docker() -> Iterator[str]:
         "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
         "KAFKA_AUTO_CREATE_TOPICS_ENABLE": "false",
         "KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR": "1",
+        "KAFKA_TRANSACTION_STATE_LOG_MIN_ISR": "1",
         "KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS": "0",
         "KAFKA_GROUP_MIN_SESSION_TIMEOUT_MS": "1000",
-    }.items():
-        container = container.with_env(name, value)
-    with container:
-        wait_for_logs(container, "Kafka Server started", timeout=60)
+    }
+    with _container(KAFKA_IMAGE, 9092, port, "Kafka Server started", environment):
         yield f"127.0.0.1:{port}"
 
 
 @contextmanager
 def redis_in_docker() -> Iterator[str]:
     """Run one Redis in Docker, on a loopback port."""
-    from testcontainers.core.container import DockerContainer
-    from testcontainers.core.waiting_utils import wait_for_logs
-
     port = choose()
-    with DockerContainer(REDIS_IMAGE).with_bind_ports(6379, ("127.0.0.1", port)) as container:
-        wait_for_logs(container, "Ready to accept connections", timeout=60)
+    with _container(REDIS_IMAGE, 6379, port, "Ready to accept connections", {}):
         yield f"redis://127.0.0.1:{port}/0"
+
+
+@contextmanager
+def _container(image: str, inside: int, port: int, ready: str, environment: dict[str, str]) -> Iterator[None]:
+    from testcontainers.core.container import DockerContainer
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+    container = DockerContainer(image)
+    # with_bind_ports would publish the port to the whole network.
+    container.ports[str(inside)] = ("127.0.0.1", port)
+    for name, value in environment.items():
+        container = container.with_env(name, value)
+    with container.waiting_for(LogMessageWaitStrategy(ready).with_startup_timeout(120)):
+        yield

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,35 +20,38 @@ from tests import brokers
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a real Kafka: OPS_STREAM_TEST_BOOTSTRAP, else Docker's, else the embedded one."""
-    given = os.environ.get("OPS_STREAM_TEST_BOOTSTRAP")
-    if given:
-        yield given
-    elif brokers.docker_answers():
-        with brokers.kafka_in_docker() as bootstrap:
-            yield bootstrap
-    else:
-        broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"), runtime=train())
-        try:
-            yield broker.start()
-        finally:
-            broker.stop()
+    with ExitStack() as stack:
+        address = os.environ.get("OPS_STREAM_TEST_BOOTSTRAP") or _in_docker(stack, brokers.kafka_in_docker)
+        if not address:
+            broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"), runtime=train())
+            stack.callback(broker.stop)
+            address = broker.start()
+        yield address
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a real Redis: OPS_STREAM_TEST_REDIS_URL, else Docker's, else the embedded one."""
-    given = os.environ.get("OPS_STREAM_TEST_REDIS_URL")
-    if given:
-        yield given
-    elif brokers.docker_answers():
-        with brokers.redis_in_docker() as url:
-            yield url
-    else:
-        server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
-        try:
-            yield server.start()
-        finally:
-            server.stop()
+    with ExitStack() as stack:
+        url = os.environ.get("OPS_STREAM_TEST_REDIS_URL") or _in_docker(stack, brokers.redis_in_docker)
+        if not url:
+            server = EmbeddedRedis(tmp_path_factory.mktemp("redis"))
+            stack.callback(server.stop)
+            url = server.start()
+        yield url
+
+
+def _in_docker(stack: ExitStack, start: Callable[[], AbstractContextManager[str]]) -> str | None:
+    """Start a server in Docker; None where no engine answers, or where it cannot (no image, no network)."""
+    if not brokers.docker_answers():
+        return None
+    try:
+        return stack.enter_context(start())
+    except Exception as problem:
+        warnings.warn(
+            f"Docker answers but cannot run the image, the embedded one serves: {problem}", stacklevel=2
+        )
+        return None
 
 
 @pytest.fixture
