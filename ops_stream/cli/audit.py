@@ -82,11 +82,11 @@ async def _verify(settings: Settings, key: JournalKey, chosen: tuple[int, ...]) 
         raise NotSo(f"The journal has partitions 0 to {partitions - 1}, no {beyond[0]}.")
     audited = sorted(set(chosen)) or list(range(partitions))
     with _progress() as progress:
-        plan = Audit(settings, key, engine_version(), _compile, partitions, audited)
+        plan = Audit(settings, key, engine_version(), compile_rules, partitions, audited)
         return await verify_cluster(plan, progress)
 
 
-def _compile(files: Mapping[str, str]) -> tuple[str, Rules] | None:
+def compile_rules(files: Mapping[str, str]) -> tuple[str, Rules] | None:
     from ops_stream.rules.bundle import compile_bundle, digest_of
     from ops_stream.rules.problems import RulesInvalid
 

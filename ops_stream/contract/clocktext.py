@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,6 +29,7 @@ def parse_time(text: str) -> int:
     return (moment - _EPOCH) // _MILLISECOND + (1000 if leap else millis)
 
 
+@lru_cache(maxsize=4096)
 def format_time(millis: int) -> str:
     """Write milliseconds since 1970 as RFC 3339 in UTC, always with three decimals."""
     moment = _EPOCH + timedelta(milliseconds=millis)

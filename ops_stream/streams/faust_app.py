@@ -6,6 +6,7 @@ tables. It decides nothing and its acknowledgements are for lag displays only.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -27,6 +28,7 @@ MAX_POLL_INTERVAL_S = 60.0
 REQUEST_TIMEOUT_S = 90.0
 POLL_RECORDS_MAX = 500
 BUFFER_RECORDS_MAX = 512
+YIELD_EVERY = 50
 
 
 class Shell(Protocol):
@@ -63,6 +65,38 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         """Stop deciding before Faust waits for what is under way."""
         self.app.ops_shell.on_revoking()
         await super().on_partitions_revoked(revoked)
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Faust's loop over fetched records, without the two tasks that it makes for every one of them.
+
+        A record is handed over directly; where that waits, it is for flow control or a full queue, and both end with
+        the rebalance that Faust's own loop guards against (`flow_control.clear` empties the queues).
+        """
+        callback, sleep = self.callback, asyncio.sleep
+        read_offset = self._read_offset
+        since_yield = 0
+        try:
+            while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                await sleep(0)
+                async for tp, message in self.getmany(timeout=1.0):
+                    since_yield += 1
+                    if since_yield >= YIELD_EVERY:
+                        since_yield = 0
+                        await sleep(0)
+                    known = read_offset[tp]
+                    if known is not None and message.offset < known:
+                        continue
+                    if self.app.flow_control.is_active():
+                        await callback(message)
+                    else:
+                        await self.wait_first(callback(message), self.suspend_flow.wait())
+                    read_offset[tp] = message.offset
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
 
     async def seek_inputs(self, starts: dict[TP, int]) -> None:
         """Deliver from `starts`, and count acknowledgements from there."""

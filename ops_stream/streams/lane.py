@@ -1,7 +1,6 @@
 """A lane: records to one partition of one topic, in order, grouped into batches as the broker takes them.
 
-aiokafka holds at most one batch a partition in flight and one waiting, so that a lane under load groups by itself what
-came in meanwhile. A lane of its own for each partition means that a stuck leader stops one partition and not all.
+One batch of a lane is in flight at a time, so that a lane under load groups by itself what came in meanwhile. A lane of its own for each partition means that a stuck leader stops one partition and not all.
 """
 
 from __future__ import annotations
@@ -11,12 +10,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 BATCH_RECORDS_MAX = 500
+BUSY_PER_S = 400
+LINGER_S = 0.006
+RATE_WINDOW_S = 0.05
 
 Headers = list[tuple[str, bytes]]
 """A list, as aiokafka demands."""
@@ -55,6 +57,9 @@ class Lane(Generic[T]):
         self._queue: deque[tuple[Parcel[T], float]] = deque()
         self._flying: deque[float] = deque()
         self._wake = asyncio.Event()
+        self._rate = 0.0
+        self._counted = 0
+        self._counted_since = monotonic()
         self._task: asyncio.Task[None] | None = None
 
     def put(self, parcel: Parcel[T]) -> None:
@@ -81,6 +86,11 @@ class Lane(Generic[T]):
                 if not self._queue:
                     self._wake.clear()
                     await self._wake.wait()
+                if self._is_busy():
+                    # A batch costs much more than a record: under load a few milliseconds save most of the work.
+                    await asyncio.sleep(LINGER_S)
+                # One batch at a time: the next one grows while this one is on its way (aiokafka would hold it back
+                # anyway, but closed).
                 await self._send_some()
         except asyncio.CancelledError:
             raise
@@ -101,16 +111,16 @@ class Lane(Generic[T]):
             queue.popleft()
         builder.close()
         self._flying.append(since)
+        self._counted += len(tokens)
         future = await self._producer.send_batch(builder, self.topic, partition=self.partition)
-        future.add_done_callback(lambda done: self._on_done(done, tokens))
-
-    def _on_done(self, done: asyncio.Future[Any], tokens: list[T]) -> None:
-        if done.cancelled():
-            return
-        error = done.exception()
-        if error is not None:
-            self._failed(error)
-            return
+        metadata: RecordMetadata = await future
         self._flying.popleft()
-        metadata: RecordMetadata = done.result()
         self._delivered(metadata.offset, metadata.timestamp or 0, tokens)
+
+    def _is_busy(self) -> bool:
+        now = monotonic()
+        passed = now - self._counted_since
+        if passed >= RATE_WINDOW_S:
+            self._rate = self._counted / passed
+            self._counted, self._counted_since = 0, now
+        return self._rate > BUSY_PER_S

@@ -54,10 +54,7 @@ def short_digest(data: bytes | None) -> str:
 
 def row_number(sum_key: bytes, row: str, value: bytes) -> int:
     """One row's share of the state digest: a keyed 256-bit number that nobody can choose."""
-    digest = hashlib.blake2b(key=sum_key, digest_size=_SUM_BYTES)
-    digest.update(row.encode())
-    digest.update(b"\x00")
-    digest.update(value)
+    digest = hashlib.blake2b(b"%b\x00%b" % (row.encode(), value), key=sum_key, digest_size=_SUM_BYTES)
     return int.from_bytes(digest.digest(), "big")
 
 

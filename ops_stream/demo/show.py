@@ -1,0 +1,100 @@
+"""What the demo shows: a line for each decision, and the summary."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from ops_stream.demo.tally import percentile
+from ops_stream.demo.watch import Seen, Watch
+
+COLOURS: Final = {
+    "approved": "green",
+    "denied": "red",
+    "escalated": "magenta",
+    "queued": "yellow",
+    "revoked": "red",
+}
+
+
+class Screen:
+    """Writes for people, or JSON lines for programs."""
+
+    def __init__(self, console: Console, *, as_json: bool) -> None:
+        self.console = console
+        self.as_json = as_json
+
+    def say(self, sentence: str) -> None:
+        """One line about what happens; nothing with `--json`."""
+        if not self.as_json:
+            self.console.print(f"[dim]{escape(sentence)}[/dim]", highlight=False)
+
+    def decision(self, seen: Seen) -> None:
+        """A decision, as it comes."""
+        approval, request = seen.approval, seen.request
+        if self.as_json:
+            self._json(
+                {"kind": "decision", **{k: approval.get(k) for k in ("request_id", "decision", "reason")}}
+            )
+            return
+        colour = COLOURS.get(approval["decision"], "white")
+        latency = f"{seen.latency_ms:>4} ms" if seen.latency_ms is not None else "   later"
+        cost = request.get("estimated_cost_usd", 0)
+        self.console.print(
+            f"{latency}  {escape(request['agent'])}  {escape(request['request_id']):<9} "
+            f"{escape(request.get('tool', '')):<29} ${cost:<9.4f} "
+            f"[{colour}]{approval['decision']:<9}[/{colour}] {escape(approval['reason'])}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def summary(self, body: dict[str, Any]) -> None:
+        """The end of the day."""
+        if self.as_json:
+            self._json({"kind": "summary", **body})
+            return
+        table = Table(title="The desk's day", show_header=False, title_justify="left")
+        table.add_column(style="bold")
+        table.add_column(justify="right")
+        for name, text in _rows(body):
+            table.add_row(name, text)
+        self.console.print(table)
+
+    def _json(self, body: dict[str, Any]) -> None:
+        self.console.print_json(data=body, indent=None)
+
+
+def summary_of(
+    watch: Watch, lead: tuple[int, int], spent_usd: float, budget_usd: float, audit: bool
+) -> dict[str, Any]:
+    """The figures of the summary."""
+    first = watch.latencies_ms
+    return {
+        "asks": len(first),
+        "approved": watch.decisions["approved"],
+        "denied": watch.decisions["denied"],
+        "escalated": watch.decisions["escalated"],
+        "queued": watch.decisions["queued"],
+        "by_reason": {f"{decision}: {reason}": n for (decision, reason), n in sorted(watch.reasons.items())},
+        "lead_approved": lead[0],
+        "lead_denied": lead[1],
+        "spent_usd": round(spent_usd, 4),
+        "budget_usd": budget_usd,
+        "decision_latency_p50_ms": percentile(first, 0.50),
+        "decision_latency_p99_ms": percentile(first, 0.99),
+        "audit_verify_passed": audit,
+    }
+
+
+def _rows(body: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [(name, str(body[name])) for name in ("asks", "approved", "denied", "escalated", "queued")]
+    rows += [(f"  {reason}", str(count)) for reason, count in body["by_reason"].items()]
+    rows.append(("support lead", f"approved {body['lead_approved']}, denied {body['lead_denied']}"))
+    rows.append(("spent of the month's budget", f"${body['spent_usd']:.2f} of ${body['budget_usd']:.2f}"))
+    rows.append(("decision latency p50", f"{body['decision_latency_p50_ms']:.0f} ms"))
+    rows.append(("decision latency p99", f"{body['decision_latency_p99_ms']:.0f} ms"))
+    rows.append(("audit verify", "passed" if body["audit_verify_passed"] else "FAILED"))
+    return rows
