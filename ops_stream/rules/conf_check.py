@@ -65,10 +65,8 @@ def _problem(model: type[BaseModel], document: Document, path: Path, error: Any)
 
 def _literal(document: Document, where: Path, name: str, expected: str, given: Any) -> Problem:
     words = [word.strip().strip("'") for word in expected.replace(" or ", ", ").split(",")]
-    shown = ", ".join(words)
-    message = (
-        f"'{name}' is {shown}, not '{str(given)[:60]}'." if len(words) > 1 else f"'{name}' must be {shown}."
-    )
+    choice = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
+    message = f"'{name}' must be {choice}, not '{str(given)[:60]}'."
     hint = did_you_mean(given, words, listed=0) if isinstance(given, str) else ""
     return document.problem(where, message, hint)
 

@@ -125,7 +125,8 @@ def _beyond_cel(condition: Condition) -> Iterator[tuple[int, str, str]]:
             yield at, "A macro such as exists within another takes too long on large inputs.", "Use one."
         if isinstance(node, Select) and _is_given(node.operand):
             tested.add(node.operand.id)
-            yield from _given(node, at, condition.when)
+            field = tree.offsets.get(node.operand.id, at) + len(GIVEN) + 1
+            yield from _given(node, field, condition.when)
         if isinstance(node, Call) and node.function == "matches":
             yield from _pattern(node, condition)
         if isinstance(node, Call) and node.function.startswith("get") and len(node.args) > 1:

@@ -124,18 +124,16 @@ free = st.dictionaries(
 )
 
 
-def _maybe(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, Any]]:
-    return st.fixed_dictionaries({}, optional=fields)
-
-
-view = _maybe(
-    {
-        **dict.fromkeys(TEXTS, word),
-        **dict.fromkeys(INTS, small),
-        **dict.fromkeys(DOUBLES, st.one_of(small, fraction)),
-        "tags": st.lists(word, max_size=3).map(tuple),
-        "attributes": free,
-        "arguments": free,
-        "tenant": word,
-    }
-)
+_FIELDS: dict[str, st.SearchStrategy[Any]] = {
+    **dict.fromkeys(TEXTS, word),
+    **dict.fromkeys(INTS, small),
+    **dict.fromkeys(DOUBLES, st.one_of(small, fraction)),
+    "tags": st.lists(word, max_size=3).map(tuple),
+    "attributes": free,
+    "arguments": free,
+    "tenant": word,
+}
+view = st.fixed_dictionaries({}, optional=_FIELDS)
+"""A view that may lack anything."""
+full_view = st.fixed_dictionaries(_FIELDS)
+"""A view that has everything."""
