@@ -114,7 +114,8 @@ def _show(out: Out, found: Obeyed) -> None:
     if found.refused:
         text = out.style(clean(found.refused), BAD)
     else:
-        stopped = f"; {found.stopped} asks stopped at once" if found.stopped else ""
+        asks = "ask" if found.stopped == 1 else "asks"
+        stopped = f"; {found.stopped} {asks} stopped at once" if found.stopped else ""
         text = f"{out.style('journaled', GOOD)} at offset {found.offset}{stopped}"
     out.row(found.as_dict(), f"partition {found.partition}: {text}")
 
