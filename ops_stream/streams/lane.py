@@ -1,6 +1,7 @@
 """A lane: records to one partition of one topic, in order, grouped into batches as the broker takes them.
 
-One batch of a lane is in flight at a time, so that a lane under load groups by itself what came in meanwhile. A lane of its own for each partition means that a stuck leader stops one partition and not all.
+One batch of a lane is in flight at a time, so that a lane under load groups by itself what came in meanwhile. A lane
+of its own for each partition means that a stuck leader stops one partition and not all.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from ops_stream.streams.rulebook import Rulebook, load, record_of
 from ops_stream.streams.snapshots import Snapshots
 from ops_stream.streams.snapshots_topic import ensure_snapshots_topic
 from ops_stream.streams.supervisor import Limits, Supervisor
+from ops_stream.streams.watcher import Watcher
 
 log = structlog.get_logger(__name__)
 
@@ -190,6 +191,9 @@ class _Worker:
         supervisor.start()
         supervisor.run_in_background(supervisor.snapshots.run(), "the snapshots")
         supervisor.run_in_background(self._follow_rules(owner.rulebook), "the reader of rules")
+        if options.watch:
+            watcher = Watcher(settings, owner.producer, owner.identity.instance, owner.identity.boot_id)
+            supervisor.run_in_background(watcher.run(), "the watcher of rules")
         _watch_the_loop(options.stall_limit_s)
         await app.start()
         log.info("worker started", instance=owner.identity.instance, engine=owner.engine, pid=os.getpid())

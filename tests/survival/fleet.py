@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -138,6 +138,22 @@ class Fleet:
         async with asyncio.timeout(within_s):
             while len(self.answers) < count:
                 await asyncio.sleep(0.02)
+
+    async def until(
+        self, do: Callable[[], Awaitable[None]], done: Callable[[], bool], within_s: float = 30.0
+    ) -> None:
+        """Do something and look at the answers, again and again, until it is done."""
+        deadline = monotonic() + within_s
+        while True:
+            await do()
+            await self.until_answered()
+            if done():
+                return
+            assert monotonic() < deadline, f"not done within {within_s} s"
+
+    def last_decisions(self) -> set[str]:
+        """The decisions in force, of all asks."""
+        return {line[max(line)] for line in self.answers.values()}
 
     async def _read(self) -> None:
         while True:

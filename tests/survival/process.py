@@ -126,6 +126,13 @@ class WorkerProcess:
             await asyncio.sleep(POLL_S)
         raise AssertionError(f"the worker was not ready within {within_s} s: {self.ready()}\n{self.tail()}")
 
+    async def until_logged(self, text: str, within_s: float = 30.0) -> None:
+        """Wait until its log holds a text."""
+        deadline = monotonic() + within_s
+        while text not in self.log.read_text(errors="replace"):
+            assert monotonic() < deadline, f"the worker did not log '{text}':\n{self.tail()}"
+            await asyncio.sleep(POLL_S)
+
     def tail(self, lines: int = 40) -> str:
         """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])

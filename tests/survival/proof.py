@@ -49,7 +49,8 @@ async def read_all(settings: Settings, topic: str) -> dict[int, list[Any]]:
     await consumer.start()
     found: dict[int, list[Any]] = defaultdict(list)
     try:
-        tps = [TopicPartition(settings.topic(topic), p) for p in range(settings.partitions)]
+        count = 1 if topic == "rules" else settings.partitions
+        tps = [TopicPartition(settings.topic(topic), p) for p in range(count)]
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
         await consumer.seek_to_beginning(*tps)
