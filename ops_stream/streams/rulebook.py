@@ -30,11 +30,14 @@ class Rulebook:
     """Bundles by digest. `active(state)` gives the compiled rules in force in a partition's state."""
 
     def __init__(self) -> None:
-        self.first = ""
-        """The digest that a partition without records starts under; empty where there is none."""
         self._files: dict[str, Mapping[str, str]] = {}
         self._compiled: dict[str, Rules] = {}
         self._refused: dict[str, str] = {}
+
+    @property
+    def first(self) -> str:
+        """The digest that a partition without records starts under: the first that was taken; empty where none is."""
+        return next((digest for digest in self._files if digest not in self._refused), "")
 
     @property
     def known(self) -> frozenset[str]:

@@ -144,24 +144,36 @@ class _Worker:
             return [end for _, end in (await offsets(consumer, tps)).values()]
 
     async def _rules(self, producer: AIOKafkaProducer, *, begins: bool) -> Rulebook:
-        """The bundles on `ops.rules`. Files are looked at only where a partition begins, as its first rules."""
+        """The bundles on `ops.rules`. Where a partition begins and none is there, the files in `conf/` become one."""
         book = Rulebook()
         await self._refresh_rules(book)
         if not begins:
             return book
+        digest, files = self._files_of_conf()
+        if not book.first:
+            topic = self._settings.topic("rules")
+            await producer.send_and_wait(topic, record_of(digest, files), key=digest.encode(), partition=0)
+            # Another worker may have been faster: the first that is there is the first for all partitions.
+            await self._refresh_rules(book)
+        if digest not in book.known:
+            log.warning(
+                "the rules in conf/ are not those on ops.rules and are passed over: activate them",
+                run=f"ops-stream rules activate {self._settings.conf_dir}",
+                begin_under=book.first,
+            )
+        return book
+
+    def _files_of_conf(self) -> tuple[str, dict[str, str]]:
+        """The files in `conf/`, with their digest. Raises `Refusal` where they are not valid."""
         directory = self._settings.conf_dir
         try:
             files = read_conf(directory)
         except RulesInvalid as error:
             raise _invalid(directory, str(error)) from None
-        digest = digest_of(files)
-        if digest not in book.known:
-            if book.add(files) is None:
-                raise _invalid(directory, book.why_not(digest))
-            topic = self._settings.topic("rules")
-            await producer.send_and_wait(topic, record_of(digest, files), key=digest.encode(), partition=0)
-        book.first = digest
-        return book
+        scratch = Rulebook()
+        if scratch.add(files) is None:
+            raise _invalid(directory, scratch.why_not(digest_of(files)))
+        return scratch.first, files
 
     async def _refresh_rules(self, book: Rulebook) -> None:
         async with reader(self._settings) as consumer:
