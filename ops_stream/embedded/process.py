@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ import psutil
 
 # The system's clock may be set between two readings of a process's start time.
 _START_TOLERANCE_S = 2.0
+_HALT_WITHIN_S = 10.0
 _PASSED = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
 
 
@@ -133,6 +135,14 @@ def end(process: psutil.Process, *, grace_s: float) -> bool:
         kill(process)
         return False
     return True
+
+
+def halt(process: psutil.Process) -> None:
+    """Stop `process` in its tracks (SIGSTOP), and wait until its last thread stands still."""
+    process.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + _HALT_WITHIN_S
+    while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 def kill(process: psutil.Process) -> None:

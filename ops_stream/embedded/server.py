@@ -18,7 +18,7 @@ from ops_stream.embedded import ports as loopback
 from ops_stream.embedded.errors import PortBusy, StartFailed, no_space
 from ops_stream.embedded.jars import Progress
 from ops_stream.embedded.places import DATA_VARIABLE, need_space
-from ops_stream.embedded.process import Record, Status, end, environment, exclusive, kill, launch
+from ops_stream.embedded.process import Record, Status, end, environment, exclusive, halt, kill, launch
 
 _POLL_S = 0.02
 _STOP_GRACE_S = 30.0
@@ -110,8 +110,8 @@ class EmbeddedServer(ABC):
         self._reap()
 
     def pause(self) -> None:
-        """Stop the server in its tracks (SIGSTOP): connections stay, nothing answers."""
-        self._must_run().send_signal(signal.SIGSTOP)
+        """Stop the server in its tracks (SIGSTOP): connections stay, nothing answers from here on."""
+        halt(self._must_run())
 
     def resume(self) -> None:
         """Let a paused server go on (SIGCONT)."""
