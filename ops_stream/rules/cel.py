@@ -59,12 +59,12 @@ class Condition:
 
     def decide(self, view: Mapping[str, Any]) -> bool | None:
         """Evaluate by CEL itself: true, false, or nothing where it cannot be decided."""
-        return self.decide_plain(plain_view(view))
+        return self.decide_in(activation(view, self.when))
 
-    def decide_plain(self, view: Mapping[str, Any]) -> bool | None:
-        """The same for a view that `plain_view` has already seen."""
+    def decide_in(self, shown: Any) -> bool | None:
+        """The same for an activation, which serves many conditions."""
         try:
-            value = self.expression.eval(data=view)
+            value = self.expression.eval(shown)
         except (RuntimeError, ValueError, TypeError, OverflowError):
             return None
         if value.type() != _T.BOOL:
@@ -83,6 +83,13 @@ def compile_condition(source: str, when: str) -> Condition | tuple[Fault, ...]:
         hint = "Compare it: for example 'attributes.flag == true'." if kind == "dyn" else "Compare it."
         return (Fault(1, 1, f"A condition is true or false; this one gives {kind}.", hint),)
     return Condition(source, when, checked_expr.read(expression.serialize()), expression)
+
+
+def activation(view: Mapping[str, Any], when: str) -> Any:
+    """Give a view as CEL evaluates conditions in it."""
+    known = FIELDS[when].keys() | {GIVEN}
+    shown = plain_view(view)
+    return _environment(when).Activation({name: shown[name] for name in shown.keys() & known})
 
 
 def plain_view(view: Mapping[str, Any]) -> dict[str, Any]:

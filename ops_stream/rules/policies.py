@@ -12,14 +12,14 @@ from typing import Any, Final, Literal
 import re2
 
 from ops_stream.core.rules_model import ANY, PolicyMatch
-from ops_stream.rules.cel import Condition, plain_view
+from ops_stream.rules.cel import Condition, activation
 from ops_stream.rules.codegen import fields_of
 from ops_stream.rules.fields import FIELDS, WHENS
 from ops_stream.rules.matcher import Matcher, Rule, compile_matcher
 
 When = Literal["request", "telemetry"]
 
-_REMEMBERED_MAX: Final = 10_000
+_SHAPES_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class CompiledPolicies:
         self.policies: tuple[Policy, ...] = tuple(sorted(policies, key=lambda one: (-one.priority, one.name)))
         self._matches = tuple(policy.match for policy in self.policies)
         self._fields = tuple(_rule(rank, policy).fields for rank, policy in enumerate(self.policies))
-        self._undecided_before: dict[tuple[int, tuple[str, ...]], PolicyMatch] = {}
+        self._undecided_before: dict[frozenset[str], dict[int, PolicyMatch]] = {}
         self._matchers: dict[str, dict[Any, Matcher]] = {when: {} for when in WHENS}
         to_cel: set[int] = set()
         for when in WHENS:
@@ -89,35 +89,43 @@ class CompiledPolicies:
             return ()
         # A policy with two open gates is found twice.
         ranks = sorted(set(found), key=_rank) if len(found) > 1 else found
-        return [self._matches[rank] if rank >= 0 else self._undecided(~rank, view) for rank in ranks]
+        return self._reported(ranks, view)
 
     def match_by_cel(self, when: When, view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
         """Do the same by CEL alone, one evaluation a policy: the reference for tests and benchmarks."""
-        plain = plain_view(view)
-        found: list[PolicyMatch] = []
+        shown = activation(view, when)
+        found: list[int] = []
         for rank, policy in enumerate(self.policies):
             if policy.when != when or policy.tenant not in (ANY, view.get("tenant")):
                 continue
             if policy.agent not in (ANY, view.get("agent"), view.get("role")):
                 continue
-            truth = policy.condition.decide_plain(plain)
-            if truth is None:
-                found.append(self._undecided(rank, view))
-            elif truth:
-                found.append(self._matches[rank])
-        return found
+            truth = policy.condition.decide_in(shown)
+            if truth is not False:
+                found.append(rank if truth else ~rank)
+        return self._reported(found, view)
 
-    def _undecided(self, rank: int, view: Mapping[str, Any]) -> PolicyMatch:
-        missing = tuple(name for name in self._fields[rank] if view.get(name) is None)
-        key = (rank, missing)
-        match = self._undecided_before.get(key)
-        if match is None:
-            why = _why(self.policies[rank].when, missing)
-            match = dataclasses.replace(self._matches[rank], error=why)
-            if len(self._undecided_before) >= _REMEMBERED_MAX:
+    def _reported(self, ranks: Sequence[int], view: Mapping[str, Any]) -> list[PolicyMatch]:
+        undecided = self._undecided(ranks, view) if any(rank < 0 for rank in ranks) else {}
+        return [self._matches[rank] if rank >= 0 else undecided[rank] for rank in ranks]
+
+    def _undecided(self, ranks: Sequence[int], view: Mapping[str, Any]) -> dict[int, PolicyMatch]:
+        """Give the reports of conditions that could not be decided, by their inverted rank.
+
+        Which fields an event lacks is what the report says, and few events differ in that.
+        """
+        present = frozenset(name for name, value in view.items() if value is not None)
+        before = self._undecided_before.get(present)
+        if before is None:
+            if len(self._undecided_before) >= _SHAPES_MAX:
                 self._undecided_before.clear()
-            self._undecided_before[key] = match
-        return match
+            before = self._undecided_before[present] = {}
+        for rank in ranks:
+            if rank < 0 and rank not in before:
+                missing = tuple(name for name in self._fields[~rank] if name not in present)
+                why = _why(self.policies[~rank].when, missing)
+                before[rank] = dataclasses.replace(self._matches[~rank], error=why)
+        return before
 
 
 class _ByCel:
@@ -126,14 +134,15 @@ class _ByCel:
     def __init__(self, policies: Sequence[Policy], view: Mapping[str, Any]) -> None:
         self._policies = policies
         self._view = view
-        self._plain: dict[str, Any] | None = None
+        self._shown: Any = None
         self._decided: dict[int, bool | None] = {}
 
     def __call__(self, rank: int) -> bool | None:
         if rank not in self._decided:
-            if self._plain is None:
-                self._plain = plain_view(self._view)
-            self._decided[rank] = self._policies[rank].condition.decide_plain(self._plain)
+            condition = self._policies[rank].condition
+            if self._shown is None:
+                self._shown = activation(self._view, condition.when)
+            self._decided[rank] = condition.decide_in(self._shown)
         return self._decided[rank]
 
 
