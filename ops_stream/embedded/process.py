@@ -141,8 +141,21 @@ def halt(process: psutil.Process) -> None:
     """Stop `process` in its tracks (SIGSTOP), and wait until its last thread stands still."""
     process.send_signal(signal.SIGSTOP)
     deadline = time.monotonic() + _HALT_WITHIN_S
-    while process.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline:
+    while not _stands_still(process) and time.monotonic() < deadline:
         time.sleep(0.002)
+
+
+def _stands_still(process: psutil.Process) -> bool:
+    """Say whether every thread is stopped: each stops when it is next scheduled, the first says nothing."""
+    if process.status() != psutil.STATUS_STOPPED:
+        return False
+    states = []
+    for stat in Path(f"/proc/{process.pid}/task").glob("*/stat"):  # Linux; elsewhere the first must do
+        try:
+            states.append(stat.read_text().rpartition(")")[2].split()[0])
+        except (OSError, IndexError):  # a thread that has just ended
+            continue
+    return all(state == "T" for state in states)
 
 
 def kill(process: psutil.Process) -> None:
