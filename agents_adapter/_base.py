@@ -53,8 +53,9 @@ class ClientBase:
         """
         given = {"bootstrap_servers": bootstrap_servers, "tenant": tenant, "topic_prefix": topic_prefix}
         told = {name: value for name, value in given.items() if value is not None}
-        base = {} if settings is None else settings.model_dump()
-        self.settings = Settings.load(**(base | told))
+        if settings is None or told:
+            settings = Settings.load(**({} if settings is None else settings.model_dump()) | told)
+        self.settings = settings
         if not (timeout_s > 0 and review_check_s > 0):
             raise WrongUse("A client's times are above 0 seconds.")
         self._options = Options(self.settings, timeout_s, observe, review_check_s)

@@ -68,7 +68,11 @@ class Responder:
         await self.producer.start()
         self.partitions = len(await self.producer.partitions_for(self.settings.topic("approvals")))
         self.consumer = AIOKafkaConsumer(
-            **self.settings.aiokafka(), group_id=None, enable_auto_commit=False, fetch_max_wait_ms=50
+            **self.settings.aiokafka(),
+            group_id=None,
+            enable_auto_commit=False,
+            fetch_max_wait_ms=50,
+            retry_backoff_ms=10,
         )
         await self.consumer.start()
         tps = [TopicPartition(self.settings.topic(t), p) for t in _READS for p in range(self.partitions)]
@@ -185,7 +189,7 @@ class Responder:
         headers: list[tuple[str, bytes]] | None = None,
         key: str | None = None,
     ) -> None:
-        """Publish an output and wait until Kafka has it."""
+        """Publish an output; outputs go out in the order of the calls."""
         tenant = body["tenant"]
         partition = partition_for(tenant, self.partitions)
         if position is None:
@@ -198,7 +202,7 @@ class Responder:
             subject=subject,
             journal=JournalPosition(partition, *position),
         )
-        await self.producer.send_and_wait(
+        await self.producer.send(
             self.settings.topic(topic),
             encode_json(body),
             (key or tenant).encode(),
