@@ -20,7 +20,6 @@ from aiokafka import AIOKafkaProducer
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.ledger import Ledger, Prepared
 from ops_stream.core.journal.watermark import open_watermark, seal_watermark, watermark_of
-from ops_stream.core.state import State
 from ops_stream.streams.lane import Lane, Parcel
 
 log = structlog.get_logger(__name__)
@@ -131,15 +130,12 @@ class Snapshots:
         if watermark is None or watermark.partition != partition:
             log.warning("a snapshot's watermark is not ours and is passed over", partition=partition)
             return None
-        state = State(partition, self._partitions)
-        state.apply(
-            {
-                key[len(prefix) :].decode(): value[OFFSET_BYTES:]
-                for key, value in mine.items()
-                if len(value) > OFFSET_BYTES
-            }
-        )
-        return Ledger.from_watermark(state, self._key, watermark)
+        rows = {
+            key[len(prefix) :].decode(errors="replace"): value[OFFSET_BYTES:]
+            for key, value in mine.items()
+            if len(value) > OFFSET_BYTES
+        }
+        return Ledger.from_watermark(rows, self._partitions, self._key, watermark)
 
     async def run(self) -> None:
         """Flush until cancelled."""

@@ -108,8 +108,15 @@ class Ledger:
         return msgspec.json.decode(value, type=Position) if value is not None else None
 
     @classmethod
-    def from_watermark(cls, state: State, key: JournalKey, watermark: Watermark) -> Ledger:
-        """A ledger over the rows of a snapshot, to be folded on from its watermark and then proved."""
+    def from_watermark(
+        cls, rows: dict[str, bytes], partitions: int, key: JournalKey, watermark: Watermark
+    ) -> Ledger:
+        """A ledger over the rows of a snapshot, to be folded on from its watermark and then proved.
+
+        Until then the rows are bytes that anybody may have written: nothing is read from them, nothing derived.
+        """
+        state = State(watermark.partition, partitions)
+        state.rows = rows
         ledger = cls.__new__(cls)
         ledger.state = state
         ledger.key = key
@@ -214,7 +221,9 @@ class Ledger:
             raise BrokenChain(f"journal partition {self.state.partition} offset {offset}: {error}") from error
         if self.proved:
             self.state_sum = sum_after(self.state_sum, self.key.sum_key, self.state.rows, changes)
-        self.state.apply(changes)
+            self.state.apply(changes)
+        else:
+            self._put(changes)
         self.touched.update(dict.fromkeys(changes, offset))
         self._state_digest = record.header.state_digest
         if self.proved and sum_text(self.state_sum) != record.header.state_digest:
@@ -235,7 +244,18 @@ class Ledger:
                 f"journal partition {self.state.partition} before offset {self.next_offset}: the rows do not "
                 "sum to the digest that the last record gives"
             )
+        if not self.proved:
+            rows, self.state.rows = self.state.rows, {}
+            self.state.apply(rows)
         self.proved = True
+
+    def _put(self, changes: Mapping[str, bytes | None]) -> None:
+        rows = self.state.rows
+        for row, value in changes.items():
+            if value is None:
+                rows.pop(row, None)
+            else:
+                rows[row] = value
 
     def _void(self, offset: int, reason: str, foreign_key_id: str = "", astray: bool = False) -> Void:
         self.voids += 1
