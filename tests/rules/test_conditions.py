@@ -1,5 +1,7 @@
 """What is wrong with a condition is said with its place and what to write instead."""
 
+import json
+
 import pytest
 
 from ops_stream.rules.cel import Condition, compile_condition
@@ -146,16 +148,43 @@ def matched_without_cel(condition: str, view: dict[str, object]) -> bool | None:
     return False if not found else (None if found[0].error else True)
 
 
-def test_deep_and_long_conditions_are_refused() -> None:
-    """Nesting, length and size are bounded, so that no file can wear the loader out."""
-    deep = "(" * 200 + "true" + ")" * 200
-    long = " || ".join(["cost > 1"] * 1000)
-    wide = "tags == [" + ",".join(["'a'"] * 1200) + "]"
-    assert "nested too deeply" in problems_of(f"name: p\naction: log\ncondition: '{deep}'")[0].message
-    assert "at most 4096 characters" in problems_of(f"name: p\naction: log\ncondition: {long}")[0].message
-    assert any("more than" in one.message or "4096" in one.message for one in problems_of(
-        f'name: p\naction: log\ncondition: "{wide}"'
-    ))  # fmt: skip
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(" * 200 + "true" + ")" * 200,
+        "arguments" + ".a" * 1900 + " == 1",
+        "arguments" + "[0]" * 1300 + " == 1",
+        "retry_count > " + "+".join(["1"] * 1900),
+        "[" * 100 + "1" + "]" * 100 + " == []",
+        "(cost > 1 ? " * 60 + "true" + " : false)" * 60,
+    ],
+    ids=["brackets", "fields", "indexes", "sums", "lists", "choices"],
+)
+def test_deep_conditions_are_refused(condition: str) -> None:
+    """Nesting of every kind is bounded, so that no file can wear the loader out."""
+    (problem,) = problems_of(f"name: p\naction: log\ncondition: '{condition}'")
+    assert problem.message == "The condition is nested too deeply."
+    assert (problem.line, problem.column) == (5, 17)
+
+
+def test_long_conditions_are_refused() -> None:
+    """Length and number of parts are bounded."""
+    (problem,) = problems_of(f"name: p\naction: log\ncondition: {' || '.join(['cost > 1'] * 1000)}")
+    assert "at most 4096 characters" in problem.message
+    (problem,) = problems_of(f"name: p\naction: log\ncondition: {' || '.join(['cost>1'] * 400)}")
+    assert "more than 1,000 parts" in problem.message
+
+
+@pytest.mark.parametrize(
+    "text", ["it's", 'a "b"', "{0} {x} %s %d", "line\nbreak", "back\\slash", "é😀", "__import__('os')"]
+)
+def test_literals_never_become_code(text: str) -> None:
+    """Whatever a text in a condition holds, it is compared as it stands."""
+    literal = json.dumps(text, ensure_ascii=False)
+    for condition in (f"tool == {literal}", f"tool.contains({literal})", f"tool in [{literal}, 'x']"):
+        assert matched(condition, {"tool": text}) is True
+        assert matched(condition, {"tool": "other"}) is False
+    assert matched(f"attributes[{literal}] > 1", {"attributes": {text: 2}}) is True
 
 
 def test_macros_within_macros_are_refused() -> None:
