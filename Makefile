@@ -36,7 +36,7 @@ test: check ## Everything, on a real Kafka and a real Redis that the run starts 
 	$(RUN) -m pytest tests --durations=15
 
 bench: setup ## Measure, beside baselines in the same run; writes docs/benchmarks/
-	$(RUN) -m bench
+	$(RUN) -m tests.bench
 
 format: setup ## Format and mend what can be mended
 	$(BIN)/ruff format .

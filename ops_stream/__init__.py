@@ -1,5 +1,3 @@
 """ops-stream: a supervisor for AI agents, decided and journaled on Kafka."""
 
-from typing import Final
-
-__version__: Final = "0.1.0"
+__version__ = "0.1.0"

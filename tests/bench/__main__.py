@@ -1,0 +1,41 @@
+"""`make bench`: measure, write the table, the plot and `latest.json` to `docs/benchmarks/`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from ops_stream.embedded import EmbeddedKafka, train
+from tests.bench.measure import Bench, Plan
+from tests.bench.report import write
+
+TARGET = Path(__file__).parents[2] / "docs" / "benchmarks"
+
+
+def main() -> int:
+    """Run the benchmark and write what was measured, whatever it is."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round of each, to try the benchmark itself"
+    )
+    parser.add_argument("--target", type=Path, default=TARGET, help="where the results go")
+    options = parser.parse_args()
+    plan = Plan(rounds=1, seconds=3.0, flat_out=5_000, open_asks=2_000, kills=1) if options.quick else Plan()
+    with tempfile.TemporaryDirectory() as directory:
+        broker = EmbeddedKafka(Path(directory) / "kafka", runtime=train())
+        bootstrap = broker.start()
+        try:
+            bench = Bench(bootstrap, Path(directory), plan, lambda line: print(line, flush=True))
+            results = asyncio.run(bench.run())
+        finally:
+            broker.stop()
+    write(results, options.target)
+    print(f"written to {options.target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

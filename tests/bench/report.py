@@ -1,0 +1,109 @@
+"""Writes what was measured: `latest.json`, a table in `README.md`, a plot."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+AIMS = """Aims: median at most 1.25 times and p99 at most 2 times the echo at the same rate; flat out at least half
+of the Faust agent that does nothing, and above 5,000 decisions a second; under 2 KB per open ask; kill -9 to the next
+decision within the session timeout + 2 s."""
+
+
+def write(results: dict[str, Any], target: Path) -> None:
+    """Write everything below `target`."""
+    target.mkdir(parents=True, exist_ok=True)
+    samples = results.pop("samples")
+    results["machine"] = _machine()
+    results["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
+    results["ratios"] = _ratios(results)
+    (target / "latest.json").write_text(json.dumps(results, indent=2) + "\n")
+    (target / "README.md").write_text(_page(results))
+    _plot(samples, target / "latency.png")
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "faust-streaming": version("faust-streaming"),
+        "aiokafka": version("aiokafka"),
+    }
+
+
+def _ratios(results: dict[str, Any]) -> dict[str, float]:
+    latency, flat = results["latency_ms"], results["flat_out_per_s"]
+    ratios = {
+        f"{point} at {rate}/s, of the echo": latency["ops-stream"][rate][point] / latency["echo"][rate][point]
+        for rate in latency["echo"]
+        for point in ("p50", "p99")
+    }
+    ratios["flat out, of Faust doing nothing"] = flat["ops-stream"] / flat["faust, doing nothing"]
+    return ratios
+
+
+def _page(results: dict[str, Any]) -> str:
+    machine, latency, flat = results["machine"], results["latency_ms"], results["flat_out_per_s"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "`make bench` measures everything in one run on one machine, which carries broker, load and worker together. "
+        "Figures are medians over three rounds in which the systems take turns; ratios are what to compare.",
+        "",
+        f"Measured {results['measured_at'][:10]} on {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"{machine['system']}, Python {machine['python']}, faust-streaming {machine['faust-streaming']}, "
+        f"aiokafka {machine['aiokafka']}.",
+        "",
+        "| ask on the topic → answer on the topic | rate | p50 | p99 |",
+        "|---|---|---|---|",
+    ]
+    for name in ("echo", "ops-stream"):
+        for rate, point in latency[name].items():
+            label = "bare aiokafka echo" if name == "echo" else "ops-stream, decided and journaled"
+            lines.append(f"| {label} | {rate}/s | {point['p50']:.2f} ms | {point['p99']:.2f} ms |")
+    lines += ["", "| flat out | a second |", "|---|---|"]
+    lines += [f"| {name} | {rate:,.0f} |" for name, rate in flat.items()]
+    lines += ["", "| ratio | |", "|---|---|"]
+    lines += [f"| {name} | {ratio:.2f} |" for name, ratio in results["ratios"].items()]
+    lines += [
+        "",
+        f"Resident memory per open ask: {results['memory_bytes_per_open_ask']:.0f} bytes. kill -9 of a worker to the "
+        f"next decision of a partition that it had: {results['failover_s']:.1f} s, at a session timeout of "
+        f"{results['session_timeout_s']:.0f} s.",
+        "",
+        AIMS,
+        "",
+        "![Latency distributions](latency.png)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _plot(samples: dict[str, list[float]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.2))
+    for name, values in samples.items():
+        ordered = sorted(values)
+        shares = [(index + 1) / len(ordered) for index in range(len(ordered))]
+        style = "--" if name.startswith("echo") else "-"
+        axes.plot(ordered, shares, style, label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("milliseconds from ask to answer")
+    axes.set_ylabel("share of asks answered")
+    axes.set_ylim(0, 1.01)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
