@@ -10,8 +10,9 @@ import pytest
 from ops_stream.contract.partitions import partition_for
 from ops_stream.core.intake import read_input
 from ops_stream.core.journal.record import RawInput
-from tests.core.test_step import ask, registered
-from tests.core.world import TENANT, World
+from ops_stream.core.rules_model import Rules
+from tests.core.test_step import BrokenModels, ask, registered
+from tests.core.world import DIGEST, TENANT, World
 
 PARTITIONS = 6
 HOME = partition_for(TENANT, PARTITIONS)
@@ -123,3 +124,12 @@ def test_a_kill_of_an_agent_without_a_tenant_is_for_all() -> None:
     world.send("control", {**body, "command_id": "k2", "tenant": TENANT, "target": "writer"}, partition=AWAY)
     holders = [n for n, p in enumerate(world.partitions) if f"kill/agent|{TENANT}|writer" in p.state.rows]
     assert holders == [HOME]
+
+
+def test_a_forwarded_record_that_fails_is_dealt_with_once() -> None:
+    """A failure is kept as one dead letter, however often the record is forwarded."""
+    world = registered(World(Rules(DIGEST, models=BrokenModels("large")), PARTITIONS))
+    world.send("task-requests", ask(), partition=AWAY)
+    assert [letter["reason"] for letter in world.of("DeadLetter")] == ["internal_error"]
+    decision = world.take(HOME, read_input(_forwarded_record(world, 1, b"%d:0:0" % AWAY)))
+    assert (decision.changes, decision.outputs) == ({}, ())

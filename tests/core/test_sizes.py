@@ -9,7 +9,7 @@ import pytest
 
 from ops_stream.core.decision import Decision
 from ops_stream.core.inputs import Tick
-from ops_stream.core.rules_model import Rules
+from ops_stream.core.rules_model import Rules, Supervisor
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.test_step import QUEUE_ALL, ask, registered
 from tests.core.world import DIGEST, TENANT, World
@@ -154,3 +154,35 @@ def test_a_release_of_everything_unknown_goes_piece_by_piece() -> None:
     _sweep(world)
     assert not world.state.unknown
     assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 0
+
+
+def test_a_release_means_only_what_was_unknown_when_it_was_ordered() -> None:
+    """What becomes unknown while the release is still under way stays unknown, and counts."""
+    world = _many(1_500)
+    world.now += 100_000
+    world.send("task-requests", ask("z-late", estimated_cost_usd=7))
+    world.now += 100_000
+    _sweep(world)
+    command = {"command_id": "u", "command": "set_budget", "tenant": TENANT, "issued_by": "olga"}
+    world.send("control", {**command, "parameters": {"release_unknown": True}})
+    world.now += 90_000
+    world.send("task-requests", ask("z-late", estimated_cost_usd=7))
+    assert world.answers("z-late")[-1]["reason"] == "lease_expired"
+    _sweep(world)
+    assert list(world.state.unknown) == [f"ask/{TENANT}|z-late"]
+    assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 7_000_000
+
+
+def test_what_forgotten_asks_left_unknown_can_be_released() -> None:
+    """Past the bound on memory an ask is forgotten, its unknown cost is not, until an operator says so."""
+    rules = Rules(DIGEST, supervisor=Supervisor(remember_max=2))
+    world = _many(5, rules)
+    world.now += 181_000
+    _sweep(world)
+    world.send("task-requests", ask("one-more", estimated_cost_usd=0))
+    assert len(world.state.unknown) == 2
+    assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 5_000_000
+    command = {"command_id": "u", "command": "set_budget", "tenant": TENANT, "issued_by": "olga"}
+    world.send("control", {**command, "parameters": {"release_unknown": True}})
+    assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 0
+    assert [alert["kind"] for alert in world.of("Alert")] == ["remember_max"]
