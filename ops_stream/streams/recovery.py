@@ -33,6 +33,7 @@ from ops_stream.core.journal.record import decode_outputs
 from ops_stream.core.state import State
 from ops_stream.core.step import step
 from ops_stream.streams.bus import offsets, read_range, reader
+from ops_stream.streams.compacted import COMPACTED, rewrite_stale
 from ops_stream.streams.exits import Exit, Refusal
 from ops_stream.streams.identity import Identity
 from ops_stream.streams.rulebook import Rulebook, active_digest
@@ -93,7 +94,18 @@ class Recovery:
         async with reader(self._owner.settings) as consumer:
             ledger = await self._folded_ledger(consumer, known)
             takeover = await self._take_over(consumer, ledger)
+            await self._rewrite_stale(consumer)
         return Recovered(ledger, takeover, self._tail, monotonic() - started, self._folded, self._taken_over)
+
+    async def _rewrite_stale(self, consumer: AIOKafkaConsumer) -> None:
+        owner = self._owner
+        for name in COMPACTED:
+            topic = owner.settings.topic(name)
+            rewritten = await rewrite_stale(consumer, owner.producer, topic, self._partition)
+            if rewritten:
+                log.warning(
+                    "stale keys were written again", topic=topic, partition=self._partition, keys=rewritten
+                )
 
     def _empty(self) -> Ledger:
         return Ledger(State(self._partition, self._partitions), self._owner.key)
