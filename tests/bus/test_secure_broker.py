@@ -31,6 +31,10 @@ from ops_stream.streams import cluster
 from ops_stream.streams.acls import Acl, acls
 from ops_stream.streams.reach import admin
 from tests.bus.certificates import Authority
+from tests.survival.fleet import Fleet
+from tests.survival.process import WorkerProcess
+from tests.survival.proof import prove
+from tests.survival.rules import write_conf
 
 pytestmark = pytest.mark.bus
 
@@ -159,6 +163,29 @@ async def test_the_right_settings_open_every_door(secured: Secured, door: str) -
             if record.offset == sent.offset:
                 break
     assert record.value == door.encode()
+
+
+@pytest.mark.parametrize("door", ["SCRAMPASS", "MUTUAL", "SCRAMTLS"])
+async def test_a_worker_decides_behind_every_door(secured: Secured, door: str, tmp_path: Path) -> None:
+    """A worker, Faust's clients in it and agents log in by the same settings; asks are decided and journaled."""
+    settings = secured.settings(
+        door,
+        topic_prefix=f"{door.lower()}.",
+        conf_dir=write_conf(tmp_path / "conf"),
+        journal_key_file=tmp_path / "journal.key",
+        partitions=2,
+    )
+    await cluster.create(settings)
+    worker = WorkerProcess(settings, tmp_path / "worker").start()
+    try:
+        await worker.until_live(2)
+        async with Fleet(settings, ("team-1", "team-2")) as fleet:
+            await fleet.ask(6, 50)
+            await fleet.until_answered()
+            await prove(settings, fleet.asked)
+    finally:
+        worker.stop()
+    assert PASSWORD not in worker.log.read_text(errors="replace")
 
 
 @pytest.mark.parametrize("door", ["PLAINPASS", "SCRAMPASS", "SCRAMTLS"])

@@ -45,6 +45,7 @@ class WorkerProcess:
                 "conf_dir": str(self._settings.conf_dir),
                 "journal_key_file": str(self._settings.journal_key_file),
                 "partitions": self._settings.partitions,
+                **_login(self._settings),
             },
             "port": self.port,
             "snapshot_interval_s": 1.0,
@@ -152,3 +153,9 @@ class WorkerProcess:
     def last_line(self) -> str:
         """The last line that it said."""
         return self.tail(1)
+
+
+def _login(settings: Settings) -> dict[str, Any]:
+    """How to log in, as it is set."""
+    dumped = settings.model_dump(mode="json", exclude_none=True)
+    return {name: value for name, value in dumped.items() if name.startswith("kafka_")}
