@@ -91,6 +91,7 @@ def ask(out: Out, /, **options: Any) -> int:
     return run(settings, _ask(out, settings, options, fields))
 
 
+_WITHDRAWN_S: Final = 3.0
 _NAMES: Final = frozenset(field for _, field, _, _ in _FIELDS)
 
 
@@ -130,6 +131,11 @@ async def _ask(out: Out, settings: Settings, options: dict[str, Any], fields: di
                 raise  # nobody answered, or not in the end: there is only the sentence
             _print(out, refused.approval)
             return ExitCode.NOT_SO
+        except asyncio.CancelledError:
+            # Ctrl-C: the client withdraws the ask. Disconnect when that has been taken in, not before.
+            done, _ = await asyncio.wait({telling}, timeout=_WITHDRAWN_S)
+            out.note("Withdrawn." if done else "Nobody has taken in yet that the ask is withdrawn.")
+            raise
         finally:
             telling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -141,7 +147,7 @@ async def _ask(out: Out, settings: Settings, options: dict[str, Any], fields: di
 
 
 async def _tell(out: Out, bus: Bus, starts: Any, request_id: str) -> None:
-    """Say what an ask waits for, as soon as that is known."""
+    """Say what an ask waits for, as soon as that is known; ends when it waits no more."""
     async for record in bus.follow(starts):
         seen = bus.take(record)
         if seen is None or seen.body is None or seen.body["request_id"] != request_id:
@@ -152,6 +158,8 @@ async def _tell(out: Out, bus: Bus, starts: Any, request_id: str) -> None:
         elif seen.body["decision"] == "queued":
             place = seen.body.get("queue") or {}
             out.note(f"Queued at position {place.get('position')}, until {place.get('not_before')}.")
+        else:
+            return
 
 
 def _print(out: Out, approval: Approval) -> None:

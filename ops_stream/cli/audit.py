@@ -24,7 +24,11 @@ _SHOWN: Final = 10
 
 @click.group()
 def audit() -> None:
-    """Prove that the journal is whole, that its decisions follow from it, and that they are what went out."""
+    """Prove that the journal is whole, that its decisions follow from it, and that they are what went out.
+
+    \b
+    ops-stream audit verify
+    """
 
 
 @audit.command()

@@ -16,6 +16,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
 from ops_stream.audit.reading import ANSWER_WITHIN_S, Bounds, bounds, read_ranges, reader
+from ops_stream.cli.common import unreachable
 from ops_stream.cli.events import Seen, read_event
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.codec import encode_json
@@ -29,6 +30,7 @@ from ops_stream.streams.reach import admin
 
 SOURCE: Final = "/ops-stream/cli"
 _POLL_MS: Final = 200
+_PATIENCE_S: Final = 9.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +174,12 @@ class Bus:
 @asynccontextmanager
 async def connect(settings: Settings) -> AsyncIterator[Bus]:
     """Reach the cluster; raises KafkaUnreachable with the reason where that fails."""
-    async with admin(settings) as client:
-        rows = await client.describe_topics()
+    try:
+        # Finding out why nobody answers takes as long again as waiting for an answer; people do not wait twice.
+        async with asyncio.timeout(_PATIENCE_S), admin(settings) as client:
+            rows = await client.describe_topics()
+    except TimeoutError:
+        raise unreachable(settings, _PATIENCE_S) from None
     prefix = settings.topic_prefix
     counts = {
         row["topic"][len(prefix) :]: len(row["partitions"]) for row in rows if row["topic"].startswith(prefix)

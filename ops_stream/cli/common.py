@@ -82,10 +82,11 @@ def run_main(command: click.Command, args: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else ExitCode.DONE
     except BrokenPipeError:
-        # Nobody reads any more. Python would complain once more when it closes the stream.
-        with contextlib.suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
+        return _nobody_reads()
+    except SystemExit as ended:  # click turns a broken pipe into one, which nobody asked for
+        if isinstance(ended.__context__, BrokenPipeError):
+            return _nobody_reads()
+        raise
     except (KeyboardInterrupt, click.Abort):
         click.echo("", err=True)
         return INTERRUPTED
@@ -108,6 +109,13 @@ def run_main(command: click.Command, args: list[str] | None = None) -> int:
         return UNFORESEEN
 
 
+def _nobody_reads() -> int:
+    # Python would complain once more when it closes the stream.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
+
+
 def complain(what: str, where: str = "", next_step: str = "") -> None:
     """Write an error for people: what, where, what next."""
     place = f" ({where})" if where and where not in what else ""
@@ -117,10 +125,10 @@ def complain(what: str, where: str = "", next_step: str = "") -> None:
         click.echo("  " + clean(next_step, keep="\n"), err=True)
 
 
-def unreachable(settings: Settings) -> KafkaUnreachable:
+def unreachable(settings: Settings, seconds: float) -> KafkaUnreachable:
     """Build the error for a Kafka that does not answer in time."""
     return KafkaUnreachable(
-        "Kafka did not answer in time.",
+        f"Kafka did not answer within {seconds:g} s.",
         where=settings.bootstrap_servers,
-        next_step="Look at it with: ops-stream doctor",
+        next_step="Check that it runs and that OPS_STREAM_KAFKA_SECURITY_PROTOCOL is what it speaks.",
     )

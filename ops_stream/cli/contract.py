@@ -10,7 +10,12 @@ from ops_stream.contract.rooms import room
 
 @click.group()
 def contract() -> None:
-    """Schemas and the AsyncAPI document, made from the code."""
+    """Schemas and the AsyncAPI document, made from the code.
+
+    \b
+    ops-stream contract export --check
+    ops-stream contract export --dir out
+    """
 
 
 @contract.command()

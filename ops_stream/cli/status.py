@@ -44,26 +44,19 @@ async def _status(out: Out, settings: Settings) -> int:
     from ops_stream.cli.folding import fold
     from ops_stream.streams import cluster
 
-    differences = await cluster.check(settings)
-    out.row(
-        {
-            "part": "cluster",
-            "bootstrap_servers": settings.bootstrap_servers,
-            "topic_prefix": settings.topic_prefix,
-            "differences": [difference.as_dict() for difference in differences],
-        },
-        _cluster_line(out, settings, len(differences)),
-    )
-    missing = any(difference.setting in ("topic", "partitions") for difference in differences)
-    if missing:
-        return ExitCode.NOT_SO
-    group = await _group(settings)
-    out.row({"part": "workers", **group}, _group_lines(out, group))
     async with connect(settings) as bus:
+        differences = await cluster.check(settings)
+        row: dict[str, Any] = {"part": "cluster", "bootstrap_servers": settings.bootstrap_servers}
+        row |= {"topic_prefix": settings.topic_prefix}
+        row |= {"differences": [difference.as_dict() for difference in differences]}
+        out.row(row, _cluster_line(out, settings, len(differences)))
+        if any(difference.setting in ("topic", "partitions") for difference in differences):
+            return ExitCode.NOT_SO
+        group = await _group(settings)
+        out.row({"part": "workers", **group}, _group_lines(out, group))
         folds = await fold(bus, out, "kill/")
         ends = await _ends(bus)
-    rows = [_row(number, folded, ends) for number, folded in sorted(folds.items())]
-    out.table(rows, _COLUMNS)
+    out.table([_row(number, folded, ends) for number, folded in sorted(folds.items())], _COLUMNS)
     for key, switch in _kills(folds).items():
         out.row({"part": "kill", "scope": key, **switch}, _kill_line(out, key, switch, len(folds)))
     return ExitCode.DONE if not differences and group["members"] else ExitCode.NOT_SO

@@ -201,7 +201,7 @@ class Keeper:
             time.sleep(_POLL_S)
             now = time.monotonic()
             if not ready and self._is_ready():
-                ready = self._was_ready = True
+                ready = True
                 self._tell({"state": "ready", "pid": self._process.pid}, GOOD)
             elif not ready and self.port and now > deadline:
                 deadline = now + _READY_S
@@ -222,11 +222,11 @@ class Keeper:
 
     def _tell(self, row: dict[str, Any], color: str) -> None:
         state = self.out.style(row["state"], color)
-        more = ", ".join(
-            f"{name.replace('_', ' ')} {value}" for name, value in row.items() if name != "state"
-        )
+        words = {"pid": "pid {}", "exit_code": "exit code {}", "again_in_s": "again in {} s"}
+        more = ", ".join(words[name].format(value) for name, value in row.items() if name != "state")
         self.out.row({"part": "worker", **row}, f"Worker {state}{f' ({more})' if more else ''}.")
-        if row["state"] == "ready":
+        if row["state"] == "ready" and not self._was_ready:
+            self._was_ready = True
             address = self.environment[BOOTSTRAP]
             self.out.say(
                 f"Elsewhere: export {BOOTSTRAP}={clean(address)}\n"
