@@ -167,7 +167,10 @@ def _alert(body: Body) -> tuple[str, str, str]:
 
 def _journal(body: Body) -> tuple[str, str, str]:
     given = body.get("input") or {}
-    source = f"{given['topic']} {given['partition']}:{given['offset']}" if "topic" in given else ""
+    source = str(given.get("instance", ""))
+    if "topic" in given:
+        place = given["offset"] if "offset" in given else f"{given.get('first')}-{given.get('last')}"
+        source = f"{given['topic']} {given.get('partition')}:{place}"
     outputs = ", ".join(str(output.get("topic")) for output in body["outputs"] if isinstance(output, dict))
     return str(body["expected_offset"]), f"{body['kind']} {source} → {outputs or 'nothing'}", QUIET
 

@@ -11,6 +11,8 @@ from ops_stream.cli.output import QUIET, clean
 from ops_stream.contract.errors import WrongUse
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from ops_stream.audit.reading import Bounds
     from ops_stream.cli.bus import Bus
     from ops_stream.cli.events import Seen
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 _MACHINERY: Final = ("journal", "checkpoints", "rules", "forwarded")
 """Topics that are shown only where they are named."""
 _LAST: Final = 10
+_SORTED_MAX: Final = 20_000
+"""Events that are held in memory to be put in the order of time."""
 
 
 @click.command()
@@ -72,7 +76,7 @@ async def _tail(
     width = max(len(name) for name in topics)
     async with connect(settings) as bus:
         ranges = await bus.ends(bus.places(topics))
-        for seen in await _present(bus, ranges, limit, tenant):
+        async for seen in _present(bus, ranges, limit, tenant):
             _show(out, seen, width)
         if not follow:
             return
@@ -82,20 +86,26 @@ async def _tail(
                 _show(out, seen, width)
 
 
-async def _present(bus: Bus, ranges: Bounds, limit: int | None, tenant: str | None) -> list[Seen]:
-    """Read what is there, in the order of time."""
+async def _present(bus: Bus, ranges: Bounds, limit: int | None, tenant: str | None) -> AsyncIterator[Seen]:
+    """Give what is there: in the order of time, or, where it is much, as each partition has it."""
     from ops_stream.cli.events import read_event
 
     starts = {
         tp: (start if limit is None else max(start, end - limit), end) for tp, (start, end) in ranges.items()
     }
+    much = limit is None and sum(end - start for start, end in starts.values()) > _SORTED_MAX
     found = []
     async for record in bus.read(starts):
         seen = read_event(bus.name_of(record.topic), record)
-        if tenant is None or seen.tenant == tenant:
+        if tenant is not None and seen.tenant != tenant:
+            continue
+        if much:
+            yield seen
+        else:
             found.append(seen)
     found.sort(key=lambda seen: seen.timestamp_ms)
-    return found if limit is None else found[len(found) - min(limit, len(found)) :]
+    for seen in found if limit is None else found[len(found) - min(limit, len(found)) :]:
+        yield seen
 
 
 def _show(out: Out, seen: Seen, width: int) -> None:

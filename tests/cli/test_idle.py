@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,9 +10,12 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import RecordsToDelete
 
 from ops_stream.embedded.ports import choose
-from tests.cli.conftest import World, is_ready
+from ops_stream.streams.reach import admin
+from tests.cli.conftest import World, is_ready, make_world
 from tests.cli.running import start
 
 pytestmark = [pytest.mark.bus, pytest.mark.timeout(120)]
@@ -112,6 +116,25 @@ def test_doctor_finds_what_is_wrong_and_names_the_way_out(idle: World, tmp_path:
     states = {row["check"]: row for row in World(idle.settings, env).ops("doctor", "--json").rows}
     assert states["journal key"]["state"] == "warn"
     assert states["journal key"]["next_step"].startswith("chmod 600")
+
+
+def test_a_journal_whose_beginning_is_gone_is_not_proved(kafka: str, tmp_path: Path) -> None:
+    """Nothing can be decided again without the state before; the offset from which on it is there is named."""
+    world = make_world(kafka, tmp_path)
+    world.settings.data_dir.mkdir()
+    world.settings.journal_key_file.write_text("ab" * 32)
+    world.put("journal", b"one", partition=1)
+    assert world.ops("audit", "verify").code == 0, "what strangers wrote is void"
+    tp = TopicPartition(world.settings.topic("journal"), 1)
+
+    async def trim() -> None:
+        async with admin(world.settings) as client:
+            await client.delete_records({tp: RecordsToDelete(1)}, timeout_ms=30_000)
+
+    asyncio.run(trim())
+    found = world.ops("audit", "verify", "--json")
+    assert found.code == 1
+    assert [finding["place"] for row in found.rows for finding in row["findings"]] == ["journal 1:1"]
 
 
 def test_up_makes_topics_runs_a_worker_and_starts_it_again_after_a_crash(kafka: str, tmp_path: Path) -> None:
