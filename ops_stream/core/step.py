@@ -121,11 +121,18 @@ def _reject_workflow(draft: Draft, event: Workflow) -> None:
 
 
 def _gap(draft: Draft, gap: Gap) -> None:
+    where = f"{gap.topic} partition {gap.partition}"
+    if gap.last < gap.first:
+        text = (
+            f"{where} was made anew: it goes on at offset {gap.last + 1}, after {gap.first} had been reached."
+        )
+    else:
+        text = f"Offsets {gap.first} to {gap.last} of {where} hold no record."
     alert(
         draft,
         "default",
         "input_gap",
-        f"Offsets {gap.first} to {gap.last} of {gap.topic} partition {gap.partition} hold no record.",
+        text,
         dedupe=f"{gap.topic}|{gap.partition}",
         seed=(gap.topic, gap.partition, gap.first),
         severity="critical",

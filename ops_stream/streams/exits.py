@@ -37,6 +37,15 @@ class Refusal(Exception):
         self.code = code
 
 
+def other_input(topic: str, partition: int, why: str) -> Refusal:
+    """The refusal to go on with an input topic (its logical name) that is not the one whose records are journaled."""
+    return Refusal(
+        f"The input {topic} partition {partition} is not the one that was journaled: {why}.",
+        f"If it was recreated or trimmed on purpose, run once: ops-stream worker --accept-reset {topic}",
+        Exit.RECOVERY_FAILED,
+    )
+
+
 def die(code: Exit, sentence: str) -> NoReturn:
     """End the process at once, with `sentence` as its last line.
 

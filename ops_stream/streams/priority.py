@@ -12,7 +12,8 @@ from aiokafka.errors import OffsetOutOfRangeError
 from ops_stream.contract.settings import Settings
 from ops_stream.core.intake import UNKNOWN_RULES_HEADER
 from ops_stream.core.journal.record import RawInput
-from ops_stream.streams.bus import new_reader
+from ops_stream.streams.bus import new_reader, offsets
+from ops_stream.streams.exits import die, other_input
 from ops_stream.streams.intake import meaningful
 from ops_stream.streams.rulebook import Rulebook
 from ops_stream.streams.sequencer import Arrival, Sequencer
@@ -83,9 +84,8 @@ class PriorityReader:
             return
         try:
             batches = await consumer.getmany(*ready, timeout_ms=POLL_MS)
-        except OffsetOutOfRangeError:
-            # The position was proved at the start; what is gone since is found, and refused, at the next recovery.
-            await asyncio.sleep(POLL_MS / 1000)
+        except OffsetOutOfRangeError as error:
+            await self._refuse(error)
             return
         for tp, records in batches.items():
             sequencer = self._sequencer(tp.partition)
@@ -102,6 +102,15 @@ class PriorityReader:
                     (*meaningful(record.headers), *unknown),
                 )
                 sequencer.offer(Arrival(raw, _nothing), priority=True)
+
+    async def _refuse(self, error: OffsetOutOfRangeError) -> None:
+        """End where a position that was proved at the start is there no more: no command may be missed in silence."""
+        for tp, position in error.args[0].items():
+            first, end = (await offsets(self._consumer, [tp]))[tp]
+            if not first <= position <= end:
+                why = f"it begins at offset {first} and ends at {end} now, and {position} was reached before"
+                refusal = other_input(self._names[tp.topic], tp.partition, why)
+                die(refusal.code, str(refusal))
 
     async def _unknown_rules(self, value: bytes | None) -> tuple[tuple[str, bytes], ...]:
         """Look for the rules that a command names before it is decided, and note in a header where there are none.

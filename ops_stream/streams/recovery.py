@@ -34,7 +34,7 @@ from ops_stream.core.state import State
 from ops_stream.core.step import step
 from ops_stream.streams.bus import offsets, read_range, reader
 from ops_stream.streams.compacted import COMPACTED, rewrite_stale
-from ops_stream.streams.exits import Exit, Refusal
+from ops_stream.streams.exits import Exit, Refusal, other_input
 from ops_stream.streams.identity import Identity
 from ops_stream.streams.rulebook import Rulebook, active_digest
 
@@ -273,11 +273,7 @@ async def prove_positions(
             starts[name] = beginning
             gaps[name] = (position.next, beginning - 1)
         else:
-            raise Refusal(
-                f"The input {tp.topic} partition {partition} is not the one that was journaled: {why}.",
-                f"If it was recreated or trimmed on purpose, run once: ops-stream worker --accept-reset {name}",
-                Exit.RECOVERY_FAILED,
-            )
+            raise other_input(name, partition, why)
     return starts, gaps
 
 

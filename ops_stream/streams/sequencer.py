@@ -22,7 +22,7 @@ from ops_stream.core.journal.cursors import Cursors, Verdict
 from ops_stream.core.journal.ledger import Ledger, Prepared, Written
 from ops_stream.core.journal.record import RawInput
 from ops_stream.core.step import InvariantBroken, step
-from ops_stream.streams.exits import Exit
+from ops_stream.streams.exits import Exit, other_input
 from ops_stream.streams.lane import Headers, Lane, Parcel
 from ops_stream.streams.publisher import Publisher
 from ops_stream.streams.rulebook import Rulebook
@@ -259,9 +259,16 @@ class Sequencer:
 
     def _take(self, arrival: Arrival) -> None:
         topic, offset = arrival.raw.topic, arrival.raw.offset
-        verdict = self._cursors.judge(topic, offset)
+        verdict = self._cursors.judge(topic, offset, arrival.raw.timestamp_ms)
         if verdict is Verdict.GAP:
             self._write_gap(Gap(topic, self.partition, self.next_offset(topic), offset - 1))
+        elif verdict is Verdict.OTHER:
+            why = (
+                f"it holds a new record at offset {offset}, and {self.next_offset(topic)} was reached before"
+            )
+            refusal = other_input(topic, self.partition, why)
+            self._die(refusal.code, str(refusal))
+            return
         elif verdict is not Verdict.TAKE:
             arrival.ack()
             if verdict is Verdict.SEEK:
@@ -279,9 +286,10 @@ class Sequencer:
             decision = step(ledger.state, read_input(raw), rules, now_ms)
             prepared = ledger.prepare_input(raw, decision, now_ms, self._engine, rules.digest)
         except InvariantBroken as error:
+            arrival.ack()
             self._halt(f"{raw.topic} {raw.partition}:{raw.offset} broke an invariant: {error}")
             return
-        self._cursors.reach(raw.topic, raw.offset + 1)
+        self._cursors.reach(raw.topic, raw.offset + 1, raw.timestamp_ms)
         self._enqueue(prepared, arrival.ack, started)
 
     def _take_tick(self) -> bool:
@@ -328,6 +336,8 @@ class Sequencer:
     def _halt(self, why: str) -> None:
         self.phase = Phase.HALTED
         self._flow.pause(self.partition)
+        # Faust waits at a rebalance until all that it delivered is acknowledged, and the whole group with it.
+        self.drain()
         self._halted(self.partition, why)
 
     # -- acknowledgements

@@ -277,8 +277,15 @@ class Supervisor:
         faust_consumer = self._consumer
         if generation != self.generation or faust_consumer is None:
             return
-        sequencer = self._new_sequencer(ledger, starts)
         partition = owned.partition
+        missing = {TP(names[name], partition) for name in FLOWING} - faust_consumer.tps_of(partition)
+        if missing:
+            raise Refusal(
+                f"The input {', '.join(sorted(tp.topic for tp in missing))} went away while this worker ran.",
+                "See what the cluster lacks with: ops-stream topics check",
+                Exit.RECOVERY_FAILED,
+            )
+        sequencer = self._new_sequencer(ledger, starts)
         await faust_consumer.seek_inputs(
             {TP(names[name], partition): starts[name] for name in FLOWING},
         )

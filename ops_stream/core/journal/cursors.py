@@ -21,6 +21,8 @@ class Verdict(Enum):
     """Read again from the next offset."""
     GAP = auto()
     """The broker has shown that the offsets before it hold nothing: note that, then take it."""
+    OTHER = auto()
+    """It stands below what was taken and was written later: this is another topic under the same name."""
 
 
 class Cursors:
@@ -30,12 +32,16 @@ class Cursors:
         self.next: dict[str, int] = dict(starts)
         self._holes: dict[str, tuple[int, int]] = {}
         """Where a hole begins, and the offset that showed it first."""
+        self._newest: dict[str, int] = {}
+        """The broker's latest time on a record that was taken."""
 
-    def judge(self, topic: str, offset: int) -> Verdict:
+    def judge(self, topic: str, offset: int, timestamp_ms: int = 0) -> Verdict:
         """Say what to do with the record of `topic` at `offset`."""
         expected = self.next[topic]
-        if offset <= expected:
-            return Verdict.TAKE if offset == expected else Verdict.DROP
+        if offset == expected:
+            return Verdict.TAKE
+        if offset < expected:
+            return Verdict.OTHER if timestamp_ms > self._newest.get(topic, timestamp_ms) else Verdict.DROP
         begin, seen = self._holes.get(topic, (-1, -1))
         if begin != expected:
             self._holes[topic] = (expected, offset)
@@ -44,9 +50,11 @@ class Cursors:
         # on its way already when the seek was asked for.
         return Verdict.GAP if offset <= seen else Verdict.DROP
 
-    def reach(self, topic: str, next_offset: int) -> None:
-        """Everything of `topic` below `next_offset` has been taken."""
+    def reach(self, topic: str, next_offset: int, timestamp_ms: int = 0) -> None:
+        """Everything of `topic` below `next_offset` has been taken, the last at the broker's `timestamp_ms`."""
         self.next[topic] = next_offset
+        if timestamp_ms > self._newest.get(topic, 0):
+            self._newest[topic] = timestamp_ms
 
     def behind(self, ends: Mapping[str, int]) -> dict[str, tuple[int, int]]:
         """Inputs that have not been read to `ends`: (next offset, end)."""
