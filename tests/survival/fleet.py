@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from ops_stream.contract.partitions import partition_for
 from ops_stream.contract.settings import Settings
+from tests.survival.proof import read_all
 
 FINAL = {"approved", "denied", "revoked"}
 
@@ -154,6 +155,28 @@ class Fleet:
     def last_decisions(self) -> set[str]:
         """The decisions in force, of all asks."""
         return {line[max(line)] for line in self.answers.values()}
+
+    async def until_decided(self, requests: Sequence[str], decision: str, within_s: float = 60.0) -> None:
+        """Wait until the latest decision of each of these asks is this one."""
+        async with asyncio.timeout(within_s):
+            while any(line[max(line)] != decision for line in (self.answers[r] for r in requests)):
+                await asyncio.sleep(0.05)
+
+    async def until_registered(self, within_s: float = 60.0) -> None:
+        """Wait until the agents of all tenants are known: asks and registrations are on topics of their own."""
+        async with asyncio.timeout(within_s):
+            while True:
+                found = await read_all(self.settings, "agent-status")
+                known = {json.loads(record.value)["tenant"] for rs in found.values() for record in rs}
+                if known >= set(self.tenants):
+                    return
+                await asyncio.sleep(0.05)
+
+    async def until_reported(self, within_s: float = 60.0) -> None:
+        """Wait until every approved ask has been reported."""
+        async with asyncio.timeout(within_s):
+            while self.reported < len(self.asked):
+                await asyncio.sleep(0.02)
 
     async def _read(self) -> None:
         while True:
