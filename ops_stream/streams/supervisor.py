@@ -187,6 +187,7 @@ class Supervisor:
             return
         log.info("partitions assigned", generation=generation, partitions=sorted(assigned))
         former, self.owned = self.owned, {}
+        self.halted.clear()
         self.generation = generation
         for partition in assigned:
             owned = _Owned(partition)

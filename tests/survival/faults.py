@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ops_stream.contract.settings import Settings
 from ops_stream.streams.bus import reader
+from ops_stream.streams.exits import Exit
 from tests.survival.process import WorkerProcess
 
 T = TypeVar("T")
@@ -89,6 +94,56 @@ async def ends_of(settings: Settings) -> AsyncIterator[Ends]:
     """Something that sees the ends of topics."""
     async with reader(settings) as consumer:
         yield Ends(settings, consumer)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker that ended by itself, and what it said last."""
+
+    worker: WorkerProcess
+    code: int
+    last_line: str
+
+
+@asynccontextmanager
+async def kept(
+    *workers: WorkerProcess, codes: tuple[Exit, ...] = (Exit.FENCED,)
+) -> AsyncIterator[list[Ended]]:
+    """Start again whatever ends by itself, as systemd and `ops-stream up` do; the list tells who ended, and how.
+
+    An end with a code that is not among `codes`, or without its one clear line, fails the test.
+    """
+    ended: list[Ended] = []
+
+    async def keep() -> None:
+        while True:
+            for worker in workers:
+                if not worker.running:
+                    assert worker.process is not None
+                    code = Exit(worker.process.returncode)
+                    assert code in codes, worker.tail()
+                    assert worker.last_line.endswith(f"(exit {code}, {code.name.lower()})"), worker.tail()
+                    ended.append(Ended(worker, code, worker.last_line))
+                    worker.start()
+            await asyncio.sleep(POLL_S)
+
+    keeping = asyncio.create_task(keep())
+    try:
+        yield ended
+    finally:
+        keeping.cancel()
+        outcome = await asyncio.gather(keeping, return_exceptions=True)
+    if not isinstance(outcome[0], asyncio.CancelledError):
+        raise AssertionError("a worker did not end as it should") from outcome[0]
+
+
+def health_of(worker: WorkerProcess) -> tuple[int, dict[str, Any]]:
+    """The status of `/healthz`, and what it says."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}/healthz", timeout=5) as answer:
+            return answer.status, dict(json.load(answer))
+    except urllib.error.HTTPError as refused:
+        return refused.code, dict(json.load(refused))
 
 
 async def owner_of(partition: int, workers: Iterable[WorkerProcess]) -> WorkerProcess:

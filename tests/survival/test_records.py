@@ -32,6 +32,7 @@ async def test_a_kill_inside_a_record_with_a_thousand_outputs_leaves_none_out(
     pair = [workers(world, name).start() for name in ("a", "b")]
     async with Fleet(world, (*EACH, *TRIES), report_share=0.0) as fleet, ends_of(world) as ends:
         await until_shared(pair)
+        await fleet.until_registered()
         tenant, record, out = await _kill_inside_a_record(world, fleet, ends, pair)
         partition = partition_for(tenant, world.partitions)
         survivor = next(worker for worker in pair if worker.running)
