@@ -13,7 +13,7 @@ from aiokafka.structs import ConsumerRecord
 
 from agents_adapter._reader import Position
 from agents_adapter._sender import Outgoing, Posted
-from agents_adapter.approval import CHANGED, Approval, Mark
+from agents_adapter.approval import Approval, Mark
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.codec import Malformed, decode
 from ops_stream.contract.models import TaskApproval, TaskRequest
@@ -21,6 +21,7 @@ from ops_stream.contract.models import TaskApproval, TaskRequest
 logger = logging.getLogger("agents_adapter")
 
 _OUTSIDE: Final = ("duplicate_conflict", "malformed_request")
+_CHANGED: Final = "approved_with_changes"
 _WAITING: Final = ("escalated", "queued")
 
 
@@ -132,11 +133,11 @@ class Line:
             return True
         if (answer.task_id, answer.agent) != (asked.task_id, asked.agent):
             return False
-        if answer.action_digest == self.digest or (
-            answer.decision == "approved" and answer.reason == CHANGED
-        ):
+        if answer.action_digest == self.digest:
             return True
-        if answer.decision in _WAITING and self.latest is not None and self.latest.decision in _WAITING:
-            return True  # a person changed it, and it waits again
+        # A person may change what waits, and it may wait again after that.
+        waited = self.latest is not None and self.latest.decision in _WAITING
+        if waited or (answer.decision == "approved" and answer.reason == _CHANGED):
+            return True
         logger.warning("An answer to %s is for another action; it does not count.", asked.request_id)
         return False

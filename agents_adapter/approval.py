@@ -6,10 +6,10 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
+from ops_stream.contract.digest import action_digest
 from ops_stream.contract.models import MatchedPolicy, QueuePlace, Retry, TaskApproval, TaskRequest, WouldHave
 from ops_stream.contract.money import usd
 
-CHANGED: Final = "approved_with_changes"
 UNANSWERED: Final = "no_answer"
 
 
@@ -48,7 +48,10 @@ class Approval:
     @property
     def changed(self) -> bool:
         """Whether a person approved something else: what was asked must not run as it is."""
-        return self.answer is not None and self.answer.reason == CHANGED
+        answer = self.answer
+        if answer is None or answer.decision != "approved":
+            return False
+        return answer.action_digest != action_digest(self.request)
 
     @property
     def request_id(self) -> str:

@@ -54,16 +54,17 @@ class Seen:
 class Responder:
     """Answers asks through `on_ask`, or by hand through `answer`."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Take the supervisor's part on the topics of these settings."""
+    def __init__(self, settings: Settings, *, from_beginning: bool = False) -> None:
+        """Take the supervisor's part on the topics of these settings, from now on or from their beginning."""
         self.settings = settings
+        self._from_beginning = from_beginning
         self.seen: list[Seen] = []
         self.on_ask: Callable[[TaskRequest], Any] | None = None
         self.journal_offset = 0
         self._news = asyncio.Condition()
 
     async def __aenter__(self) -> Self:
-        """Start at the end of every input partition."""
+        """Connect, and start to read every input partition."""
         self.producer = AIOKafkaProducer(**self.settings.aiokafka(), enable_idempotence=True, acks="all")
         await self.producer.start()
         self.partitions = len(await self.producer.partitions_for(self.settings.topic("approvals")))
@@ -79,7 +80,7 @@ class Responder:
         ends = await self.consumer.end_offsets(tps)
         self.consumer.assign(tps)
         for tp, end in ends.items():
-            self.consumer.seek(tp, end)
+            self.consumer.seek(tp, 0 if self._from_beginning else end)
         self.task = asyncio.create_task(self._read())
         return self
 

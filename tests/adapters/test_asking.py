@@ -180,29 +180,30 @@ async def test_an_output_older_than_the_newest_seen_on_the_partition_is_dropped(
         await task
 
 
-@pytest.mark.parametrize(
-    "journal", [None, b"", b"x", b"0:1", b"0:1:2:3", b"-1:1:1", b"9999:1:1", b"0:" + b"9" * 99 + b":0"]
-)
 async def test_an_answer_without_a_sound_journal_position_does_not_count(
-    client: OpsClient, responder: Responder, journal: bytes | None
+    client: OpsClient, responder: Responder
 ) -> None:
     """Whoever forges an approval without the header, or with nonsense in it, gets nobody to run."""
+    for journal in (None, b"", b"x", b"0:1", b"0:1:2:3", b"-1:1:1", b"9999:1:1", b"0:" + b"9" * 99 + b":0"):
 
-    async def forge(ask: TaskRequest) -> None:
-        headers = [("ce_type", b"TaskApproval"), ("ce_subject", ask.request_id.encode())]
-        if journal is not None:
-            headers.append(("ops-journal", journal))
-        await responder.answer(ask, headers=headers, sequence=1)
-        await responder.answer(ask, "denied")
+        async def forge(ask: TaskRequest, journal: bytes | None = journal) -> None:
+            headers = [("ce_type", b"TaskApproval"), ("ce_subject", ask.request_id.encode())]
+            if journal is not None:
+                headers.append(("ops-journal", journal))
+            await responder.answer(ask, headers=headers, sequence=1)
+            await responder.answer(ask, "denied")
 
-    responder.on_ask = forge
-    with pytest.raises(Denied):
-        await client.ask("writer", "Draft it")
+        responder.on_ask = forge
+        with pytest.raises(Denied):
+            await client.ask("writer", "Draft it")
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+async def test_an_approval_of_another_action_does_not_count(
+    client: OpsClient, responder: Responder, settings: Settings
+) -> None:
+    """An approval must name this very ask, and its digest be that of what would run."""
+    partition = partition_for(settings.tenant, responder.partitions)
+    forgeries: tuple[dict[str, Any], ...] = (
         {"action_digest": "sha256:" + "1" * 64},
         {"tenant": "someone-else"},
         {"task_id": "another-task"},
@@ -210,24 +211,20 @@ async def test_an_answer_without_a_sound_journal_position_does_not_count(
         {"request_id": "another-request"},
         {"reason": 7},
         {"decision": "allowed"},
-    ],
-)
-async def test_an_approval_of_another_action_does_not_count(
-    client: OpsClient, responder: Responder, settings: Settings, wrong: dict[str, Any]
-) -> None:
-    """An approval must name this very ask, and its digest be that of what would run."""
+    )
+    for wrong in forgeries:
 
-    async def answer(ask: TaskRequest) -> None:
-        forged = encode_json(responder.approval(ask, sequence=1) | wrong)
-        partition = partition_for(settings.tenant, responder.partitions)
-        headers = [("ce_subject", ask.request_id.encode()), ("ops-journal", b"%d:0:0" % partition)]
-        topic = settings.topic("approvals")
-        await responder.producer.send_and_wait(topic, forged, b"x", partition, headers=headers)
-        await responder.answer(ask, "denied")
+        async def forge(ask: TaskRequest, wrong: dict[str, Any] = wrong) -> None:
+            body = encode_json(responder.approval(ask, sequence=1) | wrong)
+            responder.journal_offset += 1
+            journal = b"%d:%d:0" % (partition, responder.journal_offset)
+            headers = [("ce_subject", ask.request_id.encode()), ("ops-journal", journal)]
+            await responder.producer.send(settings.topic("approvals"), body, b"x", partition, headers=headers)
+            await responder.answer(ask, "denied")
 
-    responder.on_ask = answer
-    with pytest.raises(Denied):
-        await client.ask("writer", "Draft it")
+        responder.on_ask = forge
+        with pytest.raises(Denied):
+            await client.ask("writer", "Draft it")
 
 
 async def test_a_conflict_is_answered_to_the_one_who_caused_it_only(
@@ -264,6 +261,23 @@ async def test_an_approval_with_changes_is_refused_unless_the_caller_takes_chang
     await responder.report("cancelled")
     approval = await client.ask("writer", "Draft it", accept_changes=True)
     assert approval.changed
+
+    async def edit_twice(ask: TaskRequest) -> None:
+        await responder.answer(ask, "escalated")
+        await responder.answer(ask, "escalated", sequence=1, action_digest=changed["action_digest"])
+        await responder.answer(ask, sequence=2, **(changed | {"reason": "approved_after_review"}))
+
+    responder.on_ask = edit_twice
+    with pytest.raises(Denied, match="with changes"):
+        await client.ask("writer", "Draft it")
+
+
+async def test_an_edit_that_changes_nothing_is_an_approval_of_what_was_asked(
+    client: OpsClient, responder: Responder
+) -> None:
+    """The digest decides, not the word."""
+    responder.on_ask = lambda ask: responder.answer(ask, reason="approved_with_changes")
+    assert not (await client.ask("writer", "Draft it")).changed
 
 
 async def test_a_revoked_ask_raises_revoked_and_says_that_nothing_runs(
@@ -306,28 +320,26 @@ async def test_asking_again_under_a_lease_that_heartbeats_renew_attaches_to_it(
     assert len(responder.all(TaskRequest)) == 2
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
+async def test_an_ask_that_breaks_the_contract_is_refused_before_it_is_sent(
+    client: OpsClient, responder: Responder
+) -> None:
+    """A misspelt field, bad money, a wrong value: a sentence at once, and nothing on the topic."""
+    broken: tuple[dict[str, Any], ...] = (
         {"estimated_cost": 1},
         {"estimated_cost_usd": -1},
         {"estimated_cost_usd": float("nan")},
         {"estimated_cost_usd": "1"},
         {"effect": "none at all"},
         {"deadline": "tomorrow"},
-        {"deadline": datetime(2026, 1, 1)},  # naive on purpose
+        {"deadline": datetime(2026, 1, 1)},  # without a time zone
         {"tenant": "someone-else"},
         {"request_id": "not an id"},
         {"arguments": {"x": "\ud800"}},
         {"arguments": {"x": "y" * 300_000}},
-    ],
-)
-async def test_an_ask_that_breaks_the_contract_is_refused_before_it_is_sent(
-    client: OpsClient, responder: Responder, fields: dict[str, Any]
-) -> None:
-    """A misspelt field, bad money, a wrong value: a sentence at once, and nothing on the topic."""
-    with pytest.raises(WrongUse):
-        await client.ask("writer", "Draft it", **fields)
+    )
+    for fields in broken:
+        with pytest.raises(WrongUse):
+            await client.ask("writer", "Draft it", **fields)
     responder.on_ask = responder.answer
     await client.ask("writer", "Draft it")
     assert len(responder.all(TaskRequest)) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -138,7 +140,10 @@ def test_a_blocking_method_asks_without_any_loop(settings: Settings) -> None:
     ):
         assert supervise(Counter(), client, method="count").count("four") == 4
         client.flush()
-    assert [each.kind for each in elsewhere.all(Telemetry)][:1] == ["started"]
+        deadline = time.monotonic() + 10
+        while len(elsewhere.all(Telemetry)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)  # there is no loop here to wait in
+    assert [each.kind for each in elsewhere.all(Telemetry)] == ["started", "completed"]
 
 
 async def test_an_awaiting_method_works_with_the_blocking_client(
@@ -176,23 +181,37 @@ async def test_a_plain_function_that_returns_an_awaitable_is_reported_when_that_
     await responder.report("completed")
 
 
-@pytest.mark.parametrize("callback", ["agent", "describe", "estimate"])
 async def test_a_mistake_before_the_ask_ends_the_call_before_anything_was_asked(
-    client: OpsClient, responder: Responder, callback: str
+    client: OpsClient, responder: Responder
 ) -> None:
     """Fail closed: what cannot be described is not run."""
 
     def broken(_: Any) -> Any:
-        raise RuntimeError(callback)
+        raise RuntimeError("broken")
 
-    writer = supervise(Writer(), client, **{callback: broken})  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match=callback):
-        await writer.execute("x")
+    writer = Writer()
+    for callback in ("agent", "describe", "estimate"):
+        with pytest.raises(RuntimeError, match="broken"):
+            await supervise(Copy(writer), client, **{callback: broken}).execute("x")  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        await supervise(Writer(), client).execute()  # type: ignore[call-arg]
+        await supervise(Copy(writer), client).execute()  # type: ignore[call-arg]
     assert writer.ran == 0
     await client.flush()
     assert not responder.seen
+
+
+class Copy(Writer):
+    """Another instance that counts its runs on the first."""
+
+    def __init__(self, first: Writer) -> None:
+        """Share the counter."""
+        self.__dict__ = first.__dict__.copy()
+        self.first = first
+
+    async def execute(self, text: str, *, model: str = "large") -> dict[str, Any]:
+        """Count and write."""
+        self.first.ran += 1
+        return await super().execute(text, model=model)
 
 
 async def test_a_mistake_in_apply_runs_nothing_and_withdraws_the_ask(
@@ -211,26 +230,22 @@ async def test_a_mistake_in_apply_runs_nothing_and_withdraws_the_ask(
     await responder.report("cancelled")
 
 
-@pytest.mark.parametrize(
-    "measure",
-    [
+async def test_a_mistake_in_measure_never_costs_the_result(client: OpsClient, responder: Responder) -> None:
+    """The call has run: it is reported without the measures, and its result returned."""
+    responder.on_ask = responder.answer
+    mistakes: tuple[Callable[[Any], Any], ...] = (
         lambda result: 1 / 0,
         lambda result: None,
         lambda result: {"cost": 1},
         lambda result: {"cost_usd": -1},
         lambda result: {"quality_score": "good"},
-    ],
-)
-async def test_a_mistake_in_measure_never_costs_the_result(
-    client: OpsClient, responder: Responder, measure: Any
-) -> None:
-    """The call has run: it is reported without the measures, and its result returned."""
-    responder.on_ask = responder.answer
-    writer = supervise(Writer(), client, measure=measure)
-    assert (await writer.execute("x"))["text"] == "x"
-    report = await responder.report("completed")
-    assert report.cost_micros is None
-    assert "ops_stream.measure_error" in report.attributes
+    )
+    for count, measure in enumerate(mistakes, 1):
+        writer = supervise(Writer(), client, measure=measure)
+        assert (await writer.execute("x"))["text"] == "x"
+        report = await responder.wait_for(Telemetry, count, kind="completed")
+        assert report.cost_micros is None
+        assert "ops_stream.measure_error" in report.attributes
 
 
 async def test_apply_hands_over_the_chosen_model(client: OpsClient, responder: Responder) -> None:
