@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
@@ -48,6 +49,8 @@ async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     consumer = new_reader(settings)
     await consumer.start()
     try:
+        # aiokafka's tasks must have begun: stopped before that, it raises CancelledError.
+        await asyncio.sleep(0)
         yield consumer
     finally:
         await consumer.stop()

@@ -42,6 +42,8 @@ log = structlog.get_logger(__name__)
 DRAIN_S = 20.0
 STOP_S = 15.0
 RULES_POLL_S = 0.5
+SAID_AGAIN_S = 10.0
+SAID_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +300,23 @@ def _watch_the_loop(limit_s: float) -> None:
 
     touch()
     threading.Thread(target=watch, name="ops-stream-watchdog", daemon=True).start()
+
+
+class _SaidOnce(logging.Filter):
+    """Lets a message through once in a while: aiokafka repeats itself many times a second while a broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        now = time.monotonic()
+        if len(self._said) > SAID_MAX:
+            self._said.clear()
+        if now - self._said.get(str(record.msg), -SAID_AGAIN_S) < SAID_AGAIN_S:
+            return False
+        self._said[str(record.msg)] = now
+        return True
 
 
 def _set_up_logs(as_json: bool) -> None:
