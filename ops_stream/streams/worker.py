@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -44,6 +45,7 @@ STOP_S = 15.0
 RULES_POLL_S = 0.5
 SAID_AGAIN_S = 10.0
 SAID_MAX = 1_000
+GC_THRESHOLDS = (20_000, 20, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,9 @@ def run_worker(options: WorkerOptions) -> int:
     """Run a worker until SIGTERM or SIGINT; the exit code. Never returns from a fatal end (see `exits`)."""
     _set_up_logs(options.log_json)
     quiet_faust()
+    # What was imported lives as long as the process; collecting often would only look at it again and again.
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Worker(options).run())
