@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -20,6 +21,8 @@ from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.errors import WrongUse
 from ops_stream.contract.models import AgentRegistration, TaskRequest, Telemetry
 from ops_stream.contract.settings import Settings
+
+logger = logging.getLogger("agents_adapter")
 
 T = TypeVar("T")
 
@@ -174,6 +177,7 @@ class ClientBase:
         background, session = self._at_work()
         place = session.seat.place
         if place is None:  # an observing client that has not found Kafka yet
+            logger.debug("Without Kafka the report of request %s is not made.", approval.request_id)
             return
         told: dict[str, Any] = {"kind": "completed", **fields}
         kind = told["kind"]

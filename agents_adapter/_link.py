@@ -74,9 +74,10 @@ class Link:
             self._connecting.result()
             return
         raise KafkaUnreachable(
-            f"No broker answered within {timeout_s:g} s{_because(self._trouble)}.",
+            f"No broker answered, or none let us in, within {timeout_s:g} s{_because(self._trouble)}.",
             where=self._settings.bootstrap_servers,
-            next_step="Start one with `ops-stream up`, or name another in OPS_STREAM_BOOTSTRAP_SERVERS.",
+            next_step="Start one with `ops-stream up`, or check OPS_STREAM_BOOTSTRAP_SERVERS and "
+            "OPS_STREAM_KAFKA_*; `ops-stream doctor` says more.",
         )
 
     async def _connect(self) -> None:

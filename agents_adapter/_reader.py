@@ -67,6 +67,16 @@ class PartitionReader:
         else:
             self._watchers.pop(key, None)
 
+    def _tell_unmarked(self, record: ConsumerRecord) -> None:
+        if not self.unmarked:  # once: whoever floods the topic is not to flood the log
+            logger.warning(
+                "A record of %s at offset %d has no sound `ops-journal` header and does not count. "
+                "Who may write there but the supervisor?",
+                self.tp.topic,
+                record.offset,
+            )
+        self.unmarked += 1
+
     def take(self, records: Sequence[ConsumerRecord]) -> None:
         """Look at records in order; what is older than what was seen already is dropped (promise 4)."""
         for record in records:
@@ -78,7 +88,7 @@ class PartitionReader:
             if self.by_key:
                 subject = record.key
             if position is None:
-                self.unmarked += 1
+                self._tell_unmarked(record)
             elif position < self.highest:
                 self.stale += 1
                 logger.debug("Dropped a late record of %s at offset %d.", self.tp.topic, record.offset)

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     KafkaError,
     MessageSizeTooLargeError,
+    ProducerClosed,
     RecordListTooLargeError,
     TopicAuthorizationFailedError,
 )
@@ -130,6 +131,7 @@ class Sender:
 
     async def stop(self) -> None:
         """Give up what is not acknowledged and disconnect."""
+        self._ready.clear()
         tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         if self._renewing is not None:
             tasks.append(self._renewing)
@@ -243,16 +245,18 @@ def _fail(posted: Posted, error: OpsError) -> None:
 
 
 async def _stop(producer: AIOKafkaProducer) -> None:
-    """Disconnect. Batches under way get a moment; aiokafka alone would wait for them for ever."""
+    """Disconnect. What is under way gets a moment; aiokafka alone would wait for it for ever."""
     stopping = asyncio.ensure_future(producer.stop())
     await asyncio.wait([stopping], timeout=_GRACE_S)
     if not stopping.done():
-        # Ending the sender lets `stop` go on; there is no public way. A broker that hangs holds even that up.
-        ending = asyncio.ensure_future(producer._sender.close())
-        await asyncio.wait([stopping, ending], timeout=_GRACE_S, return_when=asyncio.ALL_COMPLETED)
-        if not stopping.done():
-            stopping.cancel()
-            await producer.client.close()
+        # There is no public way to give up batches. Whoever posted them knows them still.
+        producer._message_accumulator.fail_all(ProducerClosed())
+        await asyncio.wait([stopping], timeout=_GRACE_S)
+    if not stopping.done():
+        # A broker that hangs holds a request open: end the connection under it.
+        await producer.client.close()
+        await asyncio.wait([stopping], timeout=_GRACE_S)
+        stopping.cancel()
     await asyncio.gather(stopping, return_exceptions=True)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agents_adapter.approval import Approval
 from agents_adapter.errors import Revoked
+from ops_stream.contract.errors import WrongUse
 
 if TYPE_CHECKING:
     from agents_adapter._base import ClientBase
@@ -52,7 +53,8 @@ class Stoppable:
     ) -> None:
         """End with Revoked if that is what happened."""
         self._left = True
-        self._client._rest(self._approval)
+        with contextlib.suppress(WrongUse):  # a client closed meanwhile must not cost the result
+            self._client._rest(self._approval)
         if self._stopped and self._task.uncancel() > self._cancelling and kind is asyncio.CancelledError:
             return  # somebody else wants it cancelled as well
         if not self._approval.revoked or (kind is asyncio.CancelledError and not self._stopped):

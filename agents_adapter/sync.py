@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
 from agents_adapter._base import ClientBase, blocked
 from agents_adapter._stop import revoked
 from agents_adapter.approval import Approval
+from ops_stream.contract.errors import WrongUse
 from ops_stream.contract.models import AgentStatus
 
 
@@ -92,6 +93,7 @@ class SyncOpsClient(ClientBase):
         try:
             yield
         finally:
-            self._rest(approval)
+            with suppress(WrongUse):  # a client closed meanwhile must not cost the result
+                self._rest(approval)
         if approval.revoked:
             raise revoked(approval)

@@ -228,6 +228,19 @@ async def test_a_block_that_has_ended_sends_no_more_heartbeats(
         await responder.heartbeat(beats + 2, timeout_s=0.8)
 
 
+async def test_a_client_closed_under_a_running_call_does_not_cost_its_result(
+    settings: Settings, responder: Responder
+) -> None:
+    """The report is lost, and logged; the result is the caller's all the same."""
+    responder.on_ask = responder.answer
+    async with OpsClient(settings=settings, timeout_s=5.0) as client:
+        worker = supervise(Worker(), client)
+        call = asyncio.create_task(worker.execute("it"))
+        await worker.began.wait()
+    worker.go_on.set()
+    assert await call == "done: it"
+
+
 async def test_reports_keep_their_order_and_say_when_they_were_made(
     client: OpsClient, responder: Responder
 ) -> None:
