@@ -1,0 +1,64 @@
+"""Rules for the simulation: small numbers, so that limits, leases and windows are met often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, Literal
+
+from ops_stream.core.rules_model import Budgets, Limit, Models, PolicyMatch, Rules, Supervisor
+
+ENGINE: Final = "1+simulation"
+
+
+class HousePolicies:
+    """A few policies in plain Python: block, escalate, queue, downgrade, notify, and one that cannot be decided."""
+
+    def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
+        """Give the policies that match."""
+        found: list[PolicyMatch] = []
+        if when == "telemetry":
+            if view["consecutive_failures"] >= 2:
+                found.append(PolicyMatch("failures", "escalate", parameters={"severity": "critical"}))
+            return found
+        kind = view["task_type"]
+        if kind == "forbidden":
+            found.append(PolicyMatch("forbidden", "block", 10))
+        elif kind == "odd":
+            found.append(PolicyMatch("odd", "block", 9, error="nothing is known of odd tasks"))
+        if view["cost"] > 0.8:
+            found.append(PolicyMatch("dear", "escalate", 5))
+        if view["priority"] <= 2:
+            found.append(PolicyMatch("patient", "queue_for_batch_processing", 4))
+        if view.get("model") == "large" and view["complexity"] == "low":
+            found.append(PolicyMatch("thrift", "downgrade_model", 3))
+        if view["customer_impact"] == "high":
+            found.append(PolicyMatch("look", "notify", 1))
+        return found
+
+
+SUPERVISOR: Final = Supervisor(
+    default_hold_micros=100_000,
+    lease_factor=1,
+    lease_min_s=2,
+    batch_window_s=3,
+    escalation_ttl_s=5,
+    remember_s=120,
+    retries_max=3,
+)
+FIRST: Final = Rules(
+    "sha256:" + "1" * 64,
+    supervisor=SUPERVISOR,
+    budgets=Budgets(tenants={"*": Limit(2_500_000, "total")}, tasks={"*": Limit(1_200_000, "task")}),
+    models=Models(default="large", ladder=("large", "small")),
+    policies=HousePolicies(),
+)
+SECOND: Final = replace(
+    FIRST,
+    digest="sha256:" + "2" * 64,
+    budgets=Budgets(tenants={"*": Limit(1_500_000, "day")}),
+    supervisor=replace(SUPERVISOR, remember_max=6, batch_window_s=2),
+)
+BOOK: Final = {
+    rules.digest: replace(rules, known=frozenset((FIRST.digest, SECOND.digest))) for rules in (FIRST, SECOND)
+}
