@@ -9,11 +9,11 @@ import msgspec
 
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.codec import Malformed, decode
+from ops_stream.contract.headers import read_position
 from ops_stream.core.inputs import Event, EventInput, Headers, MalformedInput, Origin, RecordInput
 from ops_stream.core.journal.record import RawInput
 
 FORWARDED = "forwarded"
-JOURNAL_HEADER = "ops-journal"
 UNKNOWN_RULES_HEADER = "ops-rules-unknown"
 """Set by the worker on a command that names rules which `ops.rules` did not hold when it was decided."""
 
@@ -53,7 +53,7 @@ def read_input(raw: RawInput) -> RecordInput:
         if envelope.value_b64 is not None:
             value = base64.b64decode(envelope.value_b64)
         headers = tuple((name, base64.b64decode(text)) for name, text in envelope.headers)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return MalformedInput(
             raw.origin, raw.value, raw.headers, f"the forwarded record cannot be read: {error}"
         )
@@ -99,12 +99,8 @@ def _read(
 
 def _via(headers: Headers) -> tuple[int, int, int] | None:
     """The journal position that forwarded a record. The worker keeps the header only where a MAC proves it."""
-    for name, value in headers:
-        if name == JOURNAL_HEADER:
-            parts = value.split(b":")
-            if len(parts) == 3 and all(part.isdigit() for part in parts):
-                return int(parts[0]), int(parts[1]), int(parts[2])
-    return None
+    position = read_position(headers)
+    return None if position is None else (position.partition, position.offset, position.index)
 
 
 def unknown_rules(raw: RawInput) -> frozenset[str]:

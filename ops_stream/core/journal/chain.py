@@ -54,7 +54,9 @@ def short_digest(data: bytes | None) -> str:
 
 def row_number(sum_key: bytes, row: str, value: bytes) -> int:
     """One row's share of the state digest: a keyed 256-bit number that nobody can choose."""
-    digest = hashlib.blake2b(b"%b\x00%b" % (row.encode(), value), key=sum_key, digest_size=_SUM_BYTES)
+    name = row.encode()
+    text = b"%d\x00%b%b" % (len(name), name, value)
+    digest = hashlib.blake2b(text, key=sum_key, digest_size=_SUM_BYTES)
     return int.from_bytes(digest.digest(), "big")
 
 

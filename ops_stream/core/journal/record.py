@@ -328,8 +328,11 @@ def mac_of(record: Record, key: JournalKey) -> str:
 
 
 def _mac(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key: JournalKey) -> str:
+    # The lengths keep two texts from being read as two others with a line's end between them.
+    engine, rules = header.engine_version, header.rules_digest
     head = (
-        f"{header.partition}\n{header.expected_offset}\n{header.kind}\n{header.at_ms}\n{header.engine_version}\n"
-        f"{header.rules_digest}\n{header.published_through}\n{header.state_digest}\n{header.previous_hash}\n{header.key_id}\n"
+        f"{header.partition}\n{header.expected_offset}\n{header.kind}\n{header.at_ms}\n"
+        f"{len(engine)}\n{engine}\n{len(rules)}\n{rules}\n{header.published_through}\n"
+        f"{header.state_digest}\n{header.previous_hash}\n{header.key_id}\n"
     )
     return key.mac(head.encode() + sha256(input_part) + sha256(outputs) + sha256(changes))
