@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
+from ops_stream.contract.anyheaders import read_any_header_name
 from ops_stream.contract.settings import Settings
 
 ANSWER_WITHIN_S = 10.0
@@ -25,6 +26,7 @@ T = TypeVar("T")
 @asynccontextmanager
 async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
     """A started consumer without a group, stopped at the end."""
+    read_any_header_name()
     consumer = AIOKafkaConsumer(
         **settings.aiokafka(),
         group_id=None,

@@ -20,6 +20,7 @@ class Topic:
     retention_ms: int | None
     cleanup: Literal["delete", "compact"]
     timestamp_type: Literal["LogAppendTime", "CreateTime"]
+    compression: str
     max_message_bytes: int
     key: str
     events: tuple[str, ...]
@@ -73,6 +74,7 @@ def _topic(name: str, row: Mapping[str, Any]) -> Topic:
         retention_ms=None if days is None else days * _DAY_MS,
         cleanup=row["cleanup"],
         timestamp_type=row["timestamp_type"],
+        compression=row["compression"],
         max_message_bytes=row["max_message_bytes"],
         key=row["key"],
         events=tuple(row["events"]),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.models import ControlCommand
@@ -14,6 +16,9 @@ from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import EventInput, MalformedInput, RecordInput
 from ops_stream.core.notices import dead_letter
 from ops_stream.core.rows import VIAS, Via
+
+SMALL_BYTES: Final = 65_536
+"""What a short value may swell by, so that it can be read in the journal."""
 
 
 def home_of(input_: RecordInput) -> str | None:
@@ -44,6 +49,16 @@ def seen_before(draft: Draft, input_: RecordInput) -> bool:
     return False
 
 
+def _plain(raw: bytes) -> str | None:
+    """Give the value as text; None where it is none, or where base64 is shorter than its JSON (a control character
+    is six bytes there): an envelope has to fit into a record, and so has the journal's record of both."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        return None
+    return text if 3 * len(msgspec.json.encode(text)) <= 4 * len(raw) + SMALL_BYTES else None
+
+
 def forwarded(draft: Draft, input_: RecordInput) -> bool:
     """Hand a record on if it belongs elsewhere. One that was handed on already goes no further."""
     tenant = home_of(input_)
@@ -68,9 +83,10 @@ def forwarded(draft: Draft, input_: RecordInput) -> bool:
         "headers": [[name, base64.b64encode(text or b"").decode()] for name, text in input_.headers],
     }
     if input_.raw is not None:
-        try:
-            value["value"] = input_.raw.decode()
-        except UnicodeDecodeError:
+        plain = _plain(input_.raw)
+        if plain is not None:
+            value["value"] = plain
+        else:
             value["value_b64"] = base64.b64encode(input_.raw).decode()
     id_ = derived_id("fw_", origin.topic, origin.partition, origin.offset)
     type_ = type(input_.event).__name__ if isinstance(input_, EventInput) else "MalformedInput"

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from ops_stream.contract.anyheaders import read_any_header_name
 from ops_stream.contract.settings import Settings
 
 BATCH_BYTES = 512 * 1024
@@ -32,6 +33,7 @@ def new_producer(settings: Settings) -> AIOKafkaProducer:
 
 def new_reader(settings: Settings) -> AIOKafkaConsumer:
     """A consumer without a group: it reads what it is assigned by hand and commits nothing."""
+    read_any_header_name()
     return AIOKafkaConsumer(
         **settings.aiokafka(),
         group_id=None,

@@ -60,6 +60,7 @@ def settings_of(topic: Topic, brokers: int) -> dict[str, str]:
         "cleanup.policy": topic.cleanup,
         "retention.ms": "-1" if topic.retention_ms is None else str(topic.retention_ms),
         "message.timestamp.type": topic.timestamp_type,
+        "compression.type": topic.compression,
         "max.message.bytes": str(topic.max_message_bytes),
     }
     if brokers > 1:

@@ -16,6 +16,7 @@ from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import Consumer, Transport
 from faust.types import TP
 
+from ops_stream.contract.anyheaders import read_any_header_name
 from ops_stream.contract.settings import Settings
 from ops_stream.streams.snapshots import SnapshotTable
 from ops_stream.streams.topics_in import FLOWING
@@ -29,6 +30,7 @@ REQUEST_TIMEOUT_S = 90.0
 POLL_RECORDS_MAX = 500
 BUFFER_RECORDS_MAX = 512
 YIELD_EVERY = 50
+ALL_PAUSED_S = 0.005
 
 
 class Shell(Protocol):
@@ -77,6 +79,10 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         since_yield = 0
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
+                if self.flow_active and not self._get_active_partitions():
+                    # Faust would sleep for a second; partitions that are full are paused for milliseconds.
+                    await sleep(ALL_PAUSED_S)
+                    continue
                 await sleep(0)
                 async for tp, message in self.getmany(timeout=1.0):
                     since_yield += 1
@@ -128,6 +134,7 @@ def build_app(
 
     Membership of the group is dynamic: a worker that stops leaves it at once, and aiokafka does not fence a static id.
     """
+    read_any_header_name()
     partitions = settings.partitions
     url = ";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(","))
     app = faust.App(

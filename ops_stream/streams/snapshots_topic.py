@@ -28,7 +28,11 @@ async def ensure_snapshots_topic(settings: Settings) -> None:
                 )
             return
         brokers = len((await client.describe_cluster())["brokers"])
-        configs = {"cleanup.policy": "compact", "max.message.bytes": str(MAX_BYTES)}
+        configs = {
+            "cleanup.policy": "compact",
+            "compression.type": "uncompressed",
+            "max.message.bytes": str(MAX_BYTES),
+        }
         if brokers > 1:
             configs |= {"min.insync.replicas": "2", "unclean.leader.election.enable": "false"}
         replication = settings.replication or min(3, brokers)
