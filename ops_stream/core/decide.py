@@ -13,7 +13,7 @@ from ops_stream.contract.reasons import Reason
 from ops_stream.core.agents import activate
 from ops_stream.core.approvals import emit_answer
 from ops_stream.core.budgets import charge
-from ops_stream.core.checks import Finding, examine
+from ops_stream.core.checks import Finding, examine, examine_observed
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import escalation_id_of, open_escalation
 from ops_stream.core.ids import percentile
@@ -42,7 +42,11 @@ def decide(
     """
     look = look_at(draft, request, stage)
     finding = examine(look)
-    observed = _observed(draft, request) and not (finding is not None and look.binding)
+    observed = _observed(draft, request)
+    if observed:
+        binding = examine_observed(look, finding)
+        if binding is not None:
+            finding, observed = binding, False
     answer = _answer(draft, look, finding, observed, sequence, digest, digest not in ("", ask.digest))
     ask = replace(ask, answer=answer, model=look.model)
     if answer.decision == "approved":

@@ -13,10 +13,17 @@ from ops_stream.core.checks.agents import (
     agent_suspended,
     agent_unregistered,
 )
-from ops_stream.core.checks.limits import budget_exhausted, deadline_passed, overloaded, retries_exhausted
+from ops_stream.core.checks.limits import (
+    budget_exhausted,
+    deadline_passed,
+    overloaded,
+    retries_exhausted,
+    too_many_open,
+)
 from ops_stream.core.checks.steering import (
     escalated,
     kill_switch,
+    model_stopped,
     no_model,
     policy_blocked,
     policy_error,
@@ -44,6 +51,12 @@ CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.QUEUED, queued),
 )
 
+BINDING: Final[tuple[tuple[Reason, Check], ...]] = (
+    (Reason.NO_MODEL, model_stopped),
+    (Reason.OVERLOADED, too_many_open),
+)
+"""Checks that hold for an observed ask too; the kill switch is the first of all and needs no second look."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -55,7 +68,18 @@ class Finding:
 
 def examine(look: Look) -> Finding | None:
     """Give the strongest finding, or None where an ask may run."""
-    for reason, check in CHECKS:
+    return _first(look, CHECKS)
+
+
+def examine_observed(look: Look, strongest: Finding | None) -> Finding | None:
+    """Give the finding that binds although the ask is only observed, behind whatever stronger one does not."""
+    if strongest is None or look.binding:
+        return strongest
+    return _first(look, BINDING)
+
+
+def _first(look: Look, checks: tuple[tuple[Reason, Check], ...]) -> Finding | None:
+    for reason, check in checks:
         explanation = check(look)
         if explanation is not None:
             return Finding(reason, explanation)

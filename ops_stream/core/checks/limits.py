@@ -29,17 +29,22 @@ def deadline_passed(look: Look) -> str | None:
     return f"The ask's deadline, {deadline}, has passed."
 
 
-def overloaded(look: Look) -> str | None:
-    """There is a limit to what a tenant may have open, and to what may wait. The first binds always."""
-    if look.stage != "first":
-        return None
+def too_many_open(look: Look) -> str | None:
+    """There is a limit to what a tenant may have open; it binds always."""
     tenant = look.draft.state.tenants.get(look.request.tenant)
-    if tenant is None:
+    if look.stage != "first" or tenant is None or len(tenant.open) < look.draft.rules.supervisor.open_max:
         return None
+    look.binding = True
+    return f"Tenant {look.request.tenant} has {len(tenant.open):,} asks open, the limit; try again later."
+
+
+def overloaded(look: Look) -> str | None:
+    """There is a limit to what a tenant may have open, and to what may wait."""
+    crowded = too_many_open(look)
+    tenant = look.draft.state.tenants.get(look.request.tenant)
+    if crowded is not None or look.stage != "first" or tenant is None:
+        return crowded
     settings = look.draft.rules.supervisor
-    if len(tenant.open) >= settings.open_max:
-        look.binding = True
-        return f"Tenant {look.request.tenant} has {len(tenant.open):,} asks open, the limit; try again later."
     steering = look.weighed.steering
     if steering is None or steering.action == DOWNGRADE:
         return None

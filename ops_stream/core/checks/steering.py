@@ -39,13 +39,18 @@ def no_model(look: Look) -> str | None:
         return None
     if not models.known(model):
         return f"Model {model} is not among those in conf/models.yaml."
-    request = look.request
-    if model != look.asked_model and kill_on(
-        look.draft, request.tenant, request.agent, request.workflow_id or "", model
-    ):
-        look.binding = True
-        return f"A policy demands model {model}, which the kill switch has stopped."
-    return None
+    return model_stopped(look)
+
+
+def model_stopped(look: Look) -> str | None:
+    """A model that a policy demands must not be one that a kill switch has stopped; it binds always."""
+    model, request = look.model, look.request
+    if model == look.asked_model:
+        return None  # the first check of all has looked at it
+    if kill_on(look.draft, request.tenant, request.agent, request.workflow_id or "", model) is None:
+        return None
+    look.binding = True
+    return f"A policy demands model {model}, which the kill switch has stopped."
 
 
 def escalated(look: Look) -> str | None:
