@@ -11,10 +11,14 @@ import asyncio
 import atexit
 import concurrent.futures
 import contextlib
+import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
+
+logger = logging.getLogger("agents_adapter")
 
 T = TypeVar("T")
 
@@ -29,6 +33,8 @@ class Background:
         """Start the thread and wait until its loop runs."""
         self.pid = os.getpid()
         self.loop = asyncio.new_event_loop()
+        self._calls: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._woken = self._ended = False
         self._tasks: set[asyncio.Task[None]] = set()
         self.at_exit: set[Callable[[], Coroutine[Any, Any, None]]] = set()
         self._thread = threading.Thread(target=self._run, name="ops-stream", daemon=True)
@@ -43,7 +49,11 @@ class Background:
         lost.
         """
         future: concurrent.futures.Future[T] = concurrent.futures.Future()
-        self.loop.call_soon_threadsafe(self._begin, coroutine, future, orphaned)
+        try:
+            self.call(self._begin, coroutine, future, orphaned)
+        except RuntimeError:
+            coroutine.close()
+            raise
         return future
 
     def _begin(
@@ -63,8 +73,23 @@ class Background:
         future.add_done_callback(cancel)
 
     def call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function there, soon, and do not wait."""
-        self.loop.call_soon_threadsafe(function, *arguments)
+        """Call a function there, soon, and do not wait. Calls run in the order in which they were made."""
+        if self._ended:
+            raise RuntimeError("The background loop has ended.")
+        self._calls.append((function, arguments))
+        if not self._woken:  # waking costs a system call: once for all that has come in meanwhile
+            self._woken = True
+            self.loop.call_soon_threadsafe(self._make_calls)
+
+    def _make_calls(self) -> None:
+        # Cleared first: whoever adds a call from here on either is served below or wakes us again.
+        self._woken = False
+        while self._calls:
+            function, arguments = self._calls.popleft()
+            try:
+                function(*arguments)
+            except Exception:
+                logger.exception("A call in the background failed.")
 
     def finish(self, timeout_s: float) -> None:
         """Let what is still open close itself, for so long at most, then close."""
@@ -74,6 +99,7 @@ class Background:
 
     def close(self) -> None:
         """Cancel what still runs, stop the loop and wait for the thread."""
+        self._ended = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_JOIN_S)
 

@@ -228,15 +228,17 @@ class _Connection:
     """Tells from the time of the last fetch whether a connection was lost and is back."""
 
     def __init__(self) -> None:
+        self._heard_ms = time.time() * 1000
         self._lost = False
 
     def is_back(self, consumer: AIOKafkaConsumer | None, tp: TopicPartition) -> bool:
         """True once after each time that the broker was not heard of for a while."""
         assert consumer is not None
-        heard_ms = consumer.last_poll_timestamp(tp) if tp in consumer.assignment() else None
-        if heard_ms is None:
+        if tp not in consumer.assignment():
             return False
-        fresh = time.time() * 1000 - heard_ms < _STALE_MS
+        # Assigning anew forgets the time.
+        self._heard_ms = consumer.last_poll_timestamp(tp) or self._heard_ms
+        fresh = time.time() * 1000 - self._heard_ms < _STALE_MS
         if not fresh and not self._lost:
             logger.warning("Nothing is heard from Kafka about %s.", tp.topic)
         back = fresh and self._lost

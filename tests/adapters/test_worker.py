@@ -274,10 +274,10 @@ async def test_a_kill_stops_what_runs_and_what_comes(client: OpsClient, operator
 
 
 async def test_heartbeats_keep_a_call_longer_than_its_lease(client: OpsClient) -> None:
-    """A lease of 2 seconds, a call of 5: it ends by itself. Without heartbeats it is revoked."""
+    """A lease of 2 seconds, a call of 3.5: it ends by itself. Without heartbeats it is revoked."""
     writer = supervise(Writer(), client, estimate=lambda args: {"estimated_time_s": 1})
     silent = await client.ask("writer", "Draft", estimated_time_s=1)
-    assert await writer.execute(5.0, "done") == "done"
+    assert await writer.execute(3.5, "done") == "done"
     assert writer.approval is not None
     assert not writer.approval.revoked
     assert silent.revoked
