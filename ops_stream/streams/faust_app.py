@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import faust
 from faust.auth import SASLCredentials, SSLCredentials
-from faust.transport.drivers.aiokafka import Consumer, Transport
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
 
 from ops_stream.contract.anyheaders import read_any_header_name
@@ -28,9 +28,11 @@ COMMIT_INTERVAL_S = 1.0
 MAX_POLL_INTERVAL_S = 60.0
 REQUEST_TIMEOUT_S = 90.0
 POLL_RECORDS_MAX = 500
-BUFFER_RECORDS_MAX = 512
+BUFFER_RECORDS_MAX = 4096
 YIELD_EVERY = 50
-ALL_PAUSED_S = 0.005
+FULL_S = 0.005
+WAIT_S = 0.05
+FETCH_WAIT_MS = 25
 
 
 class Shell(Protocol):
@@ -49,8 +51,30 @@ class Shell(Protocol):
         """Input would flow from now on: recover `assigned` first. May be called more than once a generation."""
 
 
+class OpsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust's consumer thread, with short fetches."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        """A fetch leaves out partitions whose last records are not taken yet, and waits at the broker for the others.
+
+        aiokafka has one fetch a broker on its way, so that under load a full topic would wait for the silent ones, a
+        second and a half each time as Faust sets it.
+        """
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        return consumer
+
+
 class OpsConsumer(Consumer):  # type: ignore[misc]
     """Faust's consumer, with recovery where it would seek to the group's committed offsets."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.full: set[int] = set()
+        """Partitions whose sequencers have enough to do for now."""
+
+    def _new_consumer_thread(self) -> OpsConsumerThread:
+        return OpsConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def perform_seek(self) -> None:
         """Pause the inputs and let recovery run in tasks of its own.
@@ -81,10 +105,12 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 if self.flow_active and not self._get_active_partitions():
                     # Faust would sleep for a second; partitions that are full are paused for milliseconds.
-                    await sleep(ALL_PAUSED_S)
+                    await sleep(FULL_S)
                     continue
                 await sleep(0)
-                async for tp, message in self.getmany(timeout=1.0):
+                # A wait that began while a partition was full does not see that it has room again.
+                full = self.full or self._buffered_partitions
+                async for tp, message in self.getmany(timeout=FULL_S if full else WAIT_S):
                     since_yield += 1
                     if since_yield >= YIELD_EVERY:
                         since_yield = 0

@@ -104,13 +104,16 @@ class Supervisor:
         self.run_in_background(self._watch(), "the watch over appends")
 
     def run_in_background(self, coroutine: Any, what: str) -> None:
-        """Run a task that must not end by itself."""
+        """Run a task that must not end by itself. Cancelled by nobody, but from within aiokafka, it has."""
         task = asyncio.get_running_loop().create_task(coroutine)
         self._background.add(task)
 
         def ended(done: asyncio.Task[Any]) -> None:
             self._background.discard(done)
-            if not done.cancelled() and done.exception() is not None:
+            if done.cancelled():
+                if not done.cancelling():
+                    die(Exit.CRASHED, f"{what} was cancelled from within")
+            elif done.exception() is not None:
                 log.error("a task of the worker ended", what=what, exc_info=done.exception())
                 die(Exit.CRASHED, f"{what} ended with {type(done.exception()).__name__}: {done.exception()}")
 
@@ -206,11 +209,13 @@ class Supervisor:
     def pause(self, partition: int) -> None:
         """Deliver nothing more of this partition for now."""
         if self._consumer is not None:
+            self._consumer.full.add(partition)
             self._consumer.pause_partitions(self._consumer.tps_of(partition))
 
     def resume(self, partition: int) -> None:
         """Deliver again."""
         if self._consumer is not None and self.sequencer(partition) is not None:
+            self._consumer.full.discard(partition)
             self._consumer.resume_partitions(self._consumer.tps_of(partition))
 
     def seek(self, partition: int, topic: str, offset: int) -> None:
@@ -243,6 +248,10 @@ class Supervisor:
             self._known.pop(partition, None)
             await self._go_live(generation, owned, recovered)
         except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                # Nobody asked for it: it came out of aiokafka, and the partition would be recovering for ever.
+                die(Exit.RECOVERY_FAILED, f"the recovery of partition {partition} was cancelled from within")
             raise
         except Refusal as refusal:
             die(refusal.code, str(refusal))
