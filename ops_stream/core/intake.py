@@ -51,8 +51,8 @@ def read_input(raw: RawInput) -> RecordInput:
         )
         value = envelope.value.encode() if envelope.value is not None else None
         if envelope.value_b64 is not None:
-            value = base64.b64decode(envelope.value_b64)
-        headers = tuple((name, base64.b64decode(text)) for name, text in envelope.headers)
+            value = base64.b64decode(envelope.value_b64, validate=True)
+        headers = tuple((name, base64.b64decode(text, validate=True)) for name, text in envelope.headers)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return MalformedInput(
             raw.origin, raw.value, raw.headers, f"the forwarded record cannot be read: {error}"

@@ -88,12 +88,13 @@ class Faults:
         return True
 
     def duplicate(self) -> bool:
-        """The bus delivers some records again."""
+        """The bus delivers some records again, as after a seek: nothing is passed over on the way."""
         seat = self._seat()
         if seat is None:
             return False
         topic = self._rng.choice(ALL)
-        seat.read[topic] = max(0, seat.read[topic] - self._rng.randint(1, 3))
+        seat.read[topic] = max(0, min(seat.read[topic], seat.cursors.next[topic]) - self._rng.randint(0, 3))
+        seat.sought[topic] = seat.read[topic]
         return True
 
     def skip(self) -> bool:

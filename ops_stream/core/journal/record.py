@@ -180,8 +180,8 @@ def decode_input(part: bytes) -> RawInput:
         doc = msgspec.json.decode(part, type=InputDoc)
         value = doc.value.encode() if doc.value is not None else None
         if doc.value_b64 is not None:
-            value = base64.b64decode(doc.value_b64)
-        headers = tuple((name, base64.b64decode(text)) for name, text in doc.headers)
+            value = base64.b64decode(doc.value_b64, validate=True)
+        headers = tuple((name, base64.b64decode(text, validate=True)) for name, text in doc.headers)
         return RawInput(doc.topic, doc.partition, doc.offset, parse_time(doc.timestamp), value, headers)
     except (msgspec.MsgspecError, ValueError) as error:
         raise Unreadable(f"the input part of a journal record cannot be read: {error}") from error

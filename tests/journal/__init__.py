@@ -1,0 +1,1 @@
+"""The journal on its own: records, chain, ledger, watermark, and a golden history."""
