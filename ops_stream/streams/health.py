@@ -26,6 +26,9 @@ def readiness(supervisor: Supervisor) -> tuple[bool, dict[str, Any]]:
             age = sequencer.oldest_age_s(now)
             idle_for = now - sequencer.progressed_at if sequencer.waiting else 0.0
             state |= {"waiting": sequencer.waiting, "oldest_append_s": round(age, 3)}
+            if sequencer.phase is not Phase.LIVE:
+                # Being taken away, and not yet given again: it decides nothing, however long that lasts.
+                state["phase"] = sequencer.phase.value
             if max(age, idle_for) > supervisor.limits.stalled_s:
                 state["phase"] = "stalled"
         if number in supervisor.halted:
