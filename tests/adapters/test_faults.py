@@ -185,7 +185,7 @@ async def test_closing_while_kafka_hangs_ends_in_time_and_says_what_is_missing(
     broker, settings = own
     async with Responder(settings) as responder:
         responder.on_ask = responder.answer
-        client = OpsClient(settings=settings, timeout_s=2.0)
+        client = OpsClient(settings=settings, timeout_s=1.0)
         await client.__aenter__()
         approval = await client.ask("writer", "Draft it")
         broker.pause()

@@ -147,10 +147,21 @@ def settings(worker: tuple[WorkerProcess, Settings]) -> Settings:
 async def client(settings: Settings) -> AsyncIterator[OpsClient]:
     """Give a client of that tenant, whose agent `writer` is registered."""
     async with OpsClient(settings=settings, timeout_s=20.0) as made:
-        status = await made.register("writer", role="author", capabilities=["general"], wait_status_s=20.0)
-        assert status is not None
-        assert (status.agent, status.state) == ("writer", "registered")
+        await registered(made)
         yield made
+
+
+async def registered(client: OpsClient) -> None:
+    """Register `writer`, and ask until the supervisor has read that."""
+    await client.register("writer", role="author", capabilities=["general"])
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                approval = await client.ask("writer", "Am I known?")
+            except Denied:
+                continue
+            await client.report(approval, cost_usd=0)
+            return
 
 
 @pytest.fixture
@@ -178,6 +189,14 @@ class Writer:
         self.began.set()
         await asyncio.sleep(seconds)
         return model
+
+
+async def test_a_registration_is_answered_with_a_status(settings: Settings) -> None:
+    """Who waits for it gets the agent's status from the real supervisor."""
+    async with OpsClient(settings=settings, timeout_s=20.0) as client:
+        status = await client.register("writer", role="author", capabilities=[], wait_status_s=20.0)
+    assert status is not None
+    assert (status.agent, status.tenant, status.state) == ("writer", settings.tenant, "registered")
 
 
 async def test_asks_hold_and_reports_settle_the_budget(client: OpsClient) -> None:
@@ -314,7 +333,7 @@ async def test_agents_survive_a_worker_killed_under_them(
     """kill -9 of the supervisor while 60 agents ask: all are answered once it is back, and each runs once."""
     process, _ = worker
     async with OpsClient(settings=settings, timeout_s=60.0) as client:
-        await client.register("writer", role="author", capabilities=["general"], wait_status_s=20.0)
+        await registered(client)
         writers = [
             supervise(Writer(), client, estimate=lambda args: {"estimated_cost_usd": 0.01}) for _ in range(60)
         ]
