@@ -14,9 +14,23 @@ from ops_stream.core.killswitch import sweep
 from ops_stream.core.limits_command import set_budget
 from ops_stream.core.notices import alert, dead_letter
 from ops_stream.core.refusals import Refused
-from ops_stream.core.rows import COMMANDS, KILLS, RULES, ActiveRules, Command, Kill, Suspension, Sweep
+from ops_stream.core.rows import (
+    COMMANDS,
+    KILLS,
+    RULES,
+    ActiveRules,
+    Command,
+    Kill,
+    Suspension,
+    Sweep,
+    encode_row,
+)
 from ops_stream.core.words import because, clip
 
+SPREAD_BYTES_MAX: Final = 1_572_864
+"""All copies of one command: with its dead letter and the journal's own fields well under 4 MiB."""
+OUTPUT_BYTES: Final = 300
+"""What an output has around its value in a record."""
 REMEMBER_MS: Final = 7 * 86_400_000
 """Commands are remembered as long as the topic keeps them."""
 ALL: Final = "*"
@@ -47,11 +61,11 @@ def obey(draft: Draft, command: ControlCommand) -> None:
         return
     draft.put(key, Command(draft.now + REMEMBER_MS))
     act = _ACTS.get(command.command)
-    if tenant_of(command) is None and not command.spread and act is not None:
-        _spread(draft, command)
     try:
         if act is None:
             raise Refused("not_supported", f"the command {command.command} is not supported by this version.")
+        if tenant_of(command) is None and not command.spread:
+            _spread(draft, command)
         act(draft, command)
     except Refused as refused:
         text = f"Command {command.command_id} of {command.issued_by} changes nothing: {refused.why}"
@@ -59,9 +73,17 @@ def obey(draft: Draft, command: ControlCommand) -> None:
 
 
 def _spread(draft: Draft, command: ControlCommand) -> None:
+    """Write a copy to every other partition, of what the command needs: it has to fit into one record so often."""
     value = {**command.wire(), "event": "ControlCommand", "spread": True}
     if "tenant" not in command.model_fields_set:
         value.pop("tenant", None)
+    if command.command != "activate_rules":
+        value.pop("parameters", None)  # neither a kill nor a resume has any
+    most = SPREAD_BYTES_MAX // draft.state.partitions - OUTPUT_BYTES
+    if len(encode_row(value)) > most:
+        value.pop("reason", None)  # the first partition keeps it, and alerts with it
+    if len(encode_row(value)) > most:
+        raise Refused("malformed_command", "it is too large to be written to every partition.")
     for partition in range(draft.state.partitions):
         if partition != draft.state.partition:
             id_ = derived_id("cc_", command.command_id, partition)

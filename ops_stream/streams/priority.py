@@ -21,6 +21,7 @@ from ops_stream.streams.topics_in import PRIORITY
 
 POLL_MS = 200
 DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
+NAMED_MAX = 8
 WAITING_MAX = 512
 
 
@@ -117,7 +118,9 @@ class PriorityReader:
 
         The note goes into the journal: replay must refuse the command too, whatever `ops.rules` holds by then.
         """
-        named = DIGEST.findall(value) if value is not None and b"activate_rules" in value else []
+        found = DIGEST.findall(value) if value is not None and b"activate_rules" in value else []
+        # A command names one. Whatever else is full of digests must still fit into the journal with its notes.
+        named = list(dict.fromkeys(found))[:NAMED_MAX]
         if not named:
             return ()
         if any(digest.decode() not in self._rulebook.known for digest in named):

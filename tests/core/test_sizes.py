@@ -8,11 +8,13 @@ import msgspec
 import pytest
 
 from ops_stream.core.decision import Decision
-from ops_stream.core.inputs import Tick
+from ops_stream.core.inputs import RecordInput, Tick
+from ops_stream.core.intake import read_input
+from ops_stream.core.journal.record import RawInput
 from ops_stream.core.rules_model import Rules, Supervisor
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.test_step import QUEUE_ALL, ask, registered
-from tests.core.world import DIGEST, TENANT, World
+from tests.core.world import DIGEST, START_MS, TENANT, World
 
 RECORD_MAX = 4 * 1_048_576
 KILL = {"command_id": "k", "command": "kill", "issued_by": "olga"}
@@ -186,3 +188,31 @@ def test_what_forgotten_asks_left_unknown_can_be_released() -> None:
     world.send("control", {**command, "parameters": {"release_unknown": True}})
     assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 0
     assert [alert["kind"] for alert in world.of("Alert")] == ["remember_max"]
+
+
+@pytest.mark.parametrize("partitions", [6, 1_000])
+def test_the_largest_kill_reaches_every_partition(partitions: int) -> None:
+    """A kill is written to every other partition in one record, whatever it carries that a kill does not need."""
+    world = registered(World(partitions=partitions, strict=False))
+    swelling = {"numbers": [msgspec.Raw(b"1e15")] * 40_000}
+    world.take(0, _command({**KILL, "reason": "\x01" * 4_096, "parameters": swelling}))
+    decision = world.partitions[0].journal[-1].decision
+    copies = [out for out in decision.outputs if out.topic == "control"]
+    assert len(copies) == partitions - 1
+    assert not world.of("DeadLetter")
+    assert record_bytes(decision) < RECORD_MAX // 2
+    assert world.partitions[0].state.counts["kill/"] == 1
+
+
+def test_a_command_that_cannot_be_written_to_every_partition_is_refused() -> None:
+    """A record has a largest size: what would need more is a dead letter, and not the end of every worker."""
+    world = registered(World(partitions=50, strict=False))
+    command = {**KILL, "command": "activate_rules", "parameters": {"digest": "x" * 200_000}}
+    world.take(0, _command(command))
+    decision = world.partitions[0].journal[-1].decision
+    assert [out.topic for out in decision.outputs] == ["dead-letters"]
+    assert world.of("DeadLetter")[0]["reason"] == "malformed_command"
+
+
+def _command(body: dict[str, Any]) -> RecordInput:
+    return read_input(RawInput("control", 0, 0, START_MS, msgspec.json.encode(body)))
