@@ -22,6 +22,8 @@ NOTIFY: Final = "notify"
 STEERING: Final = frozenset((DOWNGRADE, ESCALATE, QUEUE))
 """Actions of which only one is taken: that of the highest priority."""
 REPORTED_MAX: Final = 1_000
+NOTICES_MAX: Final = 50
+"""Alerts of one kind that policies raise about one event, the most important first: a record has a largest size."""
 REMIND_MS: Final = 3_600_000
 
 
@@ -82,8 +84,11 @@ def evaluate(
 
 
 def tell(draft: Draft, weighed: Weighed, tenant: str, subject: str, seed: tuple[str | int, ...]) -> None:
-    """Raise the alerts that policies ask for, and one an hour for each policy that cannot be decided."""
-    for match in weighed.notify:
+    """Raise the alerts that policies ask for, and one an hour for each policy that cannot be decided.
+
+    Notices beyond the bound are only named among the matched policies; faults beyond it wait for the next event.
+    """
+    for match in weighed.notify[:NOTICES_MAX]:
         message = match.parameters.get("message")
         text = message if isinstance(message, str) else f"Policy {match.name} matches {subject}."
         severity = match.parameters.get("severity")
@@ -97,17 +102,20 @@ def tell(draft: Draft, weighed: Weighed, tenant: str, subject: str, seed: tuple[
             severity=severity if severity in ("info", "warning", "critical") else "info",
             subject=subject,
         )
+    told = 0
     for match in weighed.faults:
-        _report_fault(draft, tenant, match, subject, seed)
+        if told == NOTICES_MAX:
+            break
+        told += _report_fault(draft, tenant, match, subject, seed)
 
 
 def _report_fault(
     draft: Draft, tenant: str, match: PolicyMatch, subject: str, seed: tuple[str | int, ...]
-) -> None:
+) -> bool:
     key = f"alert/policy_error|{match.name}"
     firing = draft.get(FIRINGS, key)
     if firing is not None and draft.now - firing.since < REMIND_MS:
-        return
+        return False
     id_ = alert(
         draft,
         tenant,
@@ -119,6 +127,7 @@ def _report_fault(
     )
     row = Firing(draft.now, id_)
     draft.put(key, row if firing is None else replace(firing, since=draft.now, alert_id=id_))
+    return True
 
 
 def _rank(match: PolicyMatch) -> tuple[int, str]:

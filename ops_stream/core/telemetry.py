@@ -16,7 +16,7 @@ from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.leases import expire, overdue, renew
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import alert, dead_letter
-from ops_stream.core.policy import BLOCK, ESCALATE, NOTIFY, Weighed, evaluate, tell
+from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, Weighed, evaluate, tell
 from ops_stream.core.rows import (
     AGENTS,
     ASKS,
@@ -165,18 +165,18 @@ def _apply_policies(draft: Draft, ask: Ask, event: Telemetry) -> None:
     room = draft.state.counts["escalation/"] < ESCALATIONS_MAX
     if room and weighed.steering is not None and weighed.steering.action == ESCALATE:
         _call_person(draft, ask, event, weighed)
-    for reported in weighed.reported:
-        if reported.action == BLOCK and not reported.shadow:
-            text = f"Policy {reported.name} would block what ask {ask.request_id} reports as {event.kind}."
-            alert(
-                draft,
-                ask.tenant,
-                "policy_notice",
-                text,
-                dedupe=reported.name,
-                seed=(reported.name, NOTIFY, *seed),
-                subject=ask.request_id,
-            )
+    blocks = [reported for reported in weighed.reported if reported.action == BLOCK and not reported.shadow]
+    for reported in blocks[:NOTICES_MAX]:
+        text = f"Policy {reported.name} would block what ask {ask.request_id} reports as {event.kind}."
+        alert(
+            draft,
+            ask.tenant,
+            "policy_notice",
+            text,
+            dedupe=reported.name,
+            seed=(reported.name, NOTIFY, *seed),
+            subject=ask.request_id,
+        )
 
 
 def _call_person(draft: Draft, ask: Ask, event: Telemetry, weighed: Weighed) -> None:

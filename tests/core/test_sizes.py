@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import pytest
@@ -17,6 +17,7 @@ from tests.core.test_step import QUEUE_ALL, ask, registered
 from tests.core.world import DIGEST, START_MS, TENANT, World
 
 RECORD_MAX = 4 * 1_048_576
+WHENS: tuple[Literal["request", "telemetry"], ...] = ("request", "telemetry")
 KILL = {"command_id": "k", "command": "kill", "issued_by": "olga"}
 LONG = {"task_type": "\U0001f680" * 256, "tool": "\U0001f680" * 256, "required_model": "\U0001f680" * 256}
 
@@ -216,3 +217,27 @@ def test_a_command_that_cannot_be_written_to_every_partition_is_refused() -> Non
 
 def _command(body: dict[str, Any]) -> RecordInput:
     return read_input(RawInput("control", 0, 0, START_MS, msgspec.json.encode(body)))
+
+
+@pytest.mark.parametrize(
+    ("action", "condition"),
+    [("notify", "True"), ("notify", "nothing"), ("log", "nothing"), ("block", "True")],
+)
+def test_thousands_of_policies_that_speak_at_once_fit_into_a_record(action: str, condition: str) -> None:
+    """Rules may hold thousands of policies: an event that concerns them all raises the most important alerts only."""
+    speak = {"message": "\u20ac" * 4_000}
+    policies = [
+        TestPolicy(f"p{number:04d}", action, condition, number, when, parameters=speak)
+        for number in range(2_000)
+        for when in (WHENS if action != "block" else WHENS[1:])
+    ]
+    world = registered(World(Rules(DIGEST, policies=TestPolicies(policies)), strict=False))
+    world.send("task-requests", ask())
+    assert world.answers("r1")[0]["decision"] == "approved"
+    report = {"event_id": "e1", "request_id": "r1", "task_id": "t1", "agent": "engineer", "tenant": TENANT}
+    world.send("telemetry", {**report, "kind": "completed"})
+    decisions = [entry.decision for entry in world.partitions[0].journal]
+    assert max(record_bytes(decision) for decision in decisions) < RECORD_MAX // 2
+    told = [alert["dedupe_key"].rpartition("|")[2] for alert in world.of("Alert")]
+    assert told[0] == "p1999", "the one of the highest priority"
+    assert all(sum(out.type == "Alert" for out in decision.outputs) <= 50 for decision in decisions)
