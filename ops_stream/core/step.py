@@ -28,8 +28,9 @@ from ops_stream.core.inputs import RECORD_INPUTS, EventInput, Gap, Input, Malfor
 from ops_stream.core.lines import end
 from ops_stream.core.memory import keep_bound
 from ops_stream.core.notices import alert, dead_letter
+from ops_stream.core.policy import REMIND_MS
 from ops_stream.core.resolutions import resolve
-from ops_stream.core.rows import ASKS, RULES, ActiveRules, Answer, ask_key
+from ops_stream.core.rows import ASKS, FIRINGS, RULES, ActiveRules, Answer, Firing, ask_key
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.core.telemetry import report
@@ -121,14 +122,20 @@ def _reject_workflow(draft: Draft, event: Workflow) -> None:
 
 
 def _gap(draft: Draft, gap: Gap) -> None:
+    """Tell people of a gap: of one that is only empty once an hour, since every transaction leaves one behind it."""
     where = f"{gap.topic} partition {gap.partition}"
-    if gap.last < gap.first:
+    key = f"alert/input_gap|{gap.topic}"
+    firing = draft.get(FIRINGS, key)
+    anew = gap.last < gap.first
+    if not anew and firing is not None and draft.now - firing.since < REMIND_MS:
+        return
+    if anew:
         text = (
             f"{where} was made anew: it goes on at offset {gap.last + 1}, after {gap.first} had been reached."
         )
     else:
         text = f"Offsets {gap.first} to {gap.last} of {where} hold no record."
-    alert(
+    id_ = alert(
         draft,
         "default",
         "input_gap",
@@ -138,6 +145,7 @@ def _gap(draft: Draft, gap: Gap) -> None:
         severity="critical",
         subject=gap.topic,
     )
+    draft.put(key, Firing(draft.now, id_))
 
 
 def _contain(draft: Draft, error: str) -> Decision:

@@ -158,6 +158,20 @@ def test_a_gap_in_an_input_is_alerted() -> None:
     assert [(a["kind"], a["severity"]) for a in world.of("Alert")] == [("input_gap", "critical")]
 
 
+def test_gaps_that_a_writer_in_transactions_leaves_are_no_storm_of_alerts() -> None:
+    """Every transaction ends with an offset that holds nothing: people hear of it once an hour and topic."""
+    world = World()
+    for number in range(50):
+        world.take(0, Gap("telemetry", 0, 2 * number, 2 * number))
+    world.take(0, Gap("workflows", 0, 1, 1))
+    assert [alert["subject"] for alert in world.of("Alert")] == ["telemetry", "workflows"]
+    world.take(0, Gap("telemetry", 0, 200, 99))
+    assert "made anew" in world.of("Alert")[-1]["summary"], "what may have lost records is told of always"
+    world.now += 3_600_000
+    world.take(0, Gap("telemetry", 0, 104, 104))
+    assert len(world.of("Alert")) == 4
+
+
 def test_an_idle_tick_does_nothing() -> None:
     """Time that passes over an empty state changes nothing."""
     decision = step(State(0, 1), Tick(), Rules(DIGEST), START_MS)
