@@ -29,31 +29,46 @@ WINDOWS: Final = ("task", "day", "month", "total")
 
 
 def set_budget(draft: Draft, command: ControlCommand) -> None:
-    """Obey `set_budget`."""
+    """Obey `set_budget`: the whole of it, or nothing."""
     parameters = command.parameters or {}
+    if "limit_usd" not in parameters and "release_unknown" not in parameters:
+        raise Refused("malformed_command", "parameters need limit_usd or release_unknown.")
+    scope = parameters.get("scope", "tenant")
+    if scope not in ("tenant", "task"):
+        raise Refused("malformed_command", "parameters.scope is tenant or task.")
+    row = _limit_row(draft, command, parameters, scope)
+    # What can still be refused comes first: a refused command has changed nothing.
     if "release_unknown" in parameters:
         _release(draft, command, parameters)
     if "limit_usd" in parameters:
-        _set_limit(draft, command, parameters)
-    elif "release_unknown" not in parameters:
-        raise Refused("malformed_command", "parameters need limit_usd or release_unknown.")
+        _set_limit(draft, command, scope, row)
 
 
-def _set_limit(draft: Draft, command: ControlCommand, parameters: dict[str, Any]) -> None:
-    tenant, scope = command.tenant, parameters.get("scope", "tenant")
-    if scope not in ("tenant", "task"):
-        raise Refused("malformed_command", "parameters.scope is tenant or task.")
-    key = f"limit/tenant|{tenant}" if scope == "tenant" else f"limit/task|{tenant}|{command.target or '*'}"
-    if parameters["limit_usd"] is None:
-        draft.delete(key)
-        return
+def _limit_row(
+    draft: Draft, command: ControlCommand, parameters: dict[str, Any], scope: str
+) -> LimitRow | None:
+    """Give the limit that is meant; None for that of the rules."""
+    if parameters.get("limit_usd") is None:
+        return None
     micros = _micros(parameters["limit_usd"], "limit_usd")
+    target = command.target or "*"
     old = (
-        tenant_limit(draft, tenant) if scope == "tenant" else task_limit(draft, tenant, command.target or "*")
+        tenant_limit(draft, command.tenant)
+        if scope == "tenant"
+        else task_limit(draft, command.tenant, target)
     )
     window = _window(parameters.get("window"), scope, old)
+    return LimitRow(micros, window, command.command_id, draft.now)
+
+
+def _set_limit(draft: Draft, command: ControlCommand, scope: str, row: LimitRow | None) -> None:
+    tenant = command.tenant
+    key = f"limit/tenant|{tenant}" if scope == "tenant" else f"limit/task|{tenant}|{command.target or '*'}"
+    if row is None:
+        draft.delete(key)
+        return
     draft.limits = True
-    draft.put(key, LimitRow(micros, window, command.command_id, draft.now))
+    draft.put(key, row)
     _alert_if_exceeded(draft, command, scope)
 
 
