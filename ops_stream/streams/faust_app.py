@@ -135,10 +135,49 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         await self.seek_wait(starts)
         self._committed_offset.update(starts)
 
+    def hold(self, partition: int) -> None:
+        """Fetch nothing more of a partition's inputs. Not by `pause_partitions`: that drops what is fetched already."""
+        self.full.add(partition)
+        for tp in self.tps_of(partition):
+            self.on_buffer_full(tp)
+
+    def release(self, partition: int) -> None:
+        """Fetch again what was held."""
+        self.full.discard(partition)
+        for tp in self.tps_of(partition):
+            self.on_buffer_drop(tp)
+
+    def open(self, partition: int) -> None:
+        """Let a recovered partition flow, from where it was sought."""
+        self.release(partition)
+        self.resume_partitions(self.tps_of(partition))
+
     def tps_of(self, partition: int) -> set[TP]:
         """The assigned input partitions numbered `partition`."""
         names = self.app.ops_input_topics
         return {tp for tp in self.assignment() if tp.topic in names and tp.partition == partition}
+
+
+class QuietMonitor(faust.Monitor):  # type: ignore[misc]
+    """Faust's monitor without its notes on every record: what is counted here is counted by `streams/metrics.py`."""
+
+    def on_message_in(self, tp: TP, offset: int, message: Any) -> None:
+        """Note nothing."""
+
+    def on_message_out(self, tp: TP, offset: int, message: Any) -> None:
+        """Note nothing."""
+
+    def on_stream_event_in(self, tp: TP, offset: int, stream: Any, event: Any) -> dict[str, Any] | None:
+        """Note nothing."""
+        return None
+
+    def on_stream_event_out(
+        self, tp: TP, offset: int, stream: Any, event: Any, state: dict[str, Any] | None = None
+    ) -> None:
+        """Note nothing."""
+
+    def track_tp_end_offset(self, tp: TP, offset: int) -> None:
+        """Note nothing."""
 
 
 class OpsTransport(Transport):  # type: ignore[misc]
@@ -191,6 +230,7 @@ def build_app(
         producer_max_request_size=6 * 1024 * 1024,
         datadir=settings.data_dir / "faust",
         web_enabled=False,
+        Monitor=QuietMonitor,
         autodiscover=False,
     )
     app.transport = OpsTransport(app.conf.broker_consumer, app, loop=app.loop)
@@ -239,8 +279,13 @@ def _add_agent(app: faust.App, full: str, on_message: Callable[[Any], None]) -> 
 
     async def decide(stream: Any) -> None:
         # Acknowledged by us, when everything that the record caused is out.
-        async for event in stream.noack().events():
+        events = stream.noack()
+        queue = events.channel.queue
+        async for event in events.events():
             on_message(event.message)
+            # A stream gives one event for each turn of the loop; what waits behind it is taken along.
+            while not queue.empty():
+                on_message(queue.get_nowait().message)
 
     app.agent(topic, name=f"decide-{full}", concurrency=1)(decide)
 

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from ops_stream.contract.settings import Settings
 from ops_stream.core.inputs import Takeover
+from ops_stream.core.journal import record as rec
 from ops_stream.core.journal.chain import JournalKey, short_digest
 from ops_stream.core.journal.ledger import (
     GAP_DIGEST,
@@ -45,6 +46,8 @@ TAKEOVER_TRIES_MAX = 20
 BACKOFF_S = 0.05
 BACKOFF_MAX_S = 2.0
 YIELD_EVERY = 100
+LAST_RECORDS = 10
+"""Of the journal's end, looked at before the start for the engine that decided last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,13 +232,40 @@ class Recovery:
             await self._owner.refresh_rules()
 
     def _refuse_newer(self, ledger: Ledger) -> None:
-        theirs = ledger.last_engine_version
-        if theirs and engine_number(theirs) > engine_number(self._owner.engine):
-            raise Refusal(
-                f"Partition {self._partition} was last decided by a newer engine ({theirs}); this one is "
-                f"{self._owner.engine}.",
-                "Run the newer version of ops-stream.",
-            )
+        _refuse_newer(self._partition, ledger.last_engine_version, self._owner.engine)
+
+
+async def refuse_newer_journal(consumer: AIOKafkaConsumer, owner: Owner) -> None:
+    """Refuse to start where a newer engine has decided last. Raises `Refusal`.
+
+    Recovery would see it too, but only once the group has given this worker partitions that others then do not decide.
+    """
+    settings = owner.settings
+    tps = [TopicPartition(settings.topic(JOURNAL), partition) for partition in range(settings.partitions)]
+    for tp, (beginning, end) in (await offsets(consumer, tps)).items():
+        engine = ""
+        async for records in read_range(consumer, tp, max(beginning, end - LAST_RECORDS), end):
+            for record in records:
+                engine = _engine_of(owner.key, record.offset, record.value) or engine
+        _refuse_newer(tp.partition, engine, owner.engine)
+
+
+def _engine_of(key: JournalKey, offset: int, value: bytes | None) -> str:
+    """The engine that wrote a record; empty where the record is void."""
+    try:
+        record = rec.read(value)
+    except rec.Unreadable:
+        return ""
+    genuine = record.header.expected_offset == offset and rec.mac_of(record, key) == record.hash
+    return record.header.engine_version if genuine else ""
+
+
+def _refuse_newer(partition: int, theirs: str, ours: str) -> None:
+    if theirs and engine_number(theirs) > engine_number(ours):
+        raise Refusal(
+            f"Partition {partition} was last decided by a newer engine ({theirs}); this one is {ours}.",
+            "Run the newer version of ops-stream.",
+        )
 
 
 def engine_number(version: str) -> int:

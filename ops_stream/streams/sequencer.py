@@ -34,6 +34,7 @@ WINDOW_BYTES_MAX = 16 * 1024 * 1024
 INBOX_HIGH = 512
 INBOX_LOW = 128
 PUMP_RECORDS_MAX = 32
+SEEK_AGAIN_S = 2.0
 NO_HEADERS: Headers = []
 
 
@@ -120,6 +121,8 @@ class Sequencer:
         self._priority: deque[Arrival] = deque()
         self._inbox: deque[Arrival] = deque()
         self._cursors = Cursors(starts)
+        self._sought: dict[str, tuple[int, float]] = {}
+        """Topics that were sought back, to which offset, and when."""
         self._paused = False
         self._flying: deque[_Flight] = deque()
         self._bytes_flying = 0
@@ -164,6 +167,16 @@ class Sequencer:
     def tick_waits_for(self) -> dict[str, tuple[int, int]]:
         """Topics that hold a proposed tick up: (next offset, end to be reached)."""
         return {} if self._tick is None else self._cursors.behind(self._tick[1])
+
+    def seek_again(self, now: float) -> None:
+        """Seek once more where a seek has led to nothing: what it should have brought was lost on the way here."""
+        for topic, (offset, since) in list(self._sought.items()):
+            if self.next_offset(topic) != offset:
+                del self._sought[topic]
+            elif now - since > SEEK_AGAIN_S and self.phase is Phase.LIVE:
+                self._sought[topic] = (offset, now)
+                self._cursors.forget_hole(topic)
+                self._flow.seek(self.partition, topic, offset)
 
     def skip_gap(self, topic: str, last: int) -> None:
         """Journal that the offsets up to `last` hold nothing; the caller has seen the broker show it."""
@@ -272,6 +285,7 @@ class Sequencer:
         elif verdict is not Verdict.TAKE:
             arrival.ack()
             if verdict is Verdict.SEEK:
+                self._sought[topic] = (self.next_offset(topic), monotonic())
                 self._flow.seek(self.partition, topic, self.next_offset(topic))
             return
         self._decide(arrival)

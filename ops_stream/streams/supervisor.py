@@ -209,14 +209,12 @@ class Supervisor:
     def pause(self, partition: int) -> None:
         """Deliver nothing more of this partition for now."""
         if self._consumer is not None:
-            self._consumer.full.add(partition)
-            self._consumer.pause_partitions(self._consumer.tps_of(partition))
+            self._consumer.hold(partition)
 
     def resume(self, partition: int) -> None:
         """Deliver again."""
         if self._consumer is not None and self.sequencer(partition) is not None:
-            self._consumer.full.discard(partition)
-            self._consumer.resume_partitions(self._consumer.tps_of(partition))
+            self._consumer.release(partition)
 
     def seek(self, partition: int, topic: str, offset: int) -> None:
         """Deliver `topic` again from `offset`."""
@@ -319,7 +317,7 @@ class Supervisor:
             offset=ledger.next_offset,
         )
         self._priority.assign(o.partition for o in self.owned.values() if o.sequencer is not None)
-        self.resume(partition)
+        faust_consumer.open(partition)
 
     async def _flow_again(self, partition: int) -> None:
         sequencer = self.sequencer(partition)
@@ -329,7 +327,7 @@ class Supervisor:
         await consumer.seek_inputs(
             {TP(self.settings.topic(name), partition): sequencer.next_offset(name) for name in FLOWING}
         )
-        self.resume(partition)
+        consumer.open(partition)
 
     def _new_sequencer(self, ledger: Ledger, starts: dict[str, int]) -> Sequencer:
         partition = ledger.state.partition
@@ -375,6 +373,7 @@ class Supervisor:
             await asyncio.sleep(WATCH_S)
             now = monotonic()
             for sequencer in self.live():
+                sequencer.seek_again(now)
                 age = sequencer.oldest_age_s(now)
                 if age > self.limits.append_deadline_s:
                     die(

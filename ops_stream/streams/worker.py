@@ -31,7 +31,7 @@ from ops_stream.streams.faust_app import SESSION_TIMEOUT_S, SNAPSHOTS_TOPIC, bui
 from ops_stream.streams.health import HealthServer
 from ops_stream.streams.identity import claim, load_key
 from ops_stream.streams.metrics import Metrics
-from ops_stream.streams.recovery import JOURNAL, Owner
+from ops_stream.streams.recovery import JOURNAL, Owner, refuse_newer_journal
 from ops_stream.streams.rulebook import Rulebook, load, record_of
 from ops_stream.streams.snapshots import Snapshots
 from ops_stream.streams.snapshots_topic import ensure_snapshots_topic
@@ -109,6 +109,8 @@ class _Worker:
         await producer.start()
         try:
             owner = await self._owner(identity, producer)
+            async with reader(settings) as consumer:
+                await refuse_newer_journal(consumer, owner)
             return await self._run(owner)
         finally:
             await _within(producer.stop(), STOP_S)

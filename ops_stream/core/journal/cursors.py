@@ -56,6 +56,10 @@ class Cursors:
         if timestamp_ms > self._newest.get(topic, 0):
             self._newest[topic] = timestamp_ms
 
+    def forget_hole(self, topic: str) -> None:
+        """Begin anew with a hole of `topic`: the records that reading again should have brought never came."""
+        self._holes.pop(topic, None)
+
     def behind(self, ends: Mapping[str, int]) -> dict[str, tuple[int, int]]:
         """Inputs that have not been read to `ends`: (next offset, end)."""
         return {topic: (self.next[topic], end) for topic, end in ends.items() if self.next[topic] < end}
