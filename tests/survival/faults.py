@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from ops_stream.contract.settings import Settings
 from ops_stream.streams.bus import reader
 from ops_stream.streams.exits import Exit
+from tests.survival.fleet import Fleet
 from tests.survival.process import WorkerProcess
 
 T = TypeVar("T")
@@ -39,6 +40,23 @@ async def until(what: str, found: Callable[[], Awaitable[T | None] | T | None], 
             return value
         assert monotonic() < deadline, f"waited {within_s:.0f} s for {what}"
         await asyncio.sleep(POLL_S)
+
+
+@asynccontextmanager
+async def under_load(fleet: Fleet, rate: float = 100.0) -> AsyncIterator[None]:
+    """Ask at this rate, for all tenants, as long as the block lasts."""
+    enough = asyncio.Event()
+
+    async def ask() -> None:
+        while not enough.is_set():
+            await fleet.ask(round(rate / 4), rate, name="load")
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
+    finally:
+        enough.set()
+        await asking
 
 
 async def freeze(worker: WorkerProcess) -> None:

@@ -1,0 +1,148 @@
+"""Workers that stop as they should, one after the other, under load: restarts and upgrades."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from ops_stream.contract.settings import Settings
+from ops_stream.core.journal.record import read
+from ops_stream.rules.engine import engine_version
+from ops_stream.streams.exits import Exit
+from tests.survival.faults import EACH, ends_of, under_load, until, until_shared
+from tests.survival.fleet import Fleet
+from tests.survival.process import WorkerProcess
+from tests.survival.proof import Proof, prove
+
+pytestmark = [pytest.mark.bus, pytest.mark.survival, pytest.mark.timeout(240)]
+
+LIMIT = 1_000_000_000
+RATE = 100.0
+SESSION_S = 28.0
+NEWER = "2"
+
+
+async def test_a_worker_that_is_told_to_stop_drains_and_leaves_its_partitions_at_once(
+    world: Settings, workers: Callable[..., WorkerProcess]
+) -> None:
+    """Under load a worker gets SIGTERM. It finishes what it has decided, leaves the group and exits with 0, and the
+    other has its partitions long before the session would have run out. Nothing that it journaled
+    stays unpublished, and nothing needs to be folded twice: its snapshots were flushed."""
+    leaver, other = (
+        workers(world, name, session_timeout_s=SESSION_S, log_json=True).start() for name in ("a", "b")
+    )
+    async with Fleet(world, EACH) as fleet, ends_of(world) as ends:
+        await until_shared((leaver, other))
+        await fleet.until_registered()
+        left = sorted(leaver.live_partitions())
+        async with under_load(fleet):
+            await fleet.until_some_answered(50)
+            begun = other.lines
+            assert await leaver.terminate() == 0
+            await other.until_live(6, within_s=SESSION_S * 0.7)
+        assert leaver.said("worker stopped")
+        assert not leaver.said("a part of the worker did not stop in time")
+        await fleet.until_answered()
+        assert await other.terminate() == 0
+        ended = {partition: await ends.of("journal", partition) for partition in left}
+        proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+    assert proof.voids == 0
+    live = {line["partition"]: line for line in other.said("partition is live", since=begun)}
+    for partition in left:
+        assert live[partition]["folded"] < live[partition]["offset"] < ended[partition]
+
+
+async def test_a_rolling_restart_under_load_loses_nothing(
+    world: Settings, workers: Callable[..., WorkerProcess]
+) -> None:
+    """Two workers are restarted one after the other, twice around, under load. Each stops with 0, and every ask is
+    decided once; no record is void."""
+    pair = [workers(world, name).start() for name in ("a", "b")]
+    async with Fleet(world, EACH) as fleet:
+        await until_shared(pair)
+        await fleet.until_registered()
+        async with under_load(fleet):
+            for worker in pair * 2:
+                await _until_in_flight(fleet)
+                assert await worker.terminate() == 0
+                worker.start()
+                await until_shared(pair)
+        await fleet.until_answered()
+        assert [await worker.terminate() for worker in pair] == [0, 0]
+        proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+    assert proof.voids == 0
+    assert len({boot for taken in proof.takeovers.values() for boot in taken}) == 6
+
+
+async def test_an_upgrade_rolls_forward_under_load_and_an_older_engine_stays_away(
+    world: Settings, workers: Callable[..., WorkerProcess]
+) -> None:
+    """Two workers are stopped one after the other and started with a newer engine, under load: it takes the older one's
+    journal over. Then an older one is started once more: it refuses (1), says which partition was decided by which
+    engine and what to run, and takes no partition from those that decide."""
+    pair = [workers(world, name).start() for name in ("a", "b")]
+    async with Fleet(world, EACH) as fleet:
+        await until_shared(pair)
+        await fleet.until_registered()
+        async with under_load(fleet):
+            for worker in pair:
+                await _until_in_flight(fleet)
+                assert await worker.terminate() == 0
+                worker.start(engine=NEWER)
+                await until_shared(pair)
+            before = [(worker.ready() or {})["generation"] for worker in pair]
+            older = workers(world, "older").start()
+            assert await older.exit_code() == Exit.REFUSED
+            assert f"decided by a newer engine ({NEWER}); this one is {engine_version()}" in older.last_line
+            assert "Run the newer version of ops-stream." in older.last_line
+            assert [(worker.ready() or {})["generation"] for worker in pair] == before
+        await fleet.until_answered()
+        assert [await worker.terminate() for worker in pair] == [0, 0]
+        proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+    for partition in range(world.partitions):
+        engines = _engines(proof, partition)
+        assert engines == [engine_version(), NEWER], "the older first, then the newer for good"
+
+
+async def test_an_older_engine_that_is_given_a_newers_partition_ends_and_the_newer_has_it_again(
+    world: Settings, workers: Callable[..., WorkerProcess]
+) -> None:
+    """In the midst of an upgrade the newer worker is killed, and the older is given its partitions: it refuses to
+    decide there and ends (1) with a sentence, rather than decide as the newer would not. The newer, started again, has
+    all partitions and decides what waited."""
+    older, newer = workers(world, "a").start(), workers(world, "b", engine=NEWER)
+    async with Fleet(world, EACH) as fleet:
+        await older.until_live(6)
+        await fleet.until_registered()
+        await newer.start().until_live(3)
+        await until_shared((older, newer))
+        taken = [EACH[p] for p in newer.live_partitions()]
+        await fleet.ask(100, RATE)
+        await fleet.until_answered()
+        newer.kill9()
+        await fleet.ask(50, RATE, name="waits", tenants=taken)
+        assert await older.exit_code() == Exit.REFUSED
+        assert f"was last decided by a newer engine ({NEWER})" in older.last_line
+        await newer.start().until_live(6)
+        await fleet.until_answered()
+        assert await newer.terminate() == 0
+        proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+    assert all(_engines(proof, partition)[-1] == NEWER for partition in range(world.partitions))
+    waited = [request_id for request_id in fleet.asked if request_id.startswith("waits")]
+    assert all(json.loads(proof.decisions[request_id][0])["decision"] == "approved" for request_id in waited)
+
+
+async def _until_in_flight(fleet: Fleet) -> None:
+    await until("asks without an answer", lambda: len(fleet.asked) > len(fleet.answers))
+
+
+def _engines(proof: Proof, partition: int) -> list[str]:
+    """The engines that decided a partition, each time another took over."""
+    engines: list[str] = []
+    for _, value in proof.records[partition]:
+        engine = read(value).header.engine_version
+        if engines[-1:] != [engine]:
+            engines.append(engine)
+    return engines
