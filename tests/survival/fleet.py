@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 
 from ops_stream.contract.partitions import partition_for
 from ops_stream.contract.settings import Settings
-from tests.survival.proof import read_all
+from tests.survival.proof import body_of, read_all
 
 FINAL = {"approved", "denied", "revoked"}
 
@@ -187,7 +187,7 @@ class Fleet:
                 continue
             for records in batches.values():
                 for record in records:
-                    await self._on_approval(json.loads(record.value))
+                    await self._on_approval(body_of(record.value))
 
     async def _on_approval(self, approval: dict[str, Any]) -> None:
         request_id, sequence = approval["request_id"], approval["sequence"]

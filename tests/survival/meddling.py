@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.record.util import calc_crc32c_py
 
 from ops_stream.contract.settings import Settings
 from ops_stream.streams.bus import offsets, reader
@@ -19,6 +20,8 @@ from ops_stream.streams.reach import admin
 VISIBLE_S = 30.0
 POLL_S = 0.05
 SET_ON_THE_TOPIC = 1
+NAME_PLACE = "name-to-be-broken"
+CRC_AT = 17
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -74,11 +77,16 @@ async def bounds(settings: Settings, topic: str) -> dict[int, tuple[int, int]]:
 
 
 @asynccontextmanager
-async def stranger(settings: Settings, *, transactional: bool = False) -> AsyncIterator[AIOKafkaProducer]:
+async def stranger(
+    settings: Settings, *, transactional: bool = False, compression: str | None = None
+) -> AsyncIterator[AIOKafkaProducer]:
     """A producer of somebody else's."""
-    transactional_id = f"stranger-{secrets.token_hex(4)}" if transactional else None
     producer = AIOKafkaProducer(
-        **settings.aiokafka(), acks="all", transactional_id=transactional_id, max_request_size=16 << 20
+        **settings.aiokafka(),
+        acks="all",
+        transactional_id=f"stranger-{secrets.token_hex(4)}" if transactional else None,
+        compression_type=compression,
+        max_request_size=16 << 20,
     )
     await producer.start()
     try:
@@ -96,12 +104,27 @@ async def put_raw(
     key: bytes | None = None,
     headers: Headers = (),
     timestamp_ms: int | None = None,
+    compression: str | None = None,
 ) -> int:
     """Write one record as it is; give its offset."""
-    async with stranger(settings) as producer:
+    async with stranger(settings, compression=compression) as producer:
         # As a batch of one: aiokafka's `send` takes no record that has neither key nor value.
         batch = producer.create_batch()
         batch.append(timestamp=timestamp_ms, key=key, value=value, headers=list(headers))
+        done = await (await producer.send_batch(batch, settings.topic(topic), partition=partition))
+    return int(done.offset)
+
+
+async def put_with_broken_header_name(settings: Settings, topic: str, partition: int, value: bytes) -> int:
+    """Write a record with a header whose name is no text, which no well-behaved client can; give its offset."""
+    async with stranger(settings) as producer:
+        batch = producer.create_batch()
+        batch.append(timestamp=None, key=None, value=value, headers=[(NAME_PLACE, b"x")])
+        raw = bytearray(batch._build())
+        at = raw.rindex(NAME_PLACE.encode())
+        raw[at : at + len(NAME_PLACE)] = b"\xff" * len(NAME_PLACE)
+        raw[CRC_AT : CRC_AT + 4] = calc_crc32c_py(bytes(raw[CRC_AT + 4 :])).to_bytes(4, "big")
+        batch._buffer = bytes(raw)
         done = await (await producer.send_batch(batch, settings.topic(topic), partition=partition))
     return int(done.offset)
 
