@@ -53,6 +53,8 @@ class _Owned:
     since: float = field(default_factory=monotonic)
     task: asyncio.Task[None] | None = None
     sequencer: Sequencer | None = None
+    before: _Owned | None = None
+    """The same partition a generation ago, until its ledger is taken over: a rebalance may come in between."""
 
 
 class Supervisor:
@@ -195,8 +197,8 @@ class Supervisor:
         for partition in assigned:
             owned = _Owned(partition)
             self.owned[partition] = owned
-            before = former.pop(partition, None)
-            owned.task = asyncio.get_running_loop().create_task(self._recover(generation, owned, before))
+            owned.before = former.pop(partition, None)
+            owned.task = asyncio.get_running_loop().create_task(self._recover(generation, owned))
         for gone in former.values():
             self._let_go(gone)
         for partition in list(self._known):
@@ -231,19 +233,22 @@ class Supervisor:
             owned.task.cancel()
         if owned.sequencer is not None:
             owned.sequencer.close()
+        if owned.before is not None:
+            self._let_go(owned.before)
         if self.snapshots is not None:
             self.snapshots.forget(owned.partition)
         self._metrics.forget(owned.partition)
 
-    async def _recover(self, generation: int, owned: _Owned, before: _Owned | None) -> None:
+    async def _recover(self, generation: int, owned: _Owned) -> None:
         partition = owned.partition
         try:
-            known = await self._what_is_known(partition, before)
+            known = await self._what_is_known(owned)
             recovery = Recovery(self._owner, partition, self.partitions)
             if known is not None:
                 self._known[partition] = known
             recovered = await recovery.run(known)
-            self._known.pop(partition, None)
+            # Kept until it is live: after a rebalance in between it would have to be folded from the start.
+            self._known[partition] = recovered.ledger
             await self._go_live(generation, owned, recovered)
         except asyncio.CancelledError:
             task = asyncio.current_task()
@@ -260,19 +265,25 @@ class Supervisor:
                 f"partition {partition} could not be recovered: {type(error).__name__}: {error}",
             )
 
-    async def _what_is_known(self, partition: int, before: _Owned | None) -> Ledger | None:
-        """The ledger of the generation before, once nothing of it is in flight; else what a snapshot holds."""
-        if before is not None and before.task is not None and not before.task.done():
-            before.task.cancel()
-            await asyncio.gather(before.task, return_exceptions=True)
-        if before is not None and before.sequencer is not None:
+    async def _what_is_known(self, owned: _Owned) -> Ledger | None:
+        """The ledger of the last generation that had one, once nothing of it is in flight; else a snapshot's."""
+        partition, before = owned.partition, owned.before
+        while before is not None:
+            if before.task is not None and not before.task.done():
+                before.task.cancel()
+                await asyncio.gather(before.task, return_exceptions=True)
             sequencer = before.sequencer
-            sequencer.drain()
-            while not sequencer.idle:
-                await asyncio.sleep(DRAIN_POLL_S)
-            sequencer.close()
-            if sequencer.phase is not Phase.HALTED:
-                return sequencer.ledger
+            if sequencer is not None:
+                sequencer.drain()
+                while not sequencer.idle:
+                    await asyncio.sleep(DRAIN_POLL_S)
+                sequencer.close()
+                owned.before = None
+                if sequencer.phase is not Phase.HALTED:
+                    return sequencer.ledger
+                break
+            before = before.before
+        owned.before = None
         if partition in self._known:
             return self._known.pop(partition)
         return self.snapshots.load(partition) if self.snapshots is not None else None
@@ -304,6 +315,7 @@ class Supervisor:
             sequencer.reset_input(Gap(name, partition, first, last))
         sequencer.start(recovered.tail)
         owned.sequencer, owned.phase = sequencer, Phase.LIVE
+        self._known.pop(partition, None)
         if self.snapshots is not None:
             self.snapshots.follow(ledger, recovered.takeover)
         # A partition that nobody writes to has leases that end all the same: time is known from now on.

@@ -63,7 +63,7 @@ async def test_a_recovery_that_is_cancelled_from_within_ends_the_worker(
         await _cancelled_within()
 
     monkeypatch.setattr(supervisor, "_what_is_known", known)
-    task = asyncio.ensure_future(supervisor._recover(1, _Owned(3), None))
+    task = asyncio.ensure_future(supervisor._recover(1, _Owned(3)))
     await asyncio.gather(task, return_exceptions=True)
     assert [code for code, _ in ends] == [Exit.RECOVERY_FAILED]
 
