@@ -88,22 +88,22 @@ class Faults:
         return True
 
     def duplicate(self) -> bool:
-        """The bus delivers some records again, as after a seek: nothing is passed over on the way."""
+        """The bus delivers some records again."""
         seat = self._seat()
         if seat is None:
             return False
         topic = self._rng.choice(ALL)
         seat.read[topic] = max(0, min(seat.read[topic], seat.cursors.next[topic]) - self._rng.randint(0, 3))
-        seat.sought[topic] = seat.read[topic]
         return True
 
     def skip(self) -> bool:
-        """The bus passes some records over."""
+        """The bus passes a record over, though not where it was asked to read it again."""
         seat = self._seat()
         ready = [] if seat is None else [topic for topic in ALL if seat.unread(topic)]
         topic = self._rng.choice(ready) if ready else ""
-        if seat is None or not topic or seat.sought.get(topic) == seat.read[topic]:
+        if seat is None or not topic or (topic, seat.read[topic]) in seat.passed:
             return False
+        seat.passed[topic, seat.read[topic]] = None
         seat.read[topic] += 1
         return True
 

@@ -85,8 +85,8 @@ class Seat:
         self.slow = ""
         self.slow_until = 0
         """A topic of which the bus delivers nothing for now, and until when."""
-        self.sought: dict[str, int] = {}
-        """Where topics were read again from: the bus passes nothing over there."""
+        self.passed: dict[tuple[str, int], None] = {}
+        """Records that the bus has passed over once."""
         self.tick: tuple[int, dict[str, int]] | None = None
         self.flying: deque[tuple[Prepared, RawInput | None]] = deque()
         self.entries: deque[Entry] = deque()
@@ -260,7 +260,7 @@ class Seat:
             self._gap(Gap(raw.topic, self.partition, expected, raw.offset - 1))
         elif verdict is not Verdict.TAKE:
             if verdict is Verdict.SEEK:
-                self.read[raw.topic] = self.sought[raw.topic] = expected
+                self.read[raw.topic] = expected
             return
         ledger = self.ledger
         late = ledger.at_ms if self.home.discipline.time_goes_on else 0
@@ -268,14 +268,15 @@ class Seat:
         rules = self.rules
         decision = step(ledger.state, read_input(raw), rules, at_ms)
         prepared = ledger.prepare_input(raw, decision, at_ms, ENGINE, rules.digest)
-        self.cursors.reach(raw.topic, raw.offset + 1)
+        self.cursors.reach(raw.topic, raw.offset + 1, raw.timestamp_ms)
         self._enqueue(prepared, raw)
 
     def _verdict(self, raw: RawInput) -> Verdict:
         kept = self.home.discipline
         if not kept.next_offset_only:
             return Verdict.TAKE
-        verdict = self.cursors.judge(raw.topic, raw.offset)
+        verdict = self.cursors.judge(raw.topic, raw.offset, raw.timestamp_ms)
+        assert verdict is not Verdict.OTHER, "no topic is made anew here"
         if verdict is Verdict.SEEK and not kept.seek_before_gap:
             return Verdict.GAP
         stale = verdict is Verdict.DROP and raw.offset > self.cursors.next[raw.topic]
