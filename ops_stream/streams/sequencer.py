@@ -67,6 +67,9 @@ class Flow(Protocol):
     def seek(self, partition: int, topic: str, offset: int) -> None:
         """Deliver `topic` again from `offset`."""
 
+    def probe(self, partition: int, topic: str, offset: int) -> None:
+        """Ask the broker whether anything stands at `offset`; what is there is delivered, a hole is skipped."""
+
 
 class Observer(Protocol):
     """What the worker counts."""
@@ -175,11 +178,11 @@ class Sequencer:
                 del self._sought[topic]
             elif now - since > SEEK_AGAIN_S and self.phase is Phase.LIVE:
                 self._sought[topic] = (offset, now)
-                self._cursors.forget_hole(topic)
-                self._flow.seek(self.partition, topic, offset)
+                self._flow.probe(self.partition, topic, offset)
 
     def skip_gap(self, topic: str, last: int) -> None:
         """Journal that the offsets up to `last` hold nothing; the caller has seen the broker show it."""
+        self._cursors.forget_hole(topic)
         if self.phase is Phase.LIVE and self.next_offset(topic) <= last:
             self._write_gap(Gap(topic, self.partition, self.next_offset(topic), last))
             self._schedule()
@@ -274,15 +277,18 @@ class Sequencer:
         topic, offset = arrival.raw.topic, arrival.raw.offset
         verdict = self._cursors.judge(topic, offset, arrival.raw.timestamp_ms)
         if verdict is Verdict.GAP:
-            self._write_gap(Gap(topic, self.partition, self.next_offset(topic), offset - 1))
-        elif verdict is Verdict.OTHER:
+            # Deliveries may repeat and cross a seek: only the broker itself can show that nothing is there.
+            arrival.ack()
+            self._flow.probe(self.partition, topic, self.next_offset(topic))
+            return
+        if verdict is Verdict.OTHER:
             why = (
                 f"it holds a new record at offset {offset}, and {self.next_offset(topic)} was reached before"
             )
             refusal = other_input(topic, self.partition, why)
             self._die(refusal.code, str(refusal))
             return
-        elif verdict is not Verdict.TAKE:
+        if verdict is not Verdict.TAKE:
             arrival.ack()
             if verdict is Verdict.SEEK:
                 self._sought[topic] = (self.next_offset(topic), monotonic())

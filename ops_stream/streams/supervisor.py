@@ -19,16 +19,18 @@ from ops_stream.streams.brokertime import BrokerClock
 from ops_stream.streams.bus import reader
 from ops_stream.streams.exits import Exit, Refusal, die
 from ops_stream.streams.faust_app import OpsConsumer
+from ops_stream.streams.flow import BusFlow
 from ops_stream.streams.intake import meaningful, meaningful_forwarded
 from ops_stream.streams.lane import Lane
 from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.priority import PriorityReader
+from ops_stream.streams.prober import Prober
 from ops_stream.streams.publisher import Publisher
 from ops_stream.streams.recovery import JOURNAL, Owner, Recovered, Recovery, prove_positions
 from ops_stream.streams.sequencer import Arrival, Phase, Sequencer
 from ops_stream.streams.snapshots import Snapshots
 from ops_stream.streams.ticker import Ticker
-from ops_stream.streams.topics_in import ALL, FLOWING, PRIORITY
+from ops_stream.streams.topics_in import ALL, FLOWING
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +60,7 @@ class _Owned:
 
 
 class Supervisor:
-    """Owns partitions: implements the Faust side's `Shell` and the sequencers' `Flow`."""
+    """Owns partitions: what the Faust side tells (`Shell`), and from assigned to live and away."""
 
     def __init__(
         self,
@@ -82,11 +84,12 @@ class Supervisor:
         self._accepted = accepted
         self._restored = -1
         self._known: dict[int, Ledger] = {}
-        self._consumer: OpsConsumer | None = None
         self._background: set[asyncio.Task[Any]] = set()
         self._logical = {settings.topic(name): name for name in ALL}
         self._priority = PriorityReader(settings, self.sequencer, owner.rulebook, owner.refresh_rules)
-        self._ticker = Ticker(settings, self.clock, self.live)
+        prober = Prober(settings)
+        self._flow = BusFlow(settings, self._priority, prober, self.sequencer, self.run_in_background)
+        self._ticker = Ticker(settings, self.clock, self.live, prober)
 
     # -- what others see
 
@@ -151,7 +154,7 @@ class Supervisor:
 
     def on_message(self, message: Any) -> None:
         """Hand a delivered record to its sequencer; one of an older generation is dropped."""
-        consumer = self._consumer
+        consumer = self._flow.consumer
         sequencer = self.sequencer(message.partition)
         if consumer is None:
             # Nothing is owned yet; the seek that begins the generation delivers it again.
@@ -182,7 +185,7 @@ class Supervisor:
 
     def on_seek(self, consumer: OpsConsumer, generation: int, assigned: frozenset[int]) -> None:
         """Begin a generation; once begun, a further call only lets the live partitions flow again."""
-        self._consumer = consumer
+        self._flow.consumer = consumer
         if generation == self.generation:
             for partition in assigned:
                 if self.sequencer(partition) is not None:
@@ -205,26 +208,6 @@ class Supervisor:
             if partition not in assigned:
                 del self._known[partition]
         self._priority.assign(())
-
-    # -- Flow: what sequencers ask
-
-    def pause(self, partition: int) -> None:
-        """Deliver nothing more of this partition for now."""
-        if self._consumer is not None:
-            self._consumer.hold(partition)
-
-    def resume(self, partition: int) -> None:
-        """Deliver again."""
-        if self._consumer is not None and self.sequencer(partition) is not None:
-            self._consumer.release(partition)
-
-    def seek(self, partition: int, topic: str, offset: int) -> None:
-        """Deliver `topic` again from `offset`."""
-        if topic in PRIORITY:
-            self._priority.seek(partition, topic, offset)
-        elif self._consumer is not None:
-            tp = TP(self.settings.topic(topic), partition)
-            self.run_in_background(self._consumer.seek_inputs({tp: offset}), f"a seek on {tp.topic}")
 
     # -- recovery
 
@@ -293,7 +276,7 @@ class Supervisor:
         names = {name: self.settings.topic(name) for name in ALL}
         async with reader(self.settings) as consumer:
             starts, gaps = await prove_positions(consumer, ledger, names, self._accepted)
-        faust_consumer = self._consumer
+        faust_consumer = self._flow.consumer
         if generation != self.generation or faust_consumer is None:
             return
         partition = owned.partition
@@ -333,7 +316,7 @@ class Supervisor:
 
     async def _flow_again(self, partition: int) -> None:
         sequencer = self.sequencer(partition)
-        consumer = self._consumer
+        consumer = self._flow.consumer
         if sequencer is None or consumer is None or sequencer.phase is not Phase.LIVE:
             return
         await consumer.seek_inputs(
@@ -359,7 +342,7 @@ class Supervisor:
             publisher=publisher,
             rulebook=owner.rulebook,
             engine=owner.engine,
-            flow=self,
+            flow=self._flow,
             observer=self._metrics,
             die=die,
             halted=self._on_halted,

@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from ops_stream.contract.settings import Settings
 from ops_stream.streams.brokertime import BrokerClock
 from ops_stream.streams.bus import new_reader
+from ops_stream.streams.prober import Prober
 from ops_stream.streams.sequencer import Phase, Sequencer
 from ops_stream.streams.topics_in import ALL
 
@@ -24,17 +25,21 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 0.2
 STUCK_AFTER_S = 2.0
-PROBE_MS = 500
 
 
 class Ticker:
     """Proposes ticks to the sequencers that have something due."""
 
     def __init__(
-        self, settings: Settings, clock: BrokerClock, sequencers: Callable[[], Iterable[Sequencer]]
+        self,
+        settings: Settings,
+        clock: BrokerClock,
+        sequencers: Callable[[], Iterable[Sequencer]],
+        prober: Prober,
     ) -> None:
         self._reader: AIOKafkaConsumer = new_reader(settings)
         self._clock = clock
+        self._prober = prober
         self._sequencers = sequencers
         self._topics = {name: settings.topic(name) for name in ALL}
         self._waiting_since: dict[int, float] = {}
@@ -86,22 +91,12 @@ class Ticker:
         if monotonic() - since < STUCK_AFTER_S:
             return
         for topic, (start, end) in waits.items():
-            reached = await self._empty_until(
-                TopicPartition(self._topics[topic], sequencer.partition), start, end
-            )
+            tp = TopicPartition(self._topics[topic], sequencer.partition)
+            first, _ = await self._prober.first_from(tp, start)
+            reached = min(end, first)
             if reached > start and sequencer.next_offset(topic) == start:
                 sequencer.skip_gap(topic, reached - 1)
         self._waiting_since.pop(sequencer.partition, None)
-
-    async def _empty_until(self, tp: TopicPartition, start: int, end: int) -> int:
-        """Up to which offset, from `start`, the broker shows nothing."""
-        self._reader.assign([tp])
-        self._reader.seek(tp, start)
-        batches = await self._reader.getmany(tp, timeout_ms=PROBE_MS)
-        records = batches.get(tp, [])
-        if records:
-            return min(end, int(records[0].offset))
-        return min(end, int(await self._reader.position(tp)))
 
 
 def _is_due(sequencer: Sequencer, now_ms: int) -> bool:
