@@ -23,7 +23,7 @@ from tests.survival.faults import EACH
 from tests.survival.fleet import Fleet
 from tests.survival.meddling import bounds, put_raw, put_with_broken_header_name
 from tests.survival.process import WorkerProcess
-from tests.survival.proof import audit, body_of, prove, read_all
+from tests.survival.proof import audit, body_of, prove, read_all, until_journaled
 
 pytestmark = [pytest.mark.bus, pytest.mark.timeout(180)]
 
@@ -87,24 +87,6 @@ class Bench:
                     raw = decode_input(entry.input)
                     found[raw.topic, raw.partition, raw.offset] = raw.value
         return found
-
-    async def until_read(self, within_s: float = 60.0) -> None:
-        """Wait until every record of every input has been journaled."""
-        topics = ("agents", "telemetry", "task-requests", "workflows", "control", "resolutions", "forwarded")
-        async with asyncio.timeout(within_s):
-            while True:
-                ends = {
-                    (t, p): end
-                    for t in topics
-                    for p, (_, end) in (await bounds(self.world, t)).items()
-                    if end
-                }
-                reached: dict[tuple[str, int], int] = {}
-                for topic, partition, offset in await self.journaled():
-                    reached[topic, partition] = max(reached.get((topic, partition), 0), offset + 1)
-                if reached == ends:
-                    return
-                await asyncio.sleep(0.1)
 
 
 @pytest.fixture(scope="module")
@@ -346,7 +328,7 @@ async def test_what_stands_on_the_wrong_partition_is_moved_once_and_decided_once
         await put_raw(bench.world, "task-requests", ELSEWHERE, avro("moved-avro"), headers=AVRO)
         stays = await put_raw(bench.world, "task-requests", ELSEWHERE, b"hello")
         bench.asked |= dict.fromkeys(("moved", "moved-large", "moved-avro"), TENANT)
-        await bench.until_read()
+        await until_journaled(bench.world)
     assert (await bounds(bench.world, "forwarded"))[HOME][1] == forwarded + len(moved) + 1
     lines, letters = await bench.lines(), await bench.letters()
     for name in (*moved, "moved-avro"):
@@ -386,14 +368,14 @@ async def test_forged_headers_and_forwards_mean_nothing(bench: Bench) -> None:
             bench.forged.add(f"forwarded {HOME}:{offset}")
         await put_raw(bench.world, "task-requests", ELSEWHERE, ask("genuine"))
         bench.asked |= dict.fromkeys(("forged-headers", "genuine"), TENANT)
-        await bench.until_read()
+        await until_journaled(bench.world)
         last = (await read_all(bench.world, "forwarded"))[HOME][-1]
         for partition in (HOME, ELSEWHERE):
             offset = await put_raw(
                 bench.world, "forwarded", partition, last.value, key=last.key, headers=last.headers
             )
         bench.forged.add(f"forwarded {ELSEWHERE}:{offset}")
-        await bench.until_read()
+        await until_journaled(bench.world)
     lines = await bench.lines()
     assert [a["decision"] for a in lines["forged-headers"]] == ["approved"]
     assert [a["decision"] for a in lines["genuine"]] == ["approved"]
@@ -444,7 +426,7 @@ async def test_reports_before_their_ask_or_for_none_are_dead_letters(bench: Benc
     none = json.dumps(report | {"event_id": "e2", "request_id": "never-asked"}).encode()
     async with bench.still_answering():
         places = [await put_raw(bench.world, "telemetry", HOME, value) for value in (early, none, b"{}")]
-        await bench.until_read()
+        await until_journaled(bench.world)
         await put_raw(bench.world, "task-requests", HOME, ask("early", '"estimated_cost_usd":2'))
         bench.asked["early"] = TENANT
     letters = await bench.letters()
@@ -462,7 +444,7 @@ async def test_bad_records_on_every_other_input_are_dead_letters(bench: Bench) -
         places = [
             (topic, HOME, await put_raw(bench.world, topic, HOME, value)) for topic in topics for value in bad
         ]
-        await bench.until_read()
+        await until_journaled(bench.world)
     letters = await bench.letters()
     assert {letters[place]["reason"] for place in places} == {"malformed_request"}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.rules.bundle import compile_bundle
 from ops_stream.rules.engine import engine_version
+from ops_stream.streams.bus import reader
+from ops_stream.streams.topics_in import ALL as INPUTS
 
 OUTPUT_TOPICS = ("approvals", "escalations", "alerts")
 OUTSIDE_THE_LINE = ("malformed_request", "duplicate_conflict")
@@ -208,3 +211,52 @@ def _every_approval_has_its_record(proof: Proof) -> None:
                 assert (topic, position) in proof.published, (
                     f"{topic} {position} was recorded and never went out"
                 )
+
+
+async def until_journaled(settings: Settings, *topics: str, within_s: float = 90.0) -> None:
+    """Wait until everything that is on these inputs (on all, where none is named) has been journaled, and so has what
+    was moved on from there."""
+    async with asyncio.timeout(within_s):
+        while True:
+            ends = await _ends(settings, topics or INPUTS)
+            reached: dict[tuple[str, int], int] = {}
+            moved: set[str] = set()
+            for partition, records in (await read_all(settings, "journal")).items():
+                for record in records:
+                    entry = msgspec.json.decode(record.value, type=_Entry)
+                    if entry.kind == "input" and entry.input is not None:
+                        reached[entry.input.topic, entry.input.partition] = entry.input.offset + 1
+                    for index, output in enumerate(entry.outputs):
+                        if output.topic == "forwarded":
+                            moved.add(f"{partition}:{record.offset}:{index}")
+            arrived = await read_all(settings, "forwarded") if moved else {}
+            arrived_at = {position_of(record): record for records in arrived.values() for record in records}
+            for record in (arrived_at[position] for position in moved & arrived_at.keys()):
+                place = ("forwarded", record.partition)
+                ends[place] = max(ends.get(place, 0), record.offset + 1)
+            if moved <= arrived_at.keys() and all(reached.get(p, 0) >= end for p, end in ends.items()):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def _ends(settings: Settings, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    tps = {
+        TopicPartition(settings.topic(topic), p): topic
+        for topic in topics
+        for p in range(settings.partitions)
+    }
+    async with reader(settings) as consumer:
+        found = await consumer.end_offsets(list(tps))
+    return {(tps[tp], tp.partition): end for tp, end in found.items() if end}
+
+
+class _Place(msgspec.Struct):
+    topic: str = ""
+    partition: int = -1
+    offset: int = -1
+
+
+class _Entry(msgspec.Struct):
+    kind: str
+    input: _Place | None = None
+    outputs: tuple[_Place, ...] = ()

@@ -19,7 +19,7 @@ from tests.survival.conftest import TENANTS, make_world
 from tests.survival.fleet import Fleet
 from tests.survival.meddling import bounds, put_in_transaction, put_raw, recreate_topic, trim_topic
 from tests.survival.process import WorkerProcess
-from tests.survival.proof import Proof, prove, read_all
+from tests.survival.proof import Proof, prove, read_all, until_journaled
 
 pytestmark = [pytest.mark.bus, pytest.mark.survival, pytest.mark.timeout(300)]
 
@@ -283,22 +283,6 @@ def gaps(proof: Proof, topic: str) -> list[tuple[int, int, int]]:
             if record.header.kind == "gap" and (gap := decode_gap(record.input)).topic == topic:
                 found.append((partition, gap.first, gap.last))
     return found
-
-
-async def until_journaled(world: Settings, topic: str, within_s: float = 60.0) -> None:
-    """Wait until everything that is on an input topic has been journaled."""
-    async with asyncio.timeout(within_s):
-        while True:
-            ends = {p: end for p, (_, end) in (await bounds(world, topic)).items() if end}
-            journaled: dict[int, int] = {}
-            for partition, records in (await read_all(world, "journal")).items():
-                for record in records:
-                    part = json.loads(record.value)["input"] or {}
-                    if part.get("topic") == topic and "offset" in part:
-                        journaled[partition] = part["offset"] + 1
-            if journaled == ends:
-                return
-            await asyncio.sleep(0.1)
 
 
 async def until_broker_time(world: Settings, wanted_ms: int, within_s: float = 60.0) -> None:
