@@ -24,12 +24,15 @@ from ops_stream.core.rows import (
     Suspension,
     agent_key,
     ask_key,
+    encode_row,
     record_key,
 )
 from ops_stream.core.words import clip
 
 AGENTS_MAX: Final = 100_000
 """Agents of one tenant."""
+AGENT_BYTES_MAX: Final = 268_435_456
+"""What the rows of a partition's agents may take, of all tenants together."""
 
 
 def suspension_key(tenant: str, agent: str) -> str:
@@ -66,9 +69,18 @@ def register(draft: Draft, event: AgentRegistration) -> None:
     )
     if known is None and suspension is not None:
         row = replace(row, state=suspension.state, reason=suspension.reason)
+    if draft.state.agent_bytes >= AGENT_BYTES_MAX and _grows(known, row):
+        dead_letter(
+            draft, tenant, Reason.OVERLOADED, "The agents of this partition fill the room that they may."
+        )
+        return
     draft.put(key, row)
     seen(draft, tenant, name)
     publish_status(draft, tenant, name, row)
+
+
+def _grows(known: Agent | None, row: Agent) -> bool:
+    return known is None or len(encode_row(row)) > len(encode_row(known))
 
 
 def activate(draft: Draft, tenant: str, name: str, agent: Agent) -> None:

@@ -38,6 +38,8 @@ class State:
         """Asks whose cost is unknown, with their tenant."""
         self.agents: dict[str, int] = {}
         """Agents a tenant has."""
+        self.agent_bytes = 0
+        """What the rows of all agents take: tenants are named by whoever registers, and never forgotten."""
         self.counts: dict[str, int] = {"kill/": 0, "limit/": 0, "suspension/": 0, "escalation/": 0}
         """How many rows there are of some kinds."""
         self.due: Final = DueHeap()
@@ -123,6 +125,7 @@ class State:
 
     def _index_agent(self, key: str, old: bytes | None, value: bytes | None) -> None:
         tenant = key[6 : key.index("|")]
+        self.agent_bytes += len(value or b"") - len(old or b"")
         count = self.agents.get(tenant, 0) + (value is not None) - (old is not None)
         if count:
             self.agents[tenant] = count

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from ops_stream.core import agents
 from ops_stream.core.decision import Decision
 from ops_stream.core.inputs import RecordInput, Tick
 from ops_stream.core.intake import read_input
@@ -213,6 +214,31 @@ def test_a_command_that_cannot_be_written_to_every_partition_is_refused() -> Non
     decision = world.partitions[0].journal[-1].decision
     assert [out.topic for out in decision.outputs] == ["dead-letters"]
     assert world.of("DeadLetter")[0]["reason"] == "malformed_command"
+
+
+def test_agents_of_any_number_of_tenants_fill_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever registers names its tenant: all agents of a partition together are bounded, and those there stay."""
+    monkeypatch.setattr(agents, "AGENT_BYTES_MAX", 1_000_000)
+    world = World(strict=False)
+
+    def register(number: int, words: int) -> None:
+        body = {
+            "agent": "engineer",
+            "tenant": f"t{number}",
+            "role": "worker",
+            "capabilities": ["x" * 256] * words,
+        }
+        world.send("agents", {"event": "AgentRegistration", **body})
+
+    for number in range(40):
+        register(number, 256)
+    assert len(world.state.agents) == 16
+    assert {letter["reason"] for letter in world.of("DeadLetter")} == {"overloaded"}
+    assert world.state.agent_bytes == sum(
+        len(value) for key, value in world.state.rows.items() if key.startswith("agent/")
+    )
+    register(0, 255)
+    assert len(world.of("DeadLetter")) == 24, "one that is there may say of itself what takes no more room"
 
 
 def _command(body: dict[str, Any]) -> RecordInput:
