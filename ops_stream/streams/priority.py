@@ -6,8 +6,9 @@ import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
 
+import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from ops_stream.contract.settings import Settings
 from ops_stream.core.intake import UNKNOWN_RULES_HEADER
@@ -18,6 +19,8 @@ from ops_stream.streams.intake import meaningful
 from ops_stream.streams.rulebook import Rulebook
 from ops_stream.streams.sequencer import Arrival, Sequencer
 from ops_stream.streams.topics_in import PRIORITY
+
+log = structlog.get_logger(__name__)
 
 POLL_MS = 200
 DIGEST = re.compile(rb"sha256:[0-9a-f]{64}")
@@ -123,8 +126,14 @@ class PriorityReader:
         named = list(dict.fromkeys(found))[:NAMED_MAX]
         if not named:
             return ()
-        if any(digest.decode() not in self._rulebook.known for digest in named):
-            await self._refresh_rules()
+        while any(digest.decode() not in self._rulebook.known for digest in named):
+            try:
+                await self._refresh_rules()
+                break
+            except KafkaError as error:
+                # Not knowing is no answer: the command waits until the rules topic can be read.
+                log.warning("the rules cannot be read now", error=type(error).__name__)
+                await asyncio.sleep(POLL_MS / 1000)
         return tuple(
             (UNKNOWN_RULES_HEADER, digest) for digest in named if digest.decode() not in self._rulebook.known
         )

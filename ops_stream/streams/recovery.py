@@ -14,6 +14,7 @@ from time import monotonic
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import RecordMetadata
 
 from ops_stream.contract.settings import Settings
 from ops_stream.core.inputs import Takeover
@@ -75,6 +76,7 @@ class Owner:
     producer: AIOKafkaProducer
     refresh_rules: Callable[[], Awaitable[None]]
     alert: Callable[[int, str], None]
+    append_deadline_s: float = 30.0
     fold_delay_s: float = 0.0
     """A test's brake: sleep so long after each batch of the fold."""
 
@@ -208,9 +210,7 @@ class Recovery:
             decision = step(ledger.state, takeover, rules, ledger.at_ms)
             prepared = ledger.prepare_takeover(takeover, decision, ledger.at_ms, rules.digest)
             written = prepared.written
-            metadata = await owner.producer.send_and_wait(
-                self._tp.topic, written.value, key=b"%d" % self._partition, partition=self._partition
-            )
+            metadata = await self._append(written.value)
             if metadata.offset == written.offset:
                 self._taken_over = (metadata.timestamp or 0, monotonic())
                 ledger.commit(prepared)
@@ -225,6 +225,20 @@ class Recovery:
             "See who else runs on this prefix with: ops-stream status",
             Exit.RECOVERY_FAILED,
         )
+
+    async def _append(self, value: bytes) -> RecordMetadata:
+        try:
+            async with asyncio.timeout(self._owner.append_deadline_s):
+                return await self._owner.producer.send_and_wait(
+                    self._tp.topic, value, key=b"%d" % self._partition, partition=self._partition
+                )
+        except TimeoutError:
+            raise Refusal(
+                f"Partition {self._partition} of the journal has neither taken nor refused a takeover for "
+                f"{self._owner.append_deadline_s:.0f} s.",
+                "Look at the broker; what became of it is found out at the next start.",
+                Exit.APPEND_UNKNOWN,
+            ) from None
 
     async def _load_rules(self, ledger: Ledger) -> None:
         digest = active_digest(ledger.state)

@@ -259,6 +259,7 @@ class Supervisor:
             if sequencer is not None:
                 sequencer.drain()
                 while not sequencer.idle:
+                    self._end_if_overdue(sequencer)
                     await asyncio.sleep(DRAIN_POLL_S)
                 sequencer.close()
                 owned.before = None
@@ -369,13 +370,16 @@ class Supervisor:
             now = monotonic()
             for sequencer in self.live():
                 sequencer.seek_again(now)
-                age = sequencer.oldest_age_s(now)
-                if age > self.limits.append_deadline_s:
-                    die(
-                        Exit.APPEND_UNKNOWN,
-                        f"partition {sequencer.partition}: the broker has neither taken nor refused a record for "
-                        f"{age:.0f} s; what became of it is found out at the next start",
-                    )
+                self._end_if_overdue(sequencer)
+
+    def _end_if_overdue(self, sequencer: Sequencer) -> None:
+        age = sequencer.oldest_age_s(monotonic())
+        if age > self.limits.append_deadline_s:
+            die(
+                Exit.APPEND_UNKNOWN,
+                f"partition {sequencer.partition}: the broker has neither taken nor refused a record for "
+                f"{age:.0f} s; what became of it is found out at the next start",
+            )
 
 
 def _append_failed(topic: str, error: BaseException) -> None:

@@ -143,6 +143,7 @@ class _Worker:
             producer=producer,
             refresh_rules=lambda: self._refresh_rules(rulebook),
             alert=_alert,
+            append_deadline_s=self._options.append_deadline_s,
             fold_delay_s=self._options.fold_delay_s,
         )
 
