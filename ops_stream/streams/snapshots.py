@@ -143,6 +143,11 @@ class Snapshots:
             await asyncio.sleep(self._interval_s)
             await self.flush()
 
+    def close(self) -> None:
+        """Write nothing more, before the producer is stopped."""
+        for lane in self._lanes.values():
+            lane.close()
+
     async def flush(self) -> None:
         """Write everything that is pending, then the watermarks."""
         for partition in list(self._pending):

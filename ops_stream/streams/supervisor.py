@@ -144,6 +144,8 @@ class Supervisor:
         for task in list(self._background):
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        if self.snapshots is not None:
+            self.snapshots.close()
         for owned in self.owned.values():
             if owned.task is not None:
                 owned.task.cancel()
