@@ -33,7 +33,7 @@ check: setup ## Format, lint, strict types, import rules, drift and core tests (
 	$(RUN) -m pytest $(FAST)
 
 test: check ## Everything, on a real Kafka and a real Redis that the run starts itself
-	$(RUN) -m pytest tests --durations=15
+	$(RUN) -m pytest tests $(addprefix --ignore=,$(FAST)) --durations=15
 
 bench: setup ## Measure, beside baselines in the same run; writes docs/benchmarks/
 	$(RUN) -m tests.bench
