@@ -24,6 +24,7 @@ _STALE_MS: Final = 2000
 _REQUEST_MS: Final = 20_000
 _FETCH_BYTES: Final = 4 * 1024 * 1024
 _BACKOFF_S: Final = 0.2
+_GRACE_S: Final = 0.5
 
 Position = tuple[int, int]
 """Where the journal says an output comes from: offset and index."""
@@ -126,7 +127,7 @@ class Intake:
         try:
             await consumer.start()
         except BaseException:
-            await consumer.stop()
+            await _stop(consumer)
             raise
         self._consumer = consumer
 
@@ -138,7 +139,7 @@ class Intake:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._readers.clear()
         if self._consumer is not None:
-            await self._consumer.stop()
+            await _stop(self._consumer)
 
     def open(self, topic: str, partition: int, *, by_key: bool = False) -> PartitionReader:
         """Read a partition, or share the reader that is there.
@@ -211,13 +212,11 @@ class Intake:
 
         Assigning forgets positions: seek each, with no await between.
         """
+        # Without any the old assignment stays: nobody takes what is fetched, so that soon nothing is.
         positions = {
             tp: each.next_offset for tp, each in self._readers.items() if each.next_offset is not None
         }
-        if self._consumer is None:
-            return
-        if not positions:
-            self._consumer.unsubscribe()
+        if self._consumer is None or not positions:
             return
         self._consumer.assign(list(positions))
         for tp, offset in positions.items():
@@ -244,6 +243,17 @@ class _Connection:
         back = fresh and self._lost
         self._lost = not fresh
         return back
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    """Disconnect. aiokafka swallows the first cancellation of its fetcher if that is just taking up an assignment."""
+    stopping = asyncio.ensure_future(consumer.stop())
+    await asyncio.wait([stopping], timeout=_GRACE_S)
+    if not stopping.done():
+        stopping.cancel()  # reaches the fetcher once more
+        await asyncio.wait([stopping], timeout=_GRACE_S)
+    if stopping.done() and not stopping.cancelled() and stopping.exception() is not None:
+        logger.debug("The consumer ended with %r.", stopping.exception())
 
 
 def _marks(record: ConsumerRecord, partition: int) -> tuple[bytes | None, Position | None]:

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 import agents_adapter
 from agents_adapter import NoAnswer, OpsClient, SyncOpsClient
+from agents_adapter._reader import Intake
 from ops_stream.contract.errors import KafkaUnreachable, NotSo, WrongUse
 from ops_stream.contract.models import AgentRegistration, TaskRequest, Telemetry
 from ops_stream.contract.settings import Settings
@@ -112,6 +114,25 @@ async def test_registering_can_wait_for_the_status_that_follows(
     assert status is not None
     assert (status.agent, status.state) == ("writer", "registered")
     assert await client.register("silent", role="author", capabilities=[], wait_status_s=0.3) is None
+
+
+@pytest.mark.bus
+async def test_closing_just_after_the_reader_was_assigned_anew_ends_at_once(settings: Settings) -> None:
+    """A known trap of aiokafka's: a fetcher that takes up an assignment misses that it is to end."""
+    for _ in range(5):
+        async with OpsClient(settings=settings) as client:
+            background, session = client._at_work()
+            link = session.seat.link
+            assert link is not None
+
+            async def assign_anew(intake: Intake = link.intake) -> None:
+                (reader,) = intake._readers.values()
+                await reader.established.wait()
+                intake._assign()
+
+            await asyncio.wrap_future(background.run(assign_anew()))
+            began = time.monotonic()
+        assert time.monotonic() - began < 3.0
 
 
 @pytest.mark.bus
@@ -295,6 +316,7 @@ async def test_missing_topics_are_named_and_not_created(settings: Settings) -> N
 
 
 @pytest.mark.bus
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_opens_clients_of_its_own(settings: Settings) -> None:
     """The parent's client refuses in the child, a new one works there, and the parent's goes on."""
     with answering_from_elsewhere(settings), SyncOpsClient(settings=settings, timeout_s=5.0) as client:
