@@ -169,12 +169,13 @@ async def test_a_partition_that_breaks_an_invariant_halts_alone_and_shows_where_
         await fleet.ask(12, rate=200)
         await fleet.until_answered()
         assert await worker.terminate() == 0
-        offset = await _lose_the_budget_of(world, EACH[0])
+        counted = fleet.of(EACH[:1])[0]
+        offset = await _lose_the_budget_of(world, EACH[0], f"t-{counted}")
         await worker.start().until_live(6)
-        await fleet.put("telemetry", EACH[0], _done(fleet.of(EACH[:1])[0]))
+        await fleet.put("telemetry", EACH[0], _done(counted))
         body = await until("the halt", lambda: body if (body := health_of(worker)[1])["halted"] else None)
         assert health_of(worker)[0] == 500
-        assert "the row budget/tenant|" in body["halted"]["0"]
+        assert f"the row budget/task|{EACH[0]}|t-{counted}" in body["halted"]["0"]
         assert not body["healthy"]
         ready = worker.ready()
         assert ready is not None
@@ -217,14 +218,14 @@ def _done(request_id: str) -> dict[str, object]:
     }
 
 
-async def _lose_the_budget_of(settings: Settings, tenant: str) -> int:
-    """Append a record that counts and that deletes a tenant's budget row; give its offset."""
+async def _lose_the_budget_of(settings: Settings, tenant: str, task_id: str) -> int:
+    """Append a record that counts and that deletes a task's budget row; give its offset."""
     partition = EACH.index(tenant)
     key = JournalKey(bytes.fromhex(settings.journal_key_file.read_text().strip()))
     ledger = Ledger(State(partition, settings.partitions), key)
     for record in (await read_all(settings, "journal"))[partition]:
         ledger.fold(record.offset, record.value)
-    row = next(row for row in ledger.state.rows if row.startswith(f"budget/tenant|{tenant}"))
+    row = next(row for row in ledger.state.rows if row.startswith(f"budget/task|{tenant}|{task_id}|"))
     rules = active_digest(ledger.state)
     assert rules is not None
     takeover = Takeover("0" * 16, "an-earlier-one", engine_version(), rules)
