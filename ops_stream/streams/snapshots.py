@@ -118,6 +118,10 @@ class Snapshots:
         pending = self._pending.get(partition)
         return monotonic() - pending.flushed_at if pending is not None else 0.0
 
+    def oldest_age_s(self, now: float) -> float:
+        """How long the oldest row has waited for its acknowledgement."""
+        return max((lane.oldest_age_s(now) for lane in self._lanes.values()), default=0.0)
+
     def load(self, partition: int) -> Ledger | None:
         """What the table holds of a partition, as a ledger still to be proved; `None` where there is nothing."""
         prefix = b"%d|" % partition

@@ -373,6 +373,10 @@ class Supervisor:
             for sequencer in self.live():
                 sequencer.seek_again(now)
                 self._end_if_overdue(sequencer)
+            # Nothing waits for a snapshot, so that one may take longer.
+            age = self.snapshots.oldest_age_s(now) if self.snapshots is not None else 0.0
+            if age > 2 * self.limits.append_deadline_s:
+                self.snapshot_failed(TimeoutError(f"nothing was taken for {age:.0f} s"))
 
     def _end_if_overdue(self, sequencer: Sequencer) -> None:
         age = sequencer.oldest_age_s(monotonic())

@@ -63,7 +63,7 @@ async def test_the_snapshots_topic_is_deleted_under_a_running_worker(
     """A deleted changelog costs time and nothing else. The worker decides on as if nothing had happened, ends with a
     line of its own once it must take its snapshots for lost, makes the topic anew at its next start and folds all of
     the journal. The snapshots that are written then are good for the start after."""
-    worker = workers(world, "a", log_json=True, snapshot_interval_s=0.3).start()
+    worker = workers(world, "a", log_json=True, snapshot_interval_s=0.3, append_deadline_s=2.0).start()
     await worker.until_live(6)
     async with Fleet(world, TENANTS) as fleet:
         asking = asyncio.create_task(fleet.ask(ASKS, RATE))
