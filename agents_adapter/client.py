@@ -54,12 +54,13 @@ class OpsClient(ClientBase):
         *,
         role: str,
         capabilities: Iterable[str],
-        wait_status_s: float | None = None,
+        wait_status_s: float | None = 5.0,
         **fields: Any,
     ) -> AgentStatus | None:
-        """Register an agent (`fields` of AgentRegistration); returns when Kafka has the registration.
+        """Register an agent (`fields` of AgentRegistration), and wait until the supervisor knows it.
 
-        With `wait_status_s`, wait for the status that follows and give it; None where none came in that time.
+        Gives the agent's status; None where none came within `wait_status_s`, as when no worker runs. An ask is on
+        another topic than a registration and may be decided first: with `wait_status_s=None` nothing is waited for.
         """
         event = self._registration(agent, role, capabilities, fields)
         return await awaited(self._run(self._at_work()[1].register(event, wait_status_s)))

@@ -51,7 +51,7 @@ class SyncOpsClient(ClientBase):
         *,
         role: str,
         capabilities: Iterable[str],
-        wait_status_s: float | None = None,
+        wait_status_s: float | None = 5.0,
         **fields: Any,
     ) -> AgentStatus | None:
         """Register an agent; see OpsClient.register."""

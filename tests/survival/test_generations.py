@@ -33,6 +33,10 @@ class _Draining:
     def drain(self) -> None:
         """Decide nothing more."""
 
+    def oldest_age_s(self, _now: float) -> float:
+        """How long the append has been under way."""
+        return 0.1
+
     def close(self) -> None:
         """Send nothing more."""
         self.closed = True
