@@ -30,8 +30,8 @@ POLL_S = 0.05
 SLICE_S = 0.002
 
 
-async def until(what: str, found: Callable[[], Awaitable[T | None] | T | None], within_s: float = 60.0) -> T:
-    """Wait until something is there, and give it."""
+async def until(what: str, found: Callable[[], Any], within_s: float = 60.0) -> Any:
+    """Wait until `found` gives something (or something to await that does), and give it."""
     deadline = monotonic() + within_s
     while True:
         given = found()
@@ -173,7 +173,8 @@ async def owner_of(partition: int, workers: Iterable[WorkerProcess]) -> WorkerPr
                 return worker
         return None
 
-    return await until(f"a worker for partition {partition}", found)
+    owner: WorkerProcess = await until(f"a worker for partition {partition}", found)
+    return owner
 
 
 async def until_shared(pair: Iterable[WorkerProcess], partitions: int = 6) -> None:

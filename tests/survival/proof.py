@@ -100,7 +100,7 @@ def body_of(value: bytes) -> dict[str, Any]:
 
 def position_of(record: Any) -> str:
     """The journal position that an output came with."""
-    return dict(record.headers).get("ops-journal", b"").decode()
+    return str(dict(record.headers).get("ops-journal", b""), "ascii")
 
 
 def as_readers_see(records: list[Any]) -> list[Any]:
