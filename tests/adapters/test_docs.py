@@ -43,6 +43,11 @@ def test_every_program_of_the_document_runs_with_nothing_but_the_environment_set
         ]
         said = [process.communicate(timeout=60) for process in running]
         assert [process.returncode for process in running] == [0] * len(running), said
-        assert [error for _, error in said] == [""] * len(said)
+        assert [_complaints(error) for _, error in said] == [[]] * len(said)
     completed = elsewhere.all(Telemetry, kind="completed")
     assert {each.agent for each in completed} <= {"writer", "clerk", "researcher", "adder"}
+
+
+def _complaints(error: str) -> list[str]:
+    """What a program said, without asyncio's remark that a busy machine took a tenth of a second for something."""
+    return [line for line in error.splitlines() if not line.startswith("Executing <")]
