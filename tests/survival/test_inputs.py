@@ -215,7 +215,11 @@ async def test_transactions_leave_holes_that_hold_nobody_up(
         assert await worker.terminate() == 0
         proof = await prove(world, fleet.asked, limit_micros=LIMIT)
     assert (await bounds(world, "task-requests"))[PARTITION] == (0, 19), "3 + 1, four times, and 3"
-    assert gaps(proof, "task-requests") == [(PARTITION, at, at) for at in (3, 7, 11, 15)]
+    # The broker writes its markers when it likes, also behind the next transaction's records.
+    there = {record.offset for record in (await read_all(world, "task-requests"))[PARTITION]}
+    holes = [at for _, first, last in gaps(proof, "task-requests") for at in range(first, last + 1)]
+    assert holes == [at for at in range(19) if at not in there]
+    assert len(holes) == 4
     assert all(json.loads(proof.decisions[name][1])["reason"] == "lease_expired" for g in names for name in g)
 
 
