@@ -17,6 +17,12 @@ class BrokerClock:
         self._now: float | None = None
         self._before: float | None = None
         self._since = monotonic()
+        self.heard_at = self._since
+        """When the broker last answered anything that is asked of it all the time."""
+
+    def heard(self) -> None:
+        """The broker has answered."""
+        self.heard_at = monotonic()
 
     def observe(self, timestamp_ms: int, at: float) -> None:
         """An append was stamped `timestamp_ms` by the broker and acknowledged at the monotonic time `at`."""

@@ -11,6 +11,9 @@ from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.sequencer import Phase
 from ops_stream.streams.supervisor import Supervisor
 
+BROKER_SILENT_S = 10.0
+"""After this long without an answer of the broker the worker is not ready."""
+
 
 def readiness(supervisor: Supervisor) -> tuple[bool, dict[str, Any]]:
     """Whether every owned partition decides, and what each is doing."""
@@ -35,7 +38,15 @@ def readiness(supervisor: Supervisor) -> tuple[bool, dict[str, Any]]:
             state["why"] = supervisor.halted[number]
         ready = ready and state["phase"] == Phase.LIVE.value
         partitions[str(number)] = state
-    return ready, {"ready": ready, "generation": supervisor.generation, "partitions": partitions}
+    # Every half second something is asked of the broker: where it says nothing, nothing can be decided either.
+    silent = now - supervisor.clock.heard_at
+    ready = ready and silent <= BROKER_SILENT_S
+    return ready, {
+        "ready": ready,
+        "generation": supervisor.generation,
+        "broker_silent_s": round(silent, 1),
+        "partitions": partitions,
+    }
 
 
 class HealthServer:

@@ -24,6 +24,7 @@ from ops_stream.contract.settings import Settings
 from ops_stream.rules.bundle import digest_of, read_conf
 from ops_stream.rules.engine import engine_version
 from ops_stream.rules.problems import RulesInvalid
+from ops_stream.streams.brokertime import BrokerClock
 from ops_stream.streams.bus import new_producer, offsets, reader
 from ops_stream.streams.cluster import check
 from ops_stream.streams.exits import Exit, Refusal, die
@@ -212,7 +213,9 @@ class _Worker:
         health = await self._start_health(supervisor)
         supervisor.start()
         supervisor.run_in_background(supervisor.snapshots.run(), "the snapshots")
-        supervisor.run_in_background(self._follow_rules(owner.rulebook), "the reader of rules")
+        supervisor.run_in_background(
+            self._follow_rules(owner.rulebook, supervisor.clock), "the reader of rules"
+        )
         if options.watch:
             watcher = Watcher(settings, owner.producer, owner.identity.instance, owner.identity.boot_id)
             supervisor.run_in_background(watcher.run(), "the watcher of rules")
@@ -257,7 +260,7 @@ class _Worker:
         reason = app.crash_reason
         return reason if reason is not None else RuntimeError("the application stopped by itself")
 
-    async def _follow_rules(self, book: Rulebook) -> None:
+    async def _follow_rules(self, book: Rulebook, clock: BrokerClock) -> None:
         """Read new bundles as they are published, so that they are known before a command names them."""
         topic = self._settings.topic("rules")
         tp = TopicPartition(topic, 0)
@@ -266,6 +269,7 @@ class _Worker:
                 await asyncio.sleep(RULES_POLL_S)
                 try:
                     end = (await consumer.end_offsets([tp]))[tp]
+                    clock.heard()
                     if end > self._rules_offset:
                         self._rules_offset = await load(consumer, topic, book, self._rules_offset)
                 except KafkaError as error:

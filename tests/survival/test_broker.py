@@ -85,6 +85,33 @@ async def test_the_broker_is_paused_for_longer_than_an_append_may_take(
     assert all(len(boots) == 2 for boots in proof.takeovers.values())
 
 
+async def test_a_silent_broker_is_not_taken_for_a_healthy_one(
+    new_broker: Callable[..., EmbeddedKafka], workers: Callable[..., WorkerProcess], tmp_path: Path
+) -> None:
+    """An idle worker has nothing in flight that could be overdue. Where the broker falls silent it is not ready all the
+    same, with every partition still its own; when the broker speaks again it is, and goes on where it was."""
+    broker = new_broker()
+    world = await make_world(broker.start(), "ops.", tmp_path)
+    worker = workers(world, "a").start()
+    await worker.until_live(6)
+    async with Fleet(world, TENANTS) as fleet:
+        await fleet.until_registered()
+        broker.pause()
+        try:
+            await _until(lambda: (worker.ready() or {"ready": True})["ready"] is False)
+            assert (worker.ready() or {})["broker_silent_s"] > 5
+        finally:
+            broker.resume()
+        await _until(lambda: (worker.ready() or {"ready": False})["ready"] is True)
+        await fleet.ask(len(TENANTS), RATE)
+        await fleet.until_answered()
+        assert await worker.terminate() == 0
+        proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+    assert all(len(set(boots)) == 1 for boots in proof.takeovers.values()), (
+        "it was the same worker all the time"
+    )
+
+
 def _again_if_ended(worker: WorkerProcess) -> None:
     """Do what a service manager does: start it again where it has ended itself for the broker's sake."""
     if not worker.running:
