@@ -31,9 +31,9 @@ class Plan:
     """How much is measured."""
 
     rounds: int = 3
-    seconds: float = 15.0
-    flat_out: int = 60_000
-    open_asks: int = 50_000
+    seconds: float = 10.0
+    flat_out: int = 40_000
+    open_asks: int = 30_000
     kills: int = 3
 
 
