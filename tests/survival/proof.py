@@ -226,6 +226,9 @@ async def until_journaled(settings: Settings, *topics: str, within_s: float = 90
                     entry = msgspec.json.decode(record.value, type=_Entry)
                     if entry.kind == "input" and entry.input is not None:
                         reached[entry.input.topic, entry.input.partition] = entry.input.offset + 1
+                    if entry.kind == "gap" and entry.input is not None:
+                        # Also backwards, where an input was made anew and accepted.
+                        reached[entry.input.topic, entry.input.partition] = entry.input.last + 1
                     for index, output in enumerate(entry.outputs):
                         if output.topic == "forwarded":
                             moved.add(f"{partition}:{record.offset}:{index}")
@@ -254,6 +257,7 @@ class _Place(msgspec.Struct):
     topic: str = ""
     partition: int = -1
     offset: int = -1
+    last: int = -1
 
 
 class _Entry(msgspec.Struct):
