@@ -46,7 +46,7 @@ class HealthPort(click.ParamType):
 @click.option(
     "--snapshot-interval",
     type=click.FloatRange(min=0.1),
-    default=5.0,
+    default=10.0,
     show_default=True,
     metavar="SECONDS",
     help="How often changed rows are saved, so that a restart folds less of the journal.",

@@ -17,9 +17,9 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.structs import RecordMetadata
 
 BATCH_RECORDS_MAX = 500
-BUSY_PER_S = 400
+BUSY_PER_S = 700
 LINGER_S = 0.006
-RATE_WINDOW_S = 0.05
+RATE_WINDOW_S = 0.1
 
 Headers = list[tuple[str, bytes]]
 """A list, as aiokafka demands."""
@@ -49,8 +49,10 @@ class Lane(Generic[T]):
         partition: int,
         delivered: Callable[[int, int, list[T]], None],
         failed: Callable[[BaseException], None],
+        batch_max: int = BATCH_RECORDS_MAX,
     ) -> None:
         self.topic = topic
+        self._batch_max = batch_max
         self.partition = partition
         self._producer = producer
         self._delivered = delivered
@@ -103,7 +105,7 @@ class Lane(Generic[T]):
         builder = self._producer.create_batch()
         since = queue[0][1]
         tokens: list[T] = []
-        while queue and len(tokens) < BATCH_RECORDS_MAX:
+        while queue and len(tokens) < self._batch_max:
             parcel = queue[0][0]
             added = builder.append(timestamp=None, key=parcel.key, value=parcel.value, headers=parcel.headers)
             if added is None:

@@ -26,7 +26,10 @@ log = structlog.get_logger(__name__)
 
 WATERMARK_ROW = "watermark"
 OFFSET_BYTES = 8
-YIELD_EVERY = 200
+YIELD_EVERY = 25
+ROWS_PER_BATCH = 100
+PAUSE_S = 0.005
+"""Small pieces with pauses: decisions come first, and a snapshot is never urgent."""
 
 
 @dataclass(slots=True)
@@ -189,7 +192,7 @@ class Snapshots:
             return
         lane = self._lanes.get(partition)
         if lane is None:
-            lane = Lane(self._producer, self._topic, partition, _delivered, self._failed)
+            lane = Lane(self._producer, self._topic, partition, _delivered, self._failed, ROWS_PER_BATCH)
             self._lanes[partition] = lane
         written = asyncio.get_running_loop().create_future()
         last = len(rows) - 1
@@ -198,7 +201,7 @@ class Snapshots:
                 Parcel(b"%d|%b" % (partition, row.encode()), value, [], written if index == last else None)
             )
             if index % YIELD_EVERY == YIELD_EVERY - 1:
-                await asyncio.sleep(0)
+                await asyncio.sleep(PAUSE_S)
         await written
 
 

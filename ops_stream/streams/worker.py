@@ -47,6 +47,7 @@ RULES_POLL_S = 0.5
 SAID_AGAIN_S = 10.0
 SAID_MAX = 1_000
 GC_THRESHOLDS = (20_000, 20, 20)
+SWITCH_S = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class WorkerOptions:
     """Where `/healthz`, `/readyz` and `/metrics` are served; `None` for nowhere."""
     watch: bool = False
     accept_reset: frozenset[str] = frozenset()
-    snapshot_interval_s: float = 5.0
+    snapshot_interval_s: float = 10.0
     append_deadline_s: float = 30.0
     session_timeout_s: float = SESSION_TIMEOUT_S
     """After this long without a heartbeat the partitions of a worker go to others."""
@@ -78,6 +79,8 @@ def run_worker(options: WorkerOptions) -> int:
     # What was imported lives as long as the process; collecting often would only look at it again and again.
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)
+    # Faust fetches in a thread of its own: it must not wait five milliseconds for its turn after every record.
+    sys.setswitchinterval(SWITCH_S)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Worker(options).run())
@@ -106,15 +109,17 @@ class _Worker:
         settings = self._settings
         identity = claim(settings.data_dir)
         await self._refuse_unfit_cluster()
-        producer = new_producer(settings)
+        producer, beside = new_producer(settings), new_producer(settings)
         await producer.start()
+        await beside.start()
         try:
             owner = await self._owner(identity, producer)
             async with reader(settings) as consumer:
                 await refuse_newer_journal(consumer, owner)
-            return await self._run(owner)
+            return await self._run(owner, beside)
         finally:
             await _within(producer.stop(), STOP_S)
+            await _within(beside.stop(), STOP_S)
 
     # -- the start
 
@@ -192,7 +197,8 @@ class _Worker:
 
     # -- the run
 
-    async def _run(self, owner: Owner) -> int:
+    async def _run(self, owner: Owner, beside: AIOKafkaProducer) -> int:
+        """Run. Snapshots go through a producer of their own, `beside` the one that answers wait for."""
         options, settings = self._options, self._settings
         limits = Limits(append_deadline_s=options.append_deadline_s)
         supervisor = Supervisor(
@@ -203,7 +209,7 @@ class _Worker:
         supervisor.snapshots = Snapshots(
             app,
             settings.topic(SNAPSHOTS_TOPIC),
-            owner.producer,
+            beside,
             owner.key,
             settings.partitions,
             options.snapshot_interval_s,

@@ -30,11 +30,11 @@ RATES = (200, 1000)
 class Plan:
     """How much is measured."""
 
-    rounds: int = 3
-    seconds: float = 10.0
+    rounds: int = 2
+    seconds: float = 12.0
     flat_out: int = 40_000
     open_asks: int = 30_000
-    kills: int = 3
+    kills: int = 1
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Bench:
         )
         await create(settings)
         await self._register(settings)
-        worker = WorkerProcess(settings, directory, snapshot_interval_s=5.0, **options).start()
+        worker = WorkerProcess(settings, directory, snapshot_interval_s=10.0, **options).start()
         await worker.until_live(PARTITIONS)
         return settings, worker
 
@@ -182,7 +182,7 @@ class Bench:
                 await driver.at_rate(500, 4.0, "warm")
                 before = process.memory_info().rss
                 await driver.flat_out(self.plan.open_asks, "open")
-                await asyncio.sleep(12)  # two snapshots, so that nothing waits to be written
+                await asyncio.sleep(22)  # two snapshots, so that nothing waits to be written
                 after = process.memory_info().rss
         finally:
             worker.stop()

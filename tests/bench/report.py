@@ -56,7 +56,7 @@ def _page(results: dict[str, Any]) -> str:
         "# Benchmarks",
         "",
         "`make bench` measures everything in one run on one machine, which carries broker, load and worker together. "
-        "Figures are medians over three rounds in which the systems take turns; ratios are what to compare.",
+        "Figures are medians over rounds in which the systems take turns; ratios are what to compare.",
         "",
         f"Measured {results['measured_at'][:10]} on {machine['cores']} cores, {machine['memory_gib']} GiB, "
         f"{machine['system']}, Python {machine['python']}, faust-streaming {machine['faust-streaming']}, "
