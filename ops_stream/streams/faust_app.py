@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, Protocol
 
 import faust
+import uvloop
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
@@ -33,6 +35,13 @@ YIELD_EVERY = 50
 FULL_S = 0.005
 WAIT_S = 0.05
 FETCH_WAIT_MS = 25
+GATHER_MS = 5
+GATHER_BYTES = 64 * 1024
+GATHER_PER_S = 400
+"""From so many records a second on the broker gathers them for `GATHER_MS`: a fetch costs more than a record."""
+PACE_S = 0.2
+UNTAKEN_S = 0.005
+"""How long a fetch waits for records of the one before that are not taken yet."""
 
 
 class Shell(Protocol):
@@ -64,6 +73,28 @@ class OpsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._fetch_max_wait_ms = FETCH_WAIT_MS
         return consumer
 
+    def pace(self, busy: bool) -> None:
+        """Let the broker gather records for a few milliseconds while many come."""
+        consumer = self._consumer
+        if consumer is None or consumer._fetcher is None:
+            return
+        fetcher = consumer._fetcher
+        fetcher._fetch_min_bytes = GATHER_BYTES if busy else 1
+        fetcher._fetch_max_wait_ms = GATHER_MS if busy else FETCH_WAIT_MS
+
+    def leave_out(self, tps: set[TP]) -> None:
+        """Fetch nothing of `tps` until the next assignment.
+
+        Faust only stops taking what it has paused; aiokafka goes on fetching it, and holds up all other partitions for
+        a tenth of a second each time while nobody takes it.
+        """
+        self.thread_loop.call_soon_threadsafe(self._leave_out, tps)
+
+    def _leave_out(self, tps: set[TP]) -> None:
+        consumer = self._ensure_consumer()
+        consumer._fetcher._prefetch_backoff = UNTAKEN_S
+        consumer.pause(*(tps & consumer.assignment()))
+
 
 class OpsConsumer(Consumer):  # type: ignore[misc]
     """Faust's consumer, with recovery where it would seek to the group's committed offsets."""
@@ -74,7 +105,9 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         """Partitions whose sequencers have enough to do for now."""
 
     def _new_consumer_thread(self) -> OpsConsumerThread:
-        return OpsConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return OpsConsumerThread(
+            self, loop=self.loop, beacon=self.beacon, thread_loop=uvloop.new_event_loop()
+        )
 
     async def perform_seek(self) -> None:
         """Pause the inputs and let recovery run in tasks of its own.
@@ -85,6 +118,8 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         names = self.app.ops_input_topics
         inputs = {tp for tp in self.assignment() if tp.topic in names}
         self.pause_partitions(inputs)
+        # Restored by now: what is written to the snapshots from here on need not come back.
+        self._thread.leave_out(self.assignment() - inputs)
         shell.on_seek(self, self.app.consumer_generation_id, frozenset(tp.partition for tp in inputs))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -101,6 +136,7 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         callback, sleep = self.callback, asyncio.sleep
         read_offset = self._read_offset
         since_yield = 0
+        counted, since = 0, monotonic()
         try:
             while not (self._stopped.is_set() or fetcher._stopped.is_set()):
                 if self.flow_active and not self._get_active_partitions():
@@ -108,9 +144,14 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
                     await sleep(FULL_S)
                     continue
                 await sleep(0)
+                passed = monotonic() - since
+                if passed > PACE_S:
+                    self._thread.pace(counted > GATHER_PER_S * passed)
+                    counted, since = 0, monotonic()
                 # A wait that began while a partition was full does not see that it has room again.
                 full = self.full or self._buffered_partitions
                 async for tp, message in self.getmany(timeout=FULL_S if full else WAIT_S):
+                    counted += 1
                     since_yield += 1
                     if since_yield >= YIELD_EVERY:
                         since_yield = 0
