@@ -11,6 +11,8 @@ from typing import Final
 WHENS: Final = ("request", "telemetry")
 GIVEN: Final = "given"
 """`has(given.tool)` asks whether the event has the field `tool`."""
+NOW: Final = "now_ms"
+"""Where a view says what time it is, in milliseconds since 1970: for validity, not for conditions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,13 @@ def _maybe(kind: str, name: str, meaning: str) -> Field:
     return Field(name, kind, False, meaning)
 
 
+def _windows(kind: str, stem: str, unit: str, meaning: str) -> tuple[Field, ...]:
+    """Declare a count for each of the windows that end now."""
+    return tuple(_always(kind, f"{stem}_{name}{unit}", f"{meaning} in {window}") for name, window in _WINDOWS)
+
+
+_WINDOWS: Final = (("10m", "the last 10 minutes"), ("1h", "the last hour"), ("1d", "the last day"))
+
 _COMMON: Final = (
     _always("string", "request_id", "the ask's id"),
     _always("string", "task_id", "the task's id"),
@@ -41,17 +50,31 @@ _COMMON: Final = (
     _always("int", "retry_count", "how often it was tried before"),
     _always("string", "complexity", "low, medium or high"),
     _always("string", "customer_impact", "none, low, medium or high"),
-    _always("string", "effect", "none, reversible, irreversible or unknown"),
+    _always(
+        "string", "effect", "none, reversible or irreversible: the worst of the ask's own and the operator's"
+    ),
     _always("map", "attributes", "the event's own attributes"),
     _always("int", "consecutive_failures", "the agent's reports of failure in a row"),
-    _always("int", "hour", "hour of the day, 0 to 23, UTC"),
-    _always("int", "weekday", "1 (Monday) to 7 (Sunday), UTC"),
+    _always("int", "hour", "hour of the day, 0 to 23, in the tenant's time zone"),
+    _always("int", "weekday", "1 (Monday) to 7 (Sunday), in the tenant's time zone"),
+    *_windows("int", "agent_requests", "", "asks of the agent that were admitted"),
+    *_windows("int", "agent_failures", "", "reports of failure by the agent"),
+    *_windows("double", "agent_cost", "_usd", "dollars that the agent has spent"),
+    _always("int", "agent_violations_1d", "breaches of the rules by the agent in the last day"),
     _maybe("string", "tool", "the tool to be called"),
     _maybe("string", "workflow_id", "the workflow's id"),
     _maybe("string", "model", "the model asked for or used"),
     _maybe("string", "role", "the agent's role, once it has registered"),
     _maybe("string", "agent_state", "registered, active, warned, suspended or blocked"),
     _maybe("double", "error_rate", "the share of the agent's reports that are failures, 0 to 1"),
+    _maybe("double", "agent_score_cost_efficiency", "the agent's score, 0 to 1, once it has reported costs"),
+    _maybe("double", "agent_score_reliability", "the agent's score, 0 to 1, once it has reported"),
+    _maybe("double", "agent_score_quality", "the agent's score, 0 to 1, once it has reported quality"),
+    _maybe("double", "agent_score_speed", "the agent's score, 0 to 1, once it has reported"),
+    _maybe("double", "workflow_spent_usd", "what the workflow has spent"),
+    _maybe("double", "workflow_held_usd", "what is held for the workflow's running asks"),
+    _maybe("int", "workflow_steps", "asks of the workflow that were admitted"),
+    _maybe("int", "workflow_failures", "reports of failure in the workflow"),
 )
 
 _REQUEST: Final = (
@@ -61,7 +84,12 @@ _REQUEST: Final = (
     _always("list", "tags", "the request's tags"),
     _always("double", "tenant_spent_usd", "what the tenant has spent in its budget's window"),
     _always("double", "tenant_held_usd", "what is held for the tenant's running asks"),
+    _always("double", "tenant_unknown_usd", "what the tenant's unreported asks may have cost"),
     _always("double", "task_spent_usd", "what the task has spent"),
+    _always("int", "depth", "how many asks this one descends from; 0 without a parent"),
+    _maybe("double", "tenant_limit_usd", "the tenant's first hard limit in dollars"),
+    _maybe("double", "tenant_left_usd", "what is left of it"),
+    _maybe("double", "tenant_used_percent", "how much of it is held, unknown or spent"),
     _maybe("map", "arguments", "the tool's arguments"),
     _maybe("string", "objective_id", "the objective's id"),
     _maybe("string", "parent_request_id", "the ask that this one came from"),
