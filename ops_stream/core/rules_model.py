@@ -140,7 +140,11 @@ class Agents:
 
 @dataclass(frozen=True, slots=True)
 class PolicyMatch:
-    """A policy whose condition holds, or could not be decided (`error`)."""
+    """A policy whose condition holds, or could not be decided (`error`).
+
+    `parameters` are those that the file gives, by their names there; money is integer micro-dollars, so that
+    the `cost_usd` of a `cap` is here `cost_micros`.
+    """
 
     name: str
     action: str

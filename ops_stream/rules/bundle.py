@@ -16,6 +16,7 @@ from ops_stream.rules.conf_policies import read_policies
 from ops_stream.rules.environment import substitute
 from ops_stream.rules.policies import CompiledPolicies
 from ops_stream.rules.problems import Problem, RulesInvalid, did_you_mean
+from ops_stream.rules.reach import unreachable
 from ops_stream.rules.yamlfile import CHARACTERS_MAX, Document, read_yaml
 
 POLICIES: Final = "ai_ops_policies.yaml"
@@ -26,6 +27,7 @@ SUPERVISOR: Final = "supervisor.yaml"
 FILES: Final = (AGENTS, POLICIES, BUDGETS, MODELS, SUPERVISOR)
 """The files of a bundle. A missing one leaves its defaults; the policies must be there."""
 
+CASES: Final = "tests.yaml"
 _TEST_ENDING: Final = ".test.yaml"
 """Cases for policies lie beside them and are no part of the bundle."""
 
@@ -45,7 +47,7 @@ def read_conf(directory: Path | str, environment: Mapping[str, str] | None = Non
     problems: list[Problem] = []
     files: dict[str, str] = {}
     for path in sorted(directory.iterdir()):
-        if path.suffix not in (".yaml", ".yml") or path.name.endswith(_TEST_ENDING):
+        if path.suffix not in (".yaml", ".yml") or path.name == CASES or path.name.endswith(_TEST_ENDING):
             continue
         if path.name not in FILES:
             problems.append(_unknown(path.name))
@@ -90,7 +92,7 @@ def compile_bundle(files: Mapping[str, str], known: Collection[str] = ()) -> Rul
         *(documents.get(name) for name in (SUPERVISOR, BUDGETS, MODELS, AGENTS)), problems=problems
     )
     if POLICIES in documents:
-        problems.extend(conf_tables.unreachable(policies, tables, documents[POLICIES]))
+        problems.extend(unreachable(policies, tables, documents[POLICIES]))
     if problems:
         raise RulesInvalid(problems)
     return Rules(

@@ -1,6 +1,6 @@
 """What each file in `conf/` may hold: one model a file, unknown keys refused, limits on everything."""
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -8,17 +8,10 @@ from pydantic_core import PydanticCustomError
 from ops_stream.contract.money import MAX_TOTAL_USD, parse_usd
 from ops_stream.contract.wire import ID_PATTERN
 from ops_stream.core.rules_model import ANY
-from ops_stream.rules.problems import did_you_mean
 
-CONDITION_MAX: Final = 4096
 POLICIES_MAX: Final = 10_000
 ENTRIES_MAX: Final = 10_000
 
-ACTIONS: Final = ("block", "downgrade_model", "escalate", "queue_for_batch_processing", "log", "notify")
-ACTIONS_LATER: Final = ("cap", "reroute")
-"""Named in the plans, not carried out yet: refused, so that nobody relies on them."""
-ACTIONS_AFTERWARDS: Final = ("escalate", "log", "notify")
-"""What can still be done when the report of a task is in."""
 DURATIONS: Final = {"1d": "day", "24h": "day", "30d": "month", "1mo": "month"}
 """LiteLLM's `budget_duration`, where it means a window of ours: it resets 30d on the first of the month."""
 
@@ -27,7 +20,7 @@ def _micros(value: Any) -> int:
     return parse_usd(value, limit_usd=MAX_TOTAL_USD)
 
 
-def _fault(message: str, suggestion: str = "", key: str = "") -> PydanticCustomError:
+def fault(message: str, suggestion: str = "", key: str = "") -> PydanticCustomError:
     """Refuse with a sentence of our own, and say at which key where it is about one."""
     return PydanticCustomError(
         "fault", "{message}", {"message": message, "suggestion": suggestion, "key": key}
@@ -56,76 +49,6 @@ class ConfFile(Part):
     version: Literal[1]
 
 
-class PolicyEntry(Part):
-    """One policy of `ai_ops_policies.yaml`."""
-
-    LATER: ClassVar = {"valid_from", "valid_until"}
-
-    name: Name
-    description: Words = ""
-    agent: Selector = ANY
-    tenant: Selector = ANY
-    when: Literal["request", "telemetry"] = "request"
-    condition: Annotated[str, Field(min_length=1, max_length=CONDITION_MAX)]
-    action: str
-    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
-    enabled: bool = True
-    shadow: bool = False
-    parameters: Annotated[dict[str, Any], Field(max_length=16)] = Field(default_factory=dict)
-
-    @field_validator("action")
-    @classmethod
-    def _known(cls, action: str) -> str:
-        if action in ACTIONS_LATER:
-            raise _fault(
-                f"The action '{action}' is planned and cannot be carried out yet.",
-                f"Use one of: {', '.join(ACTIONS)}.",
-            )
-        if action not in ACTIONS:
-            raise _fault(f"There is no action '{action}'.", did_you_mean(action, ACTIONS))
-        return action
-
-    @model_validator(mode="after")
-    def _possible(self) -> "PolicyEntry":
-        if self.when == "telemetry" and self.action not in ACTIONS_AFTERWARDS:
-            raise _fault(
-                f"The action '{self.action}' can never be carried out on telemetry: the task has run.",
-                f"Write 'when: request', or one of: {', '.join(ACTIONS_AFTERWARDS)}.",
-                "action",
-            )
-        return self
-
-
-class EscalateParameters(Part):
-    """What `escalate` takes."""
-
-    severity: Severity = "warning"
-    recommendation: Words = ""
-
-
-class NotifyParameters(Part):
-    """What `notify` takes."""
-
-    severity: Severity = "info"
-    message: Words = ""
-
-
-class NoParameters(Part):
-    """What the other actions take."""
-
-
-PARAMETERS: Final[dict[str, type[Part]]] = {
-    "escalate": EscalateParameters,
-    "notify": NotifyParameters,
-}
-
-
-class PoliciesFile(ConfFile):
-    """`ai_ops_policies.yaml`; each policy is checked by itself, so that one does not hide another."""
-
-    policies: Annotated[list[Any], Field(max_length=POLICIES_MAX)] = Field(default_factory=list)
-
-
 class BudgetEntry(Part):
     """One limit of `budgets.yaml`."""
 
@@ -141,7 +64,7 @@ class BudgetEntry(Part):
     @classmethod
     def _duration(cls, duration: str | None) -> str | None:
         if duration is not None and duration not in DURATIONS:
-            raise _fault(
+            raise fault(
                 f"The duration '{duration}' is no window that budgets have yet.",
                 f"Use one of: {', '.join(DURATIONS)}, or 'window: total' for ever.",
             )
@@ -150,13 +73,13 @@ class BudgetEntry(Part):
     @model_validator(mode="after")
     def _once(self) -> "BudgetEntry":
         if (self.limit_usd is None) == (self.max_budget is None):
-            raise _fault("A budget has either 'limit_usd' or 'max_budget'.", "Write one of them.")
+            raise fault("A budget has either 'limit_usd' or 'max_budget'.", "Write one of them.")
         if self.window is not None and self.budget_duration is not None:
-            raise _fault(
+            raise fault(
                 "'window' and 'budget_duration' say the same thing.", "Keep one of them.", "budget_duration"
             )
         if self.window == "task" and self.scope != "task":
-            raise _fault("The window 'task' is for the scope 'task'.", "Use day, month or total.", "window")
+            raise fault("The window 'task' is for the scope 'task'.", "Use day, month or total.", "window")
         return self
 
     @property

@@ -9,9 +9,9 @@ import re2
 from ops_stream.rules.cel import Condition, compile_condition
 from ops_stream.rules.checked_expr import Call, Const, Ident, Loop, Node, Select, walk
 from ops_stream.rules.conf_check import check
-from ops_stream.rules.conf_models import CONDITION_MAX, PARAMETERS, NoParameters, PoliciesFile, PolicyEntry
 from ops_stream.rules.fields import FIELDS, GIVEN, WHENS
 from ops_stream.rules.policies import Policy, compile_pattern
+from ops_stream.rules.policy_entries import CONDITION_MAX, PARAMETERS, Parameters, PoliciesFile, PolicyEntry
 from ops_stream.rules.problems import Problem, did_you_mean
 from ops_stream.rules.yamlfile import Document, Path
 
@@ -37,10 +37,8 @@ def read_policies(document: Document, problems: list[Problem]) -> list[Policy]:
                 message = f"The name '{name}' is given twice, first in line {line}."
                 problems.append(document.problem((*path, "name"), message, "Give each its own name."))
             names.setdefault(name, at)
-        if entry is None:
-            continue
-        parameters = _parameters(entry, document, path, problems)
-        if condition is not None and entry.enabled:
+        parameters = _parameters(document, path, problems)
+        if entry is not None and condition is not None and entry.enabled:
             policies.append(_policy(entry, condition, parameters))
     return policies
 
@@ -54,19 +52,63 @@ def _policy(entry: PolicyEntry, condition: Condition, parameters: Mapping[str, A
         tenant=entry.tenant,
         priority=entry.priority,
         shadow=entry.shadow,
+        valid_from=entry.valid_from,
+        valid_until=entry.valid_until,
         description=entry.description,
         parameters=parameters,
     )
 
 
-def _parameters(
-    entry: PolicyEntry, document: Document, path: Path, problems: list[Problem]
-) -> Mapping[str, Any]:
-    if not entry.parameters:
+def _parameters(document: Document, path: Path, problems: list[Problem]) -> Mapping[str, Any]:
+    """Check the parameters even where something else about the policy is wrong, to report both."""
+    action, given = _raw(document, path, "action"), _raw(document, path, "parameters")
+    model = PARAMETERS.get(action) if isinstance(action, str) else None
+    if model is None or not (given is None or isinstance(given, dict)):
         return MappingProxyType({})
-    model = PARAMETERS.get(entry.action, NoParameters)
-    checked = check(model, document, (*path, "parameters"), problems)
-    return MappingProxyType(checked.model_dump(exclude_unset=True) if checked is not None else {})
+    if not given:
+        if model.NEEDED:
+            # What is missing is said of the action, since there is no place for parameters yet.
+            hint = f"Add 'parameters' with {_either(model)}."
+            message = f"The action '{action}' does nothing without parameters."
+            problems.append(document.problem((*path, "action"), message, hint))
+        return MappingProxyType({})
+    where = (*path, "parameters")
+    unread = [name for name in given if name not in model.model_fields]
+    problems.extend(_unread(name, action, document, where) for name in unread)
+    if _raw(document, path, "when") == "telemetry" and "permit_irreversible" in given and not unread:
+        message = "Nobody reads 'permit_irreversible' here: the task has run."
+        problems.append(document.problem((*where, "permit_irreversible"), message, "Leave it out.", key=True))
+        return MappingProxyType({})
+    if unread:
+        return MappingProxyType({})
+    checked = check(model, document, where, problems)
+    if checked is None:
+        return MappingProxyType({})
+    values = checked.model_dump(exclude_unset=True, exclude_none=True)
+    if "cost_usd" in values:
+        values["cost_micros"] = values.pop("cost_usd")
+    return MappingProxyType(values)
+
+
+def _either(model: type[Parameters]) -> str:
+    return " or ".join(f"'{name}'" for name in model.model_fields if name != "permit_irreversible")
+
+
+def _unread(name: str, action: str, document: Document, where: Path) -> Problem:
+    """Say that nobody reads a parameter, and which one was meant or which action would read it."""
+    mine = PARAMETERS[action].model_fields
+    readers = sorted(one for one, model in PARAMETERS.items() if name in model.model_fields)
+    near = did_you_mean(name, mine, listed=0)
+    if readers:
+        hint = f"It is read by: {', '.join(readers)}."
+    elif near:
+        hint = near
+    elif mine:
+        hint = f"It reads: {', '.join(mine)}."
+    else:
+        hint = "Leave it out."
+    message = f"The action '{action}' reads no parameter '{name}'."
+    return document.problem((*where, name), message, hint, key=True)
 
 
 def _condition(document: Document, path: Path, problems: list[Problem]) -> Condition | None:

@@ -1,11 +1,10 @@
 """From the other files of `conf/` to the tables that decisions look things up in."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ops_stream.core.rules_model import (
-    ANY,
     Agents,
     Budgets,
     DeclaredAgent,
@@ -17,7 +16,6 @@ from ops_stream.core.rules_model import (
 )
 from ops_stream.rules.conf_check import check
 from ops_stream.rules.conf_models import AgentsFile, BudgetsFile, ModelEntry, ModelsFile, SupervisorFile
-from ops_stream.rules.policies import Policy
 from ops_stream.rules.problems import Problem, did_you_mean
 from ops_stream.rules.yamlfile import Document, Path
 
@@ -172,24 +170,3 @@ def _repeated(document: Document, file: SupervisorFile) -> Iterable[Problem]:
 def _twice(document: Document, path: Path, first: Path, what: str) -> Problem:
     line = document.at(first).line
     return document.problem(path, f"{what} is given twice, first in line {line}.", "Keep one.")
-
-
-def unreachable(policies: Sequence[Policy], tables: Tables, document: Document) -> Iterable[Problem]:
-    """Find policies that can never do anything: their action has no way, or nobody is who they are for."""
-    places = {
-        policy.name: at
-        for policy in policies
-        for at, entry in enumerate(document.data["policies"])
-        if isinstance(entry, dict) and entry.get("name") == policy.name
-    }
-    ways_down = getattr(tables.models, "chain", {}) or tables.models.ladder
-    agents = tables.agents.declared.values()
-    names = {agent.name for agent in agents} | {agent.role for agent in agents if agent.role}
-    for policy in policies:
-        path = ("policies", places.get(policy.name, 0))
-        if policy.action == "downgrade_model" and not ways_down:
-            message = "The action can never be carried out: no model in models.yaml has a 'cheaper' one."
-            yield document.problem((*path, "action"), message, "Add 'cheaper' to a model.")
-        if tables.supervisor.registration == "declared" and policy.agent not in (ANY, *names):
-            message = f"No agent in agents.yaml has the name or role '{policy.agent}', and no other may ask."
-            yield document.problem((*path, "agent"), message, did_you_mean(policy.agent, names))

@@ -14,7 +14,7 @@ from ops_stream.rules import evaluation
 from ops_stream.rules.checked_expr import Checked
 from ops_stream.rules.codegen import Truth, asked_of, generate
 from ops_stream.rules.codegen_values import Names, NotCovered, variable
-from ops_stream.rules.fields import FIELDS
+from ops_stream.rules.fields import FIELDS, NOW
 from ops_stream.rules.gates import Above, Equal, Gate, counted, gates_of
 
 Matcher = Callable[[Mapping[str, Any], "list[int]", "Callable[[int], bool | None] | None"], None]
@@ -45,6 +45,8 @@ class Rule:
     tenant: str | None
     fields: tuple[str, ...]
     """The fields that must be there for it to be decided for certain."""
+    valid_from: int | None = None
+    valid_until: int | None = None
 
 
 @dataclass(slots=True)
@@ -100,9 +102,12 @@ def _function(module: _Module, rules: Sequence[Rule], body: Iterable[str]) -> st
     used = {one for rule in rules for one in rule.fields}
     used |= {"tenant"} if any(rule.tenant is not None for rule in rules) else set()
     asked = {one for rule in rules for one in asked_of(rule.tree)}
+    timed = any(rule.valid_from is not None or rule.valid_until is not None for rule in rules)
     module.lines += [f"def {name}(view, found, cel):", " get = view.get", " hit = found.append"]
     for one in sorted(used):
         module.lines += [f" {line.format(v=variable(one), f=one)}" for line in _READ[module.kind(one)]]
+    # A view without a time leaves every policy in force: no comparison with NaN takes one out.
+    module.lines += [f" now = get({NOW!r}, NAN)"] if timed else []
     module.lines += [f" has_{one} = get({one!r}) is not None" for one in sorted(asked)]
     module.lines += [f" {line}" for line in body]
     return name
@@ -171,23 +176,23 @@ def _lacks_one(module: _Module, fields: Iterable[str]) -> str:
 
 def _code(module: _Module, rule: Rule, *, present: bool) -> list[str]:
     truth = _truth(module, rule, present=present)
-    tenant = _tenant(rule)
-    lines = [f"if {tenant}{truth.yes}: hit({rule.rank})"]
+    scope = _scope(rule)
+    lines = [f"if {scope}{truth.yes}: hit({rule.rank})"]
     if truth.hard or not present:
-        lines.append(f"elif {tenant}not {truth.no}: hit({~rule.rank})")
+        lines.append(f"elif {scope}not {truth.no}: hit({~rule.rank})")
     return lines
 
 
 def _alone(module: _Module, rule: Rule) -> list[str]:
     """Write a rule for any event, without knowing which fields it has."""
     truth = _truth(module, rule, present=False)
-    tenant = _tenant(rule)
-    lines = [f"if {tenant}{truth.yes}: hit({rule.rank})"]
+    scope = _scope(rule)
+    lines = [f"if {scope}{truth.yes}: hit({rule.rank})"]
     lacks = "" if truth.hard else _lacks_one(module, rule.fields)
     if truth.hard:
-        lines.append(f"elif {tenant}not {truth.no}: hit({~rule.rank})")
+        lines.append(f"elif {scope}not {truth.no}: hit({~rule.rank})")
     elif lacks:
-        lines.append(f"elif {tenant}({lacks}) and not {truth.no}: hit({~rule.rank})")
+        lines.append(f"elif {scope}({lacks}) and not {truth.no}: hit({~rule.rank})")
     return lines
 
 
@@ -199,8 +204,14 @@ def _truth(module: _Module, rule: Rule, *, present: bool) -> Truth:
         return Truth(f"(cel({rule.rank}) is True)", f"(cel({rule.rank}) is False)", hard=True)
 
 
-def _tenant(rule: Rule) -> str:
-    return "" if rule.tenant is None else f"v_tenant == {rule.tenant!r} and "
+def _scope(rule: Rule) -> str:
+    """Ask whether the rule is for this tenant and in force now."""
+    parts = [] if rule.tenant is None else [f"v_tenant == {rule.tenant!r}"]
+    if rule.valid_from is not None:
+        parts.append(f"not now < {int(rule.valid_from)}")
+    if rule.valid_until is not None:
+        parts.append(f"not now >= {int(rule.valid_until)}")
+    return "".join(f"{part} and " for part in parts)
 
 
 def _unique(groups: Iterable[Sequence[Rule]]) -> list[Rule]:

@@ -13,13 +13,14 @@ import re2
 
 from ops_stream.core.rules_model import ANY, PolicyMatch
 from ops_stream.rules.cel import Condition, activation
-from ops_stream.rules.codegen import fields_of
-from ops_stream.rules.fields import FIELDS, WHENS
+from ops_stream.rules.codegen import asked_of, fields_of
+from ops_stream.rules.fields import FIELDS, NOW, WHENS
 from ops_stream.rules.matcher import Matcher, Rule, compile_matcher
 
 When = Literal["request", "telemetry"]
 
 _SHAPES_MAX: Final = 64
+_SELECTORS: Final = frozenset(("agent", "role", "tenant", NOW))
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,10 @@ class Policy:
     tenant: str = ANY
     priority: int = 0
     shadow: bool = False
+    valid_from: int | None = None
+    """Milliseconds since 1970: it is in force from then on."""
+    valid_until: int | None = None
+    """It is in force until just before then."""
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
@@ -40,6 +45,13 @@ class Policy:
     def when(self) -> str:
         """The kind of event that it looks at."""
         return self.condition.when
+
+    def in_force(self, now_ms: int | None) -> bool:
+        """Say whether it is valid at a time; where no time is known, it is."""
+        if now_ms is None:
+            return True
+        begun = self.valid_from is None or self.valid_from <= now_ms
+        return begun and (self.valid_until is None or now_ms < self.valid_until)
 
     @property
     def match(self) -> PolicyMatch:
@@ -63,6 +75,8 @@ class CompiledPolicies:
                 matcher, left = compile_matcher(when, self._rules(when, agent), _search)
                 self._matchers[when][agent] = matcher
                 to_cel |= left
+        self.fields: frozenset[str] = _SELECTORS.union(*(_seen(policy) for policy in self.policies))
+        """What a view must show: no policy looks at anything else."""
         self.left_to_cel: tuple[str, ...] = tuple(self.policies[rank].name for rank in sorted(to_cel))
         """The policies whose condition the fast path does not cover."""
 
@@ -95,7 +109,10 @@ class CompiledPolicies:
         """Do the same by CEL alone, one evaluation a policy: the reference for tests and benchmarks."""
         shown = activation(view, when)
         found: list[int] = []
+        now = view.get(NOW)
         for rank, policy in enumerate(self.policies):
+            if not policy.in_force(now):
+                continue
             if policy.when != when or policy.tenant not in (ANY, view.get("tenant")):
                 continue
             if policy.agent not in (ANY, view.get("agent"), view.get("role")):
@@ -157,10 +174,16 @@ def _search(pattern: str) -> Callable[[bytes], Any]:
     return compile_pattern(pattern).search  # type: ignore[no-any-return]
 
 
+def _seen(policy: Policy) -> frozenset[str]:
+    tree = policy.condition.tree
+    return (fields_of(tree) | asked_of(tree)).intersection(FIELDS[policy.when])
+
+
 def _rule(rank: int, policy: Policy) -> Rule:
     tree = policy.condition.tree
     fields = tuple(sorted(fields_of(tree).intersection(FIELDS[policy.when])))
-    return Rule(rank, tree, None if policy.tenant == ANY else policy.tenant, fields)
+    tenant = None if policy.tenant == ANY else policy.tenant
+    return Rule(rank, tree, tenant, fields, policy.valid_from, policy.valid_until)
 
 
 def _rank(found: int) -> int:
