@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from sys import intern
 from typing import Final
 
 from ops_stream.core.due import DueHeap
@@ -14,10 +15,12 @@ FORGETTING: Final = frozenset(("ended", "unknown"))
 class TenantIndex:
     """The open asks of a tenant, and how many of them wait."""
 
-    __slots__ = ("open", "queued", "waiting", "waiting_bytes")
+    __slots__ = ("by_agent", "open", "queued", "waiting", "waiting_bytes")
 
     def __init__(self) -> None:
         self.open: dict[str, AskFacts] = {}
+        self.by_agent: dict[str, dict[str, None]] = {}
+        """The keys of each agent's open asks."""
         self.queued = 0
         self.waiting = 0
         self.waiting_bytes = 0
@@ -54,6 +57,8 @@ class State:
             "escalation": self._index_escalation,
             "budget": self._index_due,
             "command": self._index_due,
+            "violations": self._index_due,
+            "pulse": self._index_due,
         }
 
     def apply(self, changes: Mapping[str, bytes | None]) -> None:
@@ -83,7 +88,7 @@ class State:
             self.due.remove(key)
             self.forget.remove(key)
             return
-        facts = decode_facts(value)
+        facts = _shared(decode_facts(value))
         phase = facts.phase
         if phase in FORGETTING:
             self.due.remove(key)
@@ -96,6 +101,7 @@ class State:
         if tenant is None:
             tenant = self.tenants[facts.tenant] = TenantIndex()
         tenant.open[key] = facts
+        tenant.by_agent.setdefault(facts.agent, {})[key] = None
         if phase == "running":
             self.due.put((facts.until, 0, 0, key))
             return
@@ -115,6 +121,10 @@ class State:
         facts = tenant.open.pop(key, None) if tenant is not None else None
         if tenant is None or facts is None:
             return
+        of_agent = tenant.by_agent[facts.agent]
+        del of_agent[key]
+        if not of_agent:
+            del tenant.by_agent[facts.agent]
         if facts.phase != "running":
             tenant.waiting -= 1
             tenant.waiting_bytes -= len(old)
@@ -145,3 +155,17 @@ class State:
             self.due.put((until, 0, 0, key))
         else:
             self.due.remove(key)
+
+
+def _shared(facts: AskFacts) -> AskFacts:
+    """Keep each name once, however many asks bear it: they are most of what an index entry takes."""
+    return AskFacts(
+        intern(facts.tenant),
+        intern(facts.agent),
+        facts.phase,
+        facts.until,
+        intern(facts.workflow),
+        intern(facts.model),
+        facts.priority,
+        facts.order,
+    )

@@ -34,8 +34,8 @@ class Plan:
     warm_up_s: float = 40.0
     seconds: float = 12.0
     flat_out: int = 40_000
-    open_asks: int = 30_000
-    kills: int = 1
+    open_asks: int = 60_000
+    kills: int = 3
 
 
 @dataclass
@@ -181,6 +181,7 @@ class Bench:
     # -- memory, failover
 
     async def _memory(self) -> None:
+        """What open asks add to a worker that has run warm, two floods of them, over their number."""
         settings, worker = await self._worker()
         assert worker.process is not None
         process = psutil.Process(worker.process.pid)
@@ -189,8 +190,9 @@ class Bench:
             async with Driver(self.bootstrap, source, target) as driver:
                 await driver.at_rate(500, 4.0, "warm")
                 before = process.memory_info().rss
-                await driver.flat_out(self.plan.open_asks, "open")
-                await asyncio.sleep(22)  # two snapshots, so that nothing waits to be written
+                for flood in ("first", "second"):
+                    await driver.flat_out(self.plan.open_asks // 2, flood)
+                    await asyncio.sleep(22)  # two snapshots, so that nothing waits to be written
                 after = process.memory_info().rss
         finally:
             worker.stop()
