@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final
 
 import click
 
 from ops_stream.cli.common import Out, load_settings, output_options, run
+from ops_stream.cli.options import all_of, person_options
 from ops_stream.contract.errors import WrongUse
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _scope_options(function: F) -> F:
-    for option in reversed(
-        (
-            click.option("--all", "everything", is_flag=True, help="Everything of everybody."),
-            click.option("--tenant", help="Everything of a tenant; or narrows the next three to one."),
-            click.option("--workflow", help="What belongs to a workflow."),
-            click.option("--agent", help="What an agent does and asks."),
-            click.option("--model", help="What uses a model."),
-            click.option("--reason", help="Why: people and agents will read it."),
-            click.option("--as", "name", metavar="NAME", help="Who you are [default: your login name]."),
-            click.option("--yes", is_flag=True, help="Do not ask back for --all."),
-            click.option(
-                "--wait",
-                type=click.FloatRange(min=0),
-                default=10.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="How long to wait for the journal; 0: not at all.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+_scope_options: Final = all_of(
+    click.option("--all", "everything", is_flag=True, help="Everything of everybody."),
+    click.option("--tenant", help="Everything of a tenant; or narrows the next three to one."),
+    click.option("--workflow", help="What belongs to a workflow."),
+    click.option("--agent", help="What an agent does and asks."),
+    click.option("--model", help="What uses a model."),
+    click.option("--yes", is_flag=True, help="Do not ask back for --all."),
+    person_options(read_by="people and agents"),
+)
 
 
 @click.command()
@@ -68,7 +51,7 @@ def resume(out: Out, /, **options: Any) -> int:
     return _switch(out, "resume", **options)
 
 
-def _switch(out: Out, command: str, *, name: str | None, yes: bool, wait: float, **given: Any) -> int:
+def _switch(out: Out, command: str, *, person: str | None, yes: bool, wait: float, **given: Any) -> int:
     from ops_stream.cli.bus import connect, who
     from ops_stream.cli.command import issue, outcome
 
@@ -78,7 +61,7 @@ def _switch(out: Out, command: str, *, name: str | None, yes: bool, wait: float,
             raise WrongUse(f"{command} --all needs --yes where nobody can be asked.", where="--all")
         click.confirm(f"Really {command} everything of everybody?", abort=True, err=True)
     settings = load_settings()
-    body = {"command": command, **body, "issued_by": who(name)}
+    body = {"command": command, **body, "issued_by": who(person)}
     tenant = body.get("tenant") or settings.tenant
 
     async def act() -> int:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ops_stream.cli.common import Out, load_settings, output_options, run
+from ops_stream.cli.options import all_of, person_options
 from ops_stream.cli.output import GOOD, clean
 from ops_stream.contract.errors import ExitCode, NotSo
 
@@ -18,33 +19,16 @@ if TYPE_CHECKING:
     from ops_stream.cli.bus import Bus, Sent
     from ops_stream.contract.settings import Settings
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def _options(function: F) -> F:
-    for option in reversed(
-        (
-            click.argument("escalation_id", metavar="ID"),
-            click.option("--as", "name", metavar="NAME", help="Who you are [default: your login name]."),
-            click.option("--reason", help="Why: the agent will read it."),
-            click.option(
-                "--wait",
-                type=click.FloatRange(min=0),
-                default=10.0,
-                show_default=True,
-                metavar="SECONDS",
-                help="How long to wait for what comes of it; 0: not at all.",
-            ),
-        )
-    ):
-        function = option(function)
-    return function
+_options: Final = all_of(
+    click.argument("escalation_id", metavar="ID"),
+    person_options(read_by="the agent", wait_for="what comes of it"),
+)
 
 
 @click.command()
 @_options
 @output_options
-def approve(out: Out, escalation_id: str, name: str | None, reason: str | None, wait: float) -> int:
+def approve(out: Out, escalation_id: str, person: str | None, reason: str | None, wait: float) -> int:
     """Approve what an escalation asks. Budgets and kills still bind: exit code 1 if it is denied anyway.
 
     \b
@@ -52,20 +36,20 @@ def approve(out: Out, escalation_id: str, name: str | None, reason: str | None, 
     ops-stream approve esc_3f9c21 --as alice@example.com --reason "customer called"
     """
     settings = load_settings()
-    return run(settings, _resolve(out, settings, escalation_id, "approve", name, reason, wait))
+    return run(settings, _resolve(out, settings, escalation_id, "approve", person, reason, wait))
 
 
 @click.command()
 @_options
 @output_options
-def deny(out: Out, escalation_id: str, name: str | None, reason: str | None, wait: float) -> int:
+def deny(out: Out, escalation_id: str, person: str | None, reason: str | None, wait: float) -> int:
     """Deny what an escalation asks.
 
     \b
     ops-stream deny esc_3f9c21 --reason "not without a receipt"
     """
     settings = load_settings()
-    return run(settings, _resolve(out, settings, escalation_id, "deny", name, reason, wait))
+    return run(settings, _resolve(out, settings, escalation_id, "deny", person, reason, wait))
 
 
 async def _resolve(
@@ -73,7 +57,7 @@ async def _resolve(
     settings: Settings,
     escalation_id: str,
     verdict: str,
-    name: str | None,
+    person: str | None,
     reason: str | None,
     wait_s: float,
 ) -> int:
@@ -81,7 +65,7 @@ async def _resolve(
     from ops_stream.cli.command import new_id
     from ops_stream.cli.escalations import find
 
-    resolver = who(name)
+    resolver = who(person)
     async with connect(settings) as bus:
         found = await find(bus, escalation_id)
         if found is None:
