@@ -52,7 +52,7 @@ def read_conf(directory: Path | str, environment: Mapping[str, str] | None = Non
         if path.name not in FILES:
             problems.append(_unknown(path.name))
             continue
-        text = _read(path, problems)
+        text = read_text(path, problems)
         if text is not None:
             files[path.name] = substitute(
                 path.name, text, os.environ if environment is None else environment, problems
@@ -111,7 +111,8 @@ def _unknown(name: str) -> Problem:
     return Problem(name, 1, 1, "No file of that name is part of the rules.", hint)
 
 
-def _read(path: Path, problems: list[Problem]) -> str | None:
+def read_text(path: Path, problems: list[Problem]) -> str | None:
+    """Read a file of rules as text, or add why it cannot be read; never waits, never reads without end."""
     try:
         # Opened without waiting and looked at afterwards: a named pipe must not hold us up.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -30,11 +30,12 @@ def check(model: type[M], document: Document, path: Path, problems: list[Problem
         return model.model_validate(data)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=True)
-        problems.extend(_problem(model, document, path, one) for one in found)
+        problems.extend(problem_of(model, document, path, one) for one in found)
         return None
 
 
-def _problem(model: type[BaseModel], document: Document, path: Path, error: Any) -> Problem:
+def problem_of(model: type[BaseModel], document: Document, path: Path, error: Any) -> Problem:
+    """Turn one of pydantic's errors about the data at a path into a problem with its place."""
     where: Path = (*path, *error["loc"])
     name = str(error["loc"][-1]) if error["loc"] else ""
     kind, context = error["type"], error.get("ctx", {})
