@@ -101,9 +101,12 @@ class CompiledPolicies:
                 matcher(view, found, cel)
         if not found:
             return ()
-        # A policy with two open gates is found twice.
-        ranks = sorted(set(found), key=_rank) if len(found) > 1 else found
-        return self._reported(ranks, view)
+        if len(found) > 1:
+            found = sorted(set(found))  # a policy with two open gates is found twice
+        if found[0] < 0:
+            return self._reported(sorted(found, key=_rank), view)
+        matches = self._matches
+        return [matches[rank] for rank in found]
 
     def match_by_cel(self, when: When, view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
         """Do the same by CEL alone, one evaluation a policy: the reference for tests and benchmarks."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ops_stream.embedded import EmbeddedKafka, train
 from tests.bench.measure import Bench, Plan
+from tests.bench.policies import measure_policies
 from tests.bench.report import write
 
 TARGET = Path(__file__).parents[2] / "docs" / "benchmarks"
@@ -32,6 +33,7 @@ def main() -> int:
             results = asyncio.run(bench.run())
         finally:
             broker.stop()
+    results["policies"] = measure_policies(lambda line: print(line, flush=True))
     write(results, options.target)
     print(f"written to {options.target}")
     return 0

@@ -13,7 +13,7 @@ import psutil
 
 AIMS = """Aims: median at most 1.25 times and p99 at most 2 times the echo at the same rate; flat out at least half
 of the Faust agent that does nothing, and above 5,000 decisions a second; under 2 KB per open ask; kill -9 to the next
-decision within the session timeout + 2 s."""
+decision within the session timeout + 2 s; at most 50 µs at p99 a decision with 1,000 policies on a 20-field event."""
 
 
 def write(results: dict[str, Any], target: Path) -> None:
@@ -24,7 +24,7 @@ def write(results: dict[str, Any], target: Path) -> None:
     results["measured_at"] = datetime.now(UTC).isoformat(timespec="seconds")
     results["ratios"] = _ratios(results)
     (target / "latest.json").write_text(json.dumps(results, indent=2) + "\n")
-    (target / "README.md").write_text(_page(results))
+    (target / "README.md").write_text(page(results))
     _plot(samples, target / "latency.png")
 
 
@@ -50,7 +50,8 @@ def _ratios(results: dict[str, Any]) -> dict[str, float]:
     return ratios
 
 
-def _page(results: dict[str, Any]) -> str:
+def page(results: dict[str, Any]) -> str:
+    """Give the page that shows the results."""
     machine, latency, flat = results["machine"], results["latency_ms"], results["flat_out_per_s"]
     lines = [
         "# Benchmarks",
@@ -73,6 +74,7 @@ def _page(results: dict[str, Any]) -> str:
     lines += [f"| {name} | {rate:,.0f} |" for name, rate in flat.items()]
     lines += ["", "| ratio | |", "|---|---|"]
     lines += [f"| {name} | {ratio:.2f} |" for name, ratio in results["ratios"].items()]
+    lines += _policies(results.get("policies", {}))
     lines += [
         "",
         f"Resident memory per open ask: {results['memory_bytes_per_open_ask']:.0f} bytes. kill -9 of a worker to the "
@@ -85,6 +87,28 @@ def _page(results: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _policies(found: dict[str, dict[str, float]]) -> list[str]:
+    """Show how long policies take, beside CEL evaluated one by one on the same events."""
+    if not found:
+        return []
+    names = {
+        "shipped": "the policies shipped",
+        "usual": "as people write them",
+        "hard": "hard to find by a comparison",
+    }
+    lines = [
+        "",
+        "| policies, processor time a decision, events of 20 fields | number | p50 | p99 | plain CEL p50 | p99 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, point in found.items():
+        times = " | ".join(
+            f"{point[key]:,.1f} µs" for key in ("p50_us", "p99_us", "cel_p50_us", "cel_p99_us")
+        )
+        lines.append(f"| {names.get(name, name)} | {point['policies']:,} | {times} |")
+    return lines
 
 
 def _plot(samples: dict[str, list[float]], path: Path) -> None:
