@@ -1,131 +1,97 @@
-"""Money: one limit a tenant and one a task; held at admission, then settled, released or unknown.
+"""Money and what else is limited: held at admission on every budget of an ask or on none, then settled.
 
 Promise 3: no ask is admitted that brings held + unknown + spent above a limit. Every movement goes through
-`_move`, which keeps the two rows of an ask in step and refuses to let anything become negative.
+`_move`, which keeps all rows of an ask in step and refuses to let anything become negative. Beside dollars an
+ask holds tokens (as dollars), counts as a request from its admission on unless it never ran, and takes one of
+the concurrent places while it runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
-from ops_stream.core.calendar import window_end, window_of
+from ops_stream.contract.models import Telemetry
+from ops_stream.core.budgets_alerts import alert_overrun, alert_thresholds
+from ops_stream.core.budgets_find import DEFAULT_WINDOW as DEFAULT_WINDOW
+from ops_stream.core.budgets_find import bounds_of, purse_of, purse_of_ask, use_model
+from ops_stream.core.budgets_scope import Purse, Scope
+from ops_stream.core.budgets_windows import drop, joined_of, mark, opened, until_of
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
-from ops_stream.core.notices import alert
-from ops_stream.core.rows import BUDGETS, LIMITS, Ask, Budget, task_budget_key, tenant_budget_key
-from ops_stream.core.rules_model import Limit, WindowKind
-from ops_stream.core.words import dollars
+from ops_stream.core.rows import BUDGETS, Ask, Budget, Record, task_budget_key, tenant_budget_key
+from ops_stream.core.rules_budgets import Unit
 
-DEFAULT_TENANT_WINDOW: Final[WindowKind] = "month"
-"""The window in which a tenant without a limit is counted."""
-_EMPTY: Final = Budget()
+__all__ = [
+    "Purse",
+    "Scope",
+    "bounds_of",
+    "charge",
+    "discharge",
+    "hold_for",
+    "joined_of",
+    "make_unknown",
+    "purse_of",
+    "purse_of_ask",
+    "release",
+    "settle",
+    "tokens_of",
+    "use_model",
+    "window_over",
+]
 
+FACTOR_MAX: Final = 3
+"""A learned factor never makes a hold larger than this many times the estimate."""
+SAMPLES_MIN: Final = 20
+"""Ended asks of an agent before its past says anything."""
 
-@dataclass(slots=True)
-class Scope:
-    """One budget that an ask counts against."""
-
-    level: str
-    name: str
-    key: str
-    window: str
-    kind: WindowKind
-    row: Budget
-    limit: Limit | None
-
-    @property
-    def what(self) -> str:
-        """Name the budget for people."""
-        return f"{self.level} {self.name}"
-
-    @property
-    def used(self) -> int:
-        """What is gone or may be: held, unknown and spent."""
-        return self.row.held + self.row.unknown + self.row.spent
-
-    def lacks(self, amount: int) -> bool:
-        """Say whether `amount` more would go beyond the limit."""
-        limit, row = self.limit, self.row
-        return limit is not None and row.held + row.unknown + row.spent + amount > limit.limit_micros
-
-    def explain(self, amount: int) -> str:
-        """Say what stands against `amount`: the limit, what is held, unknown and spent."""
-        assert self.limit is not None
-        window = f" for {self.window}" if self.window else ""
-        row = self.row
-        return (
-            f"The budget of {self.what}{window} is {dollars(self.limit.limit_micros)}: "
-            f"held {dollars(row.held)}, unknown {dollars(row.unknown)}, spent {dollars(row.spent)}; "
-            f"this ask needs {dollars(amount)}."
-        )
+Amounts: TypeAlias = tuple[int, int, int, int]
+"""Held, unknown, spent and overrun."""
+_NOTHING: Final[Amounts] = (0, 0, 0, 0)
+_FORGOTTEN_WITH_ASKS: Final = ("budget/task", "budget/workflow")
 
 
-@dataclass(slots=True)
-class Purse:
-    """The budgets of one ask."""
+def hold_for(draft: Draft, estimate: int, record: Record | None) -> int:
+    """Give what is to be held for an estimate: more of it where the agent's past says so and the rules ask for it.
 
-    tenant: Scope
-    task: Scope
-
-    def lacking(self, amount: int) -> Scope | None:
-        """Give the budget that cannot take `amount` more, the tenant's first."""
-        if self.tenant.lacks(amount):
-            return self.tenant
-        return self.task if self.task.lacks(amount) else None
+    The factor is what the agent's ended asks have cost for each dollar estimated, from 1 to 3, rounded up.
+    """
+    if draft.rules.supervisor.hold_safety == "off" or record is None or record.held <= 0:
+        return estimate
+    if record.done + record.failed < SAMPLES_MIN or record.cost <= record.held:
+        return estimate
+    return min(FACTOR_MAX * estimate, -(-estimate * record.cost // record.held))
 
 
-def tenant_limit(draft: Draft, tenant: str) -> Limit | None:
-    """Give a tenant's limit: the one an operator set, else the one in the rules."""
-    row = draft.get(LIMITS, f"limit/tenant|{tenant}") if draft.limits else None
-    if row is not None:
-        return Limit(row.limit, row.window)
-    return draft.rules.budgets.tenant_limit(tenant)
+def tokens_of(event: Telemetry) -> int | None:
+    """Give the tokens that a report says were used, read and written together; None where it says nothing."""
+    if event.input_tokens is None and event.output_tokens is None:
+        return None
+    return (event.input_tokens or 0) + (event.output_tokens or 0)
 
 
-def task_limit(draft: Draft, tenant: str, task_id: str) -> Limit | None:
-    """Give a task's limit: one set for it, one for every task of the tenant, else that of the rules."""
-    if draft.limits:
-        own = draft.get(LIMITS, f"limit/task|{tenant}|{task_id}")
-        row = own or draft.get(LIMITS, f"limit/task|{tenant}|*")
-        if row is not None:
-            return Limit(row.limit, row.window)
-    return draft.rules.budgets.task_limit(tenant)
+def charge(draft: Draft, purse: Purse, ask: Ask, amount: int | None, asked: int = 0) -> Ask:
+    """Count an ask among its budgets and hold `amount` there (None: an observed ask that holds nothing).
 
-
-def purse_of(draft: Draft, tenant: str, task_id: str) -> Purse:
-    """Give the budgets that an ask of now counts against."""
-    limit = tenant_limit(draft, tenant)
-    kind: WindowKind = limit.window if limit is not None else DEFAULT_TENANT_WINDOW
-    window = window_of(kind, draft.now)
-    key = tenant_budget_key(tenant, window)
-    row = draft.get(BUDGETS, key) or _EMPTY
-    whole = Scope("tenant", tenant, key, window, kind, row, limit)
-    limit = task_limit(draft, tenant, task_id)
-    kind = limit.window if limit is not None else "task"
-    window = window_of(kind, draft.now)
-    key = task_budget_key(tenant, task_id, window)
-    row = draft.get(BUDGETS, key) or _EMPTY
-    return Purse(whole, Scope("task", task_id, key, window, kind, row, limit))
-
-
-def _until(draft: Draft, kind: WindowKind) -> int:
-    end = window_end(kind, draft.now)
-    return end + draft.rules.supervisor.remember_s * 1000 if end else 0
-
-
-def charge(draft: Draft, purse: Purse, ask: Ask, amount: int | None) -> Ask:
-    """Count an ask among its budgets and hold `amount` there (None: an observed ask that holds nothing)."""
+    `asked` is what the ask itself estimated, where that is less.
+    """
     held = amount or 0
+    mark(draft, purse.tenant.key, purse.tenant.kind, purse.tenant.row.spent, draft.rules.zone(ask.tenant))
     for scope in (purse.tenant, purse.task):
         if amount is not None and scope.lacks(held):
             raise InvariantBroken(f"an ask is admitted beyond the budget of {scope.what}")
-        row = scope.row
-        until = row.until or _until(draft, scope.kind)
-        scope.row = Budget(row.held + held, row.unknown, row.spent, row.overrun, row.asks + 1, until)
-        draft.put(scope.key, scope.row)
+        _take_in(draft, ask, scope, (held, 0, 0, 0))
+    tokens = 0
+    for scope in purse.more:
+        need = purse.amount(scope, held) if amount is not None else 0
+        if amount is not None and scope.lacks(need):
+            raise InvariantBroken(f"an ask is admitted beyond the budget of {scope.what}")
+        if scope.unit == "tokens":
+            tokens = need
+        _take_in(draft, ask, scope, (0, 0, need, 0) if scope.unit == "requests" else (need, 0, 0, 0))
+    if amount is not None and draft.rules.budgets.alerts:
+        alert_thresholds(draft, ask.tenant, purse)
     return replace(
         ask,
         money="none" if amount is None else "held",
@@ -133,48 +99,66 @@ def charge(draft: Draft, purse: Purse, ask: Ask, amount: int | None) -> Ask:
         window=purse.tenant.window,
         task_window=purse.task.window,
         charged=True,
+        more=tuple(scope.key.removeprefix("budget/") for scope in purse.more) if purse.more else (),
+        tokens=tokens,
+        asked=asked if amount is not None and asked < held else 0,
     )
 
 
-def settle(draft: Draft, ask: Ask, cost: int) -> Ask:
-    """Replace what an ask holds, or held, by what it really cost; the rest is released."""
+def settle(draft: Draft, ask: Ask, cost: int, tokens: int | None = None) -> Ask:
+    """Replace what an ask holds, or held, by what it really took; the rest is released.
+
+    `cost` in micro-dollars; `tokens` None means that the report did not say: what was held counts as used.
+    """
     held = ask.held or 0
     in_hand = ask.money in ("held", "unknown")
     overrun = max(0, cost - held) if in_hand else cost
     if not ask.charged:
-        ask = charge(draft, purse_of(draft, ask.tenant, ask.task_id), ask, None)
-    _move(
-        draft,
-        ask,
-        held=-held if ask.money == "held" else 0,
-        unknown=-held if ask.money == "unknown" else 0,
-        spent=cost,
-        overrun=overrun,
-    )
+        ask = charge(draft, purse_of_ask(draft, ask), ask, None)
+    if not ask.more:
+        _move(draft, ask, (*_back(ask, held), cost, overrun))
+    else:
+        kept = ask.tokens if in_hand else 0
+        used = kept if tokens is None else tokens
+        more: dict[Unit, Amounts] = {
+            "tokens": (*_back(ask, kept), used, max(0, used - kept)),
+            "requests": _NOTHING if in_hand else (0, 0, 1, 1),
+            "concurrent": (-1 if ask.money == "held" else 0, 0, 0, 0),
+        }
+        _move(draft, ask, (*_back(ask, held), cost, overrun), more)
     if overrun:
-        _alert_overrun(draft, ask, cost, overrun)
+        alert_overrun(draft, ask, cost, overrun)
+    if draft.rules.budgets.alerts:
+        _alert_settled(draft, ask)
     return replace(ask, money="settled")
 
 
-def release(draft: Draft, ask: Ask) -> Ask:
-    """Give back what an ask holds: it did not run."""
+def release(draft: Draft, ask: Ask, *, ran: bool = False) -> Ask:
+    """Give back what an ask holds: it did not run, or (`ran`) held nothing that could have been spent."""
     if ask.money not in ("held", "unknown"):
         return ask
-    held = ask.held or 0
-    _move(
-        draft,
-        ask,
-        held=-held if ask.money == "held" else 0,
-        unknown=-held if ask.money == "unknown" else 0,
-    )
+    more: dict[Unit, Amounts] | None = None
+    if ask.more:
+        more = {
+            "tokens": (*_back(ask, ask.tokens), 0, 0),
+            "requests": (0, 0, 0 if ran else -1, 0),
+            "concurrent": (-1 if ask.money == "held" else 0, 0, 0, 0),
+        }
+    _move(draft, ask, (*_back(ask, ask.held or 0), 0, 0), more)
     return replace(ask, money="released")
 
 
 def make_unknown(draft: Draft, ask: Ask) -> Ask:
     """Keep counting what an ask held although nobody knows whether it was spent."""
-    if ask.money != "held" or not ask.held:
-        return release(draft, ask)
-    _move(draft, ask, held=-ask.held, unknown=ask.held)
+    if ask.money != "held":
+        return ask if ask.money != "unknown" else release(draft, ask)
+    if not ask.held and not ask.tokens:
+        return release(draft, ask, ran=True)
+    held = ask.held or 0
+    more: dict[Unit, Amounts] | None = None
+    if ask.more:
+        more = {"tokens": (-ask.tokens, ask.tokens, 0, 0), "concurrent": (-1, 0, 0, 0)}
+    _move(draft, ask, (-held, held, 0, 0), more)
     return replace(ask, money="unknown")
 
 
@@ -182,11 +166,15 @@ def discharge(draft: Draft, ask: Ask) -> None:
     """No longer count an ask that is being forgotten; what is unknown of it stays."""
     if not ask.charged:
         return
-    _move(draft, ask, asks=-1)
-    key = task_budget_key(ask.tenant, ask.task_id, ask.task_window)
-    row = draft.get(BUDGETS, key)
-    if row is not None and not row.asks and not row.until:
-        draft.delete(key)
+    for key in _keys_of(ask):
+        row = _counting(draft, key, ask)
+        row = replace(row, asks=row.asks - 1)
+        if row.asks < 0:
+            raise InvariantBroken(f"the row {key} would become negative by ask {ask.request_id}")
+        if not row.asks and not row.until and key.startswith(_FORGOTTEN_WITH_ASKS):
+            drop(draft, key, row)
+        else:
+            draft.put(key, row)
 
 
 def window_over(draft: Draft, key: str) -> None:
@@ -198,48 +186,82 @@ def window_over(draft: Draft, key: str) -> None:
         again = draft.now + max(60, draft.rules.supervisor.remember_s) * 1000
         draft.put(key, replace(row, until=again))
     else:
-        draft.delete(key)
+        drop(draft, key, row)
 
 
-def _move(
-    draft: Draft,
-    ask: Ask,
-    *,
-    held: int = 0,
-    unknown: int = 0,
-    spent: int = 0,
-    overrun: int = 0,
-    asks: int = 0,
-) -> None:
-    keys = (
+def _take_in(draft: Draft, ask: Ask, scope: Scope, amounts: Amounts) -> None:
+    row = scope.row
+    until = row.until
+    if not until and scope.window:
+        until = until_of(draft, scope.kind, draft.rules.zone(ask.tenant))
+        opened(draft, scope.key.rpartition("|")[0], scope.window)
+    held, unknown, spent, overrun = amounts
+    scope.row = row = Budget(
+        row.held + held,
+        row.unknown + unknown,
+        row.spent + spent,
+        row.overrun + overrun,
+        row.asks + 1,
+        until,
+        row.kinds,
+        row.joined,
+        row.carried,
+        row.told,
+        row.told_soft,
+    )
+    draft.put(scope.key, row)
+
+
+def _back(ask: Ask, amount: int) -> tuple[int, int]:
+    """Give how held and unknown change when an amount is given back, wherever it counts."""
+    return (-amount if ask.money == "held" else 0, -amount if ask.money == "unknown" else 0)
+
+
+def _keys_of(ask: Ask) -> tuple[str, ...]:
+    main = (
         tenant_budget_key(ask.tenant, ask.window),
         task_budget_key(ask.tenant, ask.task_id, ask.task_window),
     )
-    for key in keys:
-        row = draft.get(BUDGETS, key)
-        if row is None:
-            raise InvariantBroken(f"the row {key} is missing although ask {ask.request_id} counts there")
+    return (*main, *(f"budget/{name}" for name in ask.more)) if ask.more else main
+
+
+def _unit_of(key: str) -> Unit:
+    level = key[: key.index("|")]
+    dotted = level.partition(".")[2]
+    return dotted or "usd"  # type: ignore[return-value]  # written from a Unit
+
+
+def _counting(draft: Draft, key: str, ask: Ask) -> Budget:
+    row = draft.get(BUDGETS, key)
+    if row is None:
+        raise InvariantBroken(f"the row {key} is missing although ask {ask.request_id} counts there")
+    return row
+
+
+def _move(draft: Draft, ask: Ask, usd: Amounts, more: dict[Unit, Amounts] | None = None) -> None:
+    for key in _keys_of(ask):
+        unit = _unit_of(key) if more is not None else "usd"
+        held, unknown, spent, overrun = usd if unit == "usd" or more is None else more.get(unit, _NOTHING)
+        row = _counting(draft, key, ask)
         moved = Budget(
             row.held + held,
             row.unknown + unknown,
             row.spent + spent,
             row.overrun + overrun,
-            row.asks + asks,
+            row.asks,
             row.until,
+            row.kinds,
+            row.joined,
+            row.carried,
+            row.told,
+            row.told_soft,
         )
-        if min(moved.held, moved.unknown, moved.spent, moved.asks) < 0:
+        if min(moved.held, moved.unknown, moved.spent) < 0:
             raise InvariantBroken(f"the row {key} would become negative by ask {ask.request_id}")
         draft.put(key, moved)
 
 
-def _alert_overrun(draft: Draft, ask: Ask, cost: int, overrun: int) -> None:
-    permitted = dollars(ask.held) if ask.held is not None and ask.money in ("held", "unknown") else "nothing"
-    alert(
-        draft,
-        ask.tenant,
-        "budget_overrun",
-        f"Ask {ask.request_id} of agent {ask.agent} cost {dollars(cost)} where {permitted} was held.",
-        dedupe=ask.agent,
-        seed=(ask.request_id, "overrun"),
-        subject=ask.request_id,
-    )
+def _alert_settled(draft: Draft, ask: Ask) -> None:
+    """Alert at the thresholds that what was settled has reached, in the windows of now."""
+    purse = purse_of_ask(draft, ask)
+    alert_thresholds(draft, ask.tenant, purse, frozenset(_keys_of(ask)))

@@ -30,9 +30,11 @@ class Draft:
         "_measured_rows",
         "_rows",
         "bytes",
+        "flow_held",
         "input",
         "limits",
         "now",
+        "opened",
         "outputs",
         "rules",
         "state",
@@ -45,8 +47,12 @@ class Draft:
         self.input: Final = input_
         self.outputs: list[Output] = []
         self.bytes = 0
-        self.limits = state.counts["limit/"] > 0
-        """Whether any operator's limit is set; most often none is."""
+        self.flow_held: dict[str, int] | None = None
+        """What this draft has held more for workflows, which the state's index does not know yet."""
+        self.limits = False
+        """Whether this draft sets a limit."""
+        self.opened: dict[str, set[str]] = {}
+        """Windows that this draft gives budgets rows for, as in the state's index."""
         self._rows: dict[str, Row | None] = {}
         self._measured_outputs = 0
         self._measured_rows = 0
@@ -66,6 +72,10 @@ class Draft:
     def delete(self, key: str) -> None:
         """Delete a row."""
         self._rows[key] = None
+
+    def limited(self, tenant: str) -> bool:
+        """Say whether an operator has set any limit for a tenant; most often none has."""
+        return self.limits or tenant in self.state.budgets.limited
 
     def touched(self, key: str) -> bool:
         """Say whether this draft writes or deletes a row."""

@@ -12,6 +12,8 @@ from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 
+from ops_stream.core.rules_budgets import WindowKind
+
 Phase = Literal["escalated", "queued", "running", "unknown", "ended"]
 """Waiting for a person or in the batch queue; running under a lease; over with its cost unknown; over."""
 Money = Literal["none", "held", "unknown", "released", "settled"]
@@ -75,6 +77,12 @@ class Ask(Row, frozen=True):
     task_window: str = ""
     charged: bool = False
     """Whether the budget rows count this ask among theirs."""
+    more: tuple[str, ...] = ()
+    """The further budget rows that count it, by their keys without `budget/`; only where limits need them."""
+    tokens: int = 0
+    """Tokens held at admission, where a limit counts tokens."""
+    asked: int = 0
+    """What was estimated, where a learned factor made `held` larger."""
     lease_ms: int = 60_000
     started: bool = False
     workflow: str = ""
@@ -86,6 +94,7 @@ class Ask(Row, frozen=True):
     complexity: str = "medium"
     impact: str = "none"
     effect: str = "unknown"
+    """The worst that its own word, the operator's classes and its chain say."""
     estimated_ms: int = 60_000
     reviewed: Literal["", "review", "edit"] = ""
     """Whether a person has approved or edited it."""
@@ -101,6 +110,12 @@ class Ask(Row, frozen=True):
     acked_at: str = ""
     request: msgspec.Raw = NOTHING
     """The ask as it was seen, while it waits."""
+    depth: int = 0
+    """How many asks it descends from."""
+    time_cap_ms: int = 0
+    """How long it may run at most, however often its lease is renewed; 0 for no such limit."""
+    token_limit: int = 0
+    """How many tokens it may use at most; 0 for no such limit."""
 
 
 class AskFacts(msgspec.Struct, frozen=True, gc=False):
@@ -114,6 +129,7 @@ class AskFacts(msgspec.Struct, frozen=True, gc=False):
     model: str = ""
     priority: int = 5
     order: int = 0
+    held: int | None = None
 
 
 class Agent(Row, frozen=True):
@@ -143,6 +159,79 @@ class Record(Row, frozen=True):
     cost: int = 0
     estimated_ms: int = 0
     taken_ms: int = 0
+    overrun: int = 0
+    """The part of `cost` that went beyond what was held for each ask."""
+    broken: int = 0
+    """Violations `no_report` and `unpermitted_run`."""
+    late: int = 0
+    """Violations `over_time`."""
+    dear: int = 0
+    """Violations `over_cost`."""
+    asked: int = 0
+    """Asks that were admitted; only counted while a policy looks at it."""
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True):
+    """What an agent's counters said when a bucket of time began."""
+
+    bucket: int
+    asked: int
+    failed: int
+    cost: int
+
+
+class Marks(Row, frozen=True):
+    """The marks of one agent for one window, oldest first; `until` is when nothing of it counts any more."""
+
+    until: int
+    marks: tuple[Mark, ...] = ()
+
+
+class Flow(Row, frozen=True):
+    """What a workflow has done so far; kept while a policy looks at it."""
+
+    until: int
+    steps: int = 0
+    """Asks that were admitted."""
+    failures: int = 0
+    spent: int = 0
+
+
+class Breach(msgspec.Struct, frozen=True, array_like=True):
+    """One violation of an agent."""
+
+    at: int
+    kind: str
+    request_id: str
+    ended: int
+    """How many asks the agent had ended by then: tells the share of those that went wrong."""
+
+
+class Folded(msgspec.Struct, frozen=True, array_like=True):
+    """When an alert of a kind was last raised, and how many have been folded into the next one since."""
+
+    kind: str
+    at: int
+    more: int = 0
+
+
+class Conduct(Row, frozen=True):
+    """What an agent has done against the rules of late, and how often it was suspended for it."""
+
+    until: int
+    """When something of it is over: a warning is forgiven, or all of it may be forgotten."""
+    breaches: tuple[Breach, ...] = ()
+    """The latest, oldest first."""
+    counts_from: int = 0
+    """Violations up to then have been forgiven and count for nothing any more."""
+    suspensions: tuple[int, ...] = ()
+    folded: tuple[Folded, ...] = ()
+
+
+class Pulse(Row, frozen=True):
+    """An agent that sends heartbeats; `until` is when somebody looks whether it still lives."""
+
+    until: int
 
 
 class Suspension(Row, frozen=True):
@@ -156,7 +245,15 @@ class Suspension(Row, frozen=True):
 
 
 class Budget(Row, frozen=True):
-    """What one tenant or one task has under way and behind it, in one window."""
+    """What one scope has under way and behind it, in one unit and one window.
+
+    Keys: `budget/tenant|T|WINDOW`, `budget/task|T|TASK|WINDOW` and likewise for `workflow`, `agent` and `model`;
+    these count micro-dollars. Other units stand behind the level: `budget/agent.tokens|T|AGENT|WINDOW`, `.requests`,
+    `.concurrent`. WINDOW is the last part: `2026-11-24T13` (hour), `2026-11-24`, `2026-W48`, `2026-11`, or nothing for
+    what has no end; `~2` behind it marks the second row of a window whose limits changed their windows in between.
+    A row whose `kinds` begin with `-` takes no more asks. What counts against a limit is
+    `ops_stream.core.budgets.used_of`: the row's own numbers with those of the rows that it has joined.
+    """
 
     held: int = 0
     unknown: int = 0
@@ -167,13 +264,46 @@ class Budget(Row, frozen=True):
     """Remembered asks that may still settle here."""
     until: int = 0
     """When the window is over and may be forgotten; 0 where it has no end."""
+    kinds: str = ""
+    """The windows in force together, by their letters (h, d, w, m, t), where there is more than one; `-` before
+    them where they no longer are."""
+    joined: tuple[tuple[str, int], ...] = ()
+    """Windows of the same scope, no longer in force, whose numbers count here too, and how much of what they
+    have spent does not because it was spent before this window began."""
+    carried: int = 0
+    """What forgotten ones of them left behind."""
+    told: int = 0
+    """The highest threshold (percent) of the hard limit that was alerted in this window."""
+    told_soft: int = 0
+
+
+class Spending(Row, frozen=True):
+    """What a tenant's budget row had spent when the hour, the day and so on began: each window with the amount."""
+
+    next: int
+    """When the next hour begins."""
+    began: tuple[tuple[str, int], ...] = ()
+
+
+class Overrun(Row, frozen=True):
+    """Overruns of one agent that were not alerted one by one, until the hour is over."""
+
+    until: int
+    tenant: str
+    agent: str
+    count: int = 0
+    micros: int = 0
 
 
 class LimitRow(Row, frozen=True):
-    """A limit that an operator set; it takes the place of the one in the rules."""
+    """A limit that an operator set; it takes the place of one in the rules.
+
+    Keys: `limit/tenant|T`, `limit/task|T|TASK` and likewise for the other levels, where the name may be `*`;
+    units other than dollars stand behind the level, as in `limit/agent.tokens|T|AGENT`.
+    """
 
     limit: int
-    window: Literal["task", "day", "month", "total"]
+    window: WindowKind
     command_id: str
     at: int
 
@@ -277,6 +407,10 @@ ASKS: Final = Table("ask/", Ask)
 AGENTS: Final = Table("agent/", Agent)
 RECORDS: Final = Table("record/", Record)
 SUSPENSIONS: Final = Table("suspension/", Suspension)
+CONDUCTS: Final = Table("violations/", Conduct)
+PULSES: Final = Table("pulse/", Pulse)
+MARKS: Final = Table("marks/", Marks)
+FLOWS: Final = Table("flow/", Flow)
 BUDGETS: Final = Table("budget/", Budget)
 LIMITS: Final = Table("limit/", LimitRow)
 KILLS: Final = Table("kill/", Kill)
@@ -286,12 +420,18 @@ ESCALATIONS: Final = Table("escalation/", EscalationRow)
 RULES: Final = Table("rules", ActiveRules)
 VIAS: Final = Table("via/", Via)
 FIRINGS: Final = Table("alert/", Firing)
+SPENDINGS: Final = Table("spending/", Spending)
+OVERRUNS: Final = Table("overrun/", Overrun)
 
 TABLES: Final[tuple[Table[Any], ...]] = (
     ASKS,
     AGENTS,
     RECORDS,
     SUSPENSIONS,
+    CONDUCTS,
+    PULSES,
+    MARKS,
+    FLOWS,
     BUDGETS,
     LIMITS,
     KILLS,
@@ -301,6 +441,8 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     RULES,
     VIAS,
     FIRINGS,
+    SPENDINGS,
+    OVERRUNS,
 )
 
 decode_facts: Final = msgspec.json.Decoder(AskFacts).decode
@@ -321,6 +463,16 @@ def agent_key(tenant: str, agent: str) -> str:
 def record_key(tenant: str, agent: str) -> str:
     """Give the key of the row with an agent's record."""
     return f"record/{tenant}|{agent}"
+
+
+def conduct_key(tenant: str, agent: str) -> str:
+    """Give the key of the row with an agent's violations."""
+    return f"violations/{tenant}|{agent}"
+
+
+def pulse_key(tenant: str, agent: str) -> str:
+    """Give the key of the row that watches over an agent's heartbeats."""
+    return f"pulse/{tenant}|{agent}"
 
 
 def tenant_budget_key(tenant: str, window: str) -> str:

@@ -7,10 +7,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
+from ops_stream.core.rules_budgets import Bound as Bound
+from ops_stream.core.rules_budgets import Budgets as Budgets
+from ops_stream.core.rules_budgets import Limit as Limit
+from ops_stream.core.rules_budgets import WindowKind as WindowKind
+from ops_stream.core.rules_budgets import Zone as Zone
+from ops_stream.core.rules_effects import Effects
+from ops_stream.core.rules_lifecycle import Lifecycle
+
 ANY: Final = "*"
 """Stands for every tenant or every agent."""
 
-WindowKind = Literal["task", "day", "month", "total"]
 Mode = Literal["enforce", "observe"]
 
 
@@ -29,6 +36,10 @@ class Supervisor:
     """Settings of `conf/supervisor.yaml` that decisions depend on."""
 
     default_hold_micros: int = 100_000
+    default_hold_tokens: int = 4_000
+    """Tokens held for an ask that estimates none, where a limit counts tokens."""
+    hold_safety: Literal["off", "learned"] = "off"
+    """Whether what is held is raised by what the agent's past says of its estimates."""
     lease_factor: int = 3
     lease_min_s: int = 60
     batch_window_s: int = 60
@@ -58,30 +69,6 @@ class Supervisor:
             if rank > best_rank:
                 best, best_rank = entry, rank
         return ("enforce", 100) if best is None else (best.mode, best.percent)
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """An amount that may be held, unknown and spent within one window. Days and months are UTC."""
-
-    limit_micros: int
-    window: WindowKind
-
-
-@dataclass(frozen=True, slots=True)
-class Budgets:
-    """One limit a tenant and one for each of its tasks; that of `*` serves every tenant without its own."""
-
-    tenants: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
-    tasks: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
-
-    def tenant_limit(self, tenant: str) -> Limit | None:
-        """Give the limit of a tenant, or None where there is none."""
-        return self.tenants.get(tenant) or self.tenants.get(ANY)
-
-    def task_limit(self, tenant: str) -> Limit | None:
-        """Give the limit of each task of a tenant, or None where there is none."""
-        return self.tasks.get(tenant) or self.tasks.get(ANY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +144,23 @@ class PolicyMatch:
 class PolicySet(Protocol):
     """The compiled policies."""
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """The names in a view that any policy looks at: no other has to be shown."""
+        ...
+
     def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
-        """Give every policy that matches the view, in any order. Never raises for what a condition does."""
+        """Give every policy that matches the view, in any order. Never raises for what a condition does.
+
+        The view's `now_ms` says which policies are valid.
+        """
         ...
 
 
 class NoPolicies:
     """No policy at all."""
+
+    fields: frozenset[str] = frozenset()
 
     def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
         """Match nothing."""
@@ -180,4 +177,13 @@ class Rules:
     models: Models = field(default_factory=Models)
     agents: Agents = field(default_factory=Agents)
     policies: PolicySet = field(default_factory=NoPolicies)
+    effects: Effects = field(default_factory=Effects)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    zones: Mapping[str, Zone] = field(default_factory=lambda: MappingProxyType({}))
+    """Tenant or `*` → time zone; UTC where there is none."""
     known: Collection[str] = frozenset()
+
+    def zone(self, tenant: str) -> Zone | None:
+        """Give the time zone of a tenant; None for UTC."""
+        zones = self.zones
+        return (zones.get(tenant) or zones.get(ANY)) if zones else None

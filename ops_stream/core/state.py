@@ -6,21 +6,25 @@ from collections.abc import Callable, Mapping
 from sys import intern
 from typing import Final
 
+from ops_stream.core.budgets_index import BudgetIndex
 from ops_stream.core.due import DueHeap
 from ops_stream.core.rows import AskFacts, decode_due, decode_facts
 
 FORGETTING: Final = frozenset(("ended", "unknown"))
+_COUNTED: Final = ("kill/", "limit/", "suspension/", "escalation/", "flow/")
 
 
 class TenantIndex:
     """The open asks of a tenant, and how many of them wait."""
 
-    __slots__ = ("by_agent", "open", "queued", "waiting", "waiting_bytes")
+    __slots__ = ("by_agent", "flows", "open", "queued", "waiting", "waiting_bytes")
 
     def __init__(self) -> None:
         self.open: dict[str, AskFacts] = {}
         self.by_agent: dict[str, dict[str, None]] = {}
         """The keys of each agent's open asks."""
+        self.flows: dict[str, int] = {}
+        """What is held for the running asks of each workflow."""
         self.queued = 0
         self.waiting = 0
         self.waiting_bytes = 0
@@ -43,7 +47,8 @@ class State:
         """Agents a tenant has."""
         self.agent_bytes = 0
         """What the rows of all agents take: tenants are named by whoever registers, and never forgotten."""
-        self.counts: dict[str, int] = {"kill/": 0, "limit/": 0, "suspension/": 0, "escalation/": 0}
+        self.budgets: Final = BudgetIndex()
+        self.counts: dict[str, int] = dict.fromkeys(_COUNTED, 0)
         """How many rows there are of some kinds."""
         self.due: Final = DueHeap()
         self.forget: Final = DueHeap()
@@ -51,12 +56,16 @@ class State:
             "ask": self._index_ask,
             "agent": self._index_agent,
             "kill": self._index_count,
-            "limit": self._index_count,
+            "limit": self._index_limit,
             "suspension": self._index_count,
             "sweep": self._index_due,
-            "escalation": self._index_escalation,
-            "budget": self._index_due,
+            "escalation": self._index_counted_due,
+            "budget": self._index_budget,
+            "spending": self._index_spending,
+            "overrun": self._index_due,
             "command": self._index_due,
+            "marks": self._index_due,
+            "flow": self._index_counted_due,
             "violations": self._index_due,
             "pulse": self._index_due,
         }
@@ -104,6 +113,8 @@ class State:
         tenant.by_agent.setdefault(facts.agent, {})[key] = None
         if phase == "running":
             self.due.put((facts.until, 0, 0, key))
+            if facts.workflow and facts.held:
+                tenant.flows[facts.workflow] = tenant.flows.get(facts.workflow, 0) + facts.held
             return
         tenant.waiting += 1
         tenant.waiting_bytes += len(value)
@@ -125,7 +136,12 @@ class State:
         del of_agent[key]
         if not of_agent:
             del tenant.by_agent[facts.agent]
-        if facts.phase != "running":
+        if facts.phase == "running":
+            if facts.workflow and facts.held:
+                held = tenant.flows.pop(facts.workflow) - facts.held
+                if held:
+                    tenant.flows[facts.workflow] = held
+        else:
             tenant.waiting -= 1
             tenant.waiting_bytes -= len(old)
             if facts.phase == "queued":
@@ -145,7 +161,18 @@ class State:
     def _index_count(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self.counts[key[: key.index("/") + 1]] += (value is not None) - (old is not None)
 
-    def _index_escalation(self, key: str, old: bytes | None, value: bytes | None) -> None:
+    def _index_limit(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._index_count(key, old, value)
+        self.budgets.limit(key, old, value)
+
+    def _index_budget(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._index_due(key, old, value)
+        self.budgets.budget(key, old, value)
+
+    def _index_spending(self, key: str, _old: bytes | None, value: bytes | None) -> None:
+        self.budgets.spending(key, value)
+
+    def _index_counted_due(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self._index_count(key, old, value)
         self._index_due(key, old, value)
 
@@ -168,4 +195,5 @@ def _shared(facts: AskFacts) -> AskFacts:
         intern(facts.model),
         facts.priority,
         facts.order,
+        facts.held if facts.workflow else None,
     )

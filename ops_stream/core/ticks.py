@@ -7,17 +7,20 @@ from typing import Final
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.batch import let_go
 from ops_stream.core.budgets import window_over
+from ops_stream.core.budgets_alerts import overruns_over
 from ops_stream.core.decision import Decision, InvariantBroken
 from ops_stream.core.draft import ITEMS_MAX, Draft
 from ops_stream.core.inputs import Tick
 from ops_stream.core.killswitch import sweep
 from ops_stream.core.leases import expire
+from ops_stream.core.lifecycle import conduct_due
 from ops_stream.core.limits_command import release_sweep
 from ops_stream.core.lines import end, follow
 from ops_stream.core.memory import forget, keep_bound
 from ops_stream.core.resolutions import expire_escalation
 from ops_stream.core.rows import ASKS, ESCALATIONS, SWEEPS
 from ops_stream.core.rules_model import Rules
+from ops_stream.core.silence import pulse_due
 from ops_stream.core.state import State
 
 FAILURES_MAX: Final = 20
@@ -75,8 +78,14 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
             (sweep if row.kind == "kill" else release_sweep)(draft, key, row)
     elif kind == "budget":
         window_over(draft, key)
-    elif kind == "command":
+    elif kind == "overrun":
+        overruns_over(draft, key)
+    elif kind in ("command", "marks", "flow"):
         draft.delete(key)
+    elif kind == "violations":
+        conduct_due(draft, key)
+    elif kind == "pulse":
+        pulse_due(draft, key)
     else:
         raise InvariantBroken(f"nothing is known to do when the row {key} is due")
 

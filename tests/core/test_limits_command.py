@@ -17,7 +17,7 @@ from tests.core.world import TENANT, World
         {"limit_usd": True},
         {"limit_usd": -1},
         {"limit_usd": [1]},
-        {"limit_usd": 1, "window": "week"},
+        {"limit_usd": 1, "window": "year"},
         {"limit_usd": 1, "window": {}},
         {"limit_usd": 1, "scope": []},
     ],

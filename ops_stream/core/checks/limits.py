@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from ops_stream.contract.clocktext import parse_time
+from ops_stream.core.budgets import use_model
 from ops_stream.core.look import Look
-from ops_stream.core.policy import DOWNGRADE
 
 
 def budget_exhausted(look: Look) -> str | None:
     """What is held, unknown and spent stays within every limit (promise 3)."""
+    use_model(look.draft, look.purse, look.request.tenant, look.model)
     lacking = look.purse.lacking(look.hold)
-    return None if lacking is None else lacking.explain(look.hold)
+    return None if lacking is None else look.purse.explain(lacking, look.hold)
 
 
 def retries_exhausted(look: Look) -> str | None:
@@ -45,8 +46,7 @@ def overloaded(look: Look) -> str | None:
     if crowded is not None or look.stage != "first" or tenant is None:
         return crowded
     settings = look.draft.rules.supervisor
-    steering = look.weighed.steering
-    if steering is None or steering.action == DOWNGRADE:
+    if not look.waits:
         return None
     if tenant.waiting >= settings.waiting_max or tenant.waiting_bytes >= settings.waiting_bytes_max:
         return (

@@ -1,0 +1,112 @@
+"""Alerts about budgets: thresholds that are reached, and costs that nobody held."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from msgspec.structs import replace
+
+from ops_stream.core.budgets_scope import Purse, Scope
+from ops_stream.core.draft import Draft
+from ops_stream.core.notices import alert
+from ops_stream.core.rows import OVERRUNS, Ask, Overrun
+from ops_stream.core.rules_budgets import Limit
+from ops_stream.core.words import dollars
+
+FOLD_MS: Final = 3_600_000
+"""An agent's overruns are alerted at most once in this time; those in between are added up."""
+
+
+def alert_thresholds(draft: Draft, tenant: str, purse: Purse, keys: Collection[str] | None = None) -> None:
+    """Alert at thresholds that are newly reached: the highest of each limit, once a window.
+
+    `keys` are the rows that have changed; None for all of the purse's.
+    """
+    for scope in purse:
+        if keys is not None and scope.key not in keys:
+            continue
+        row = scope.row
+        hard = _reached(scope, scope.limit)
+        soft = _reached(scope, scope.soft)
+        if hard > row.told and scope.limit is not None:
+            row = replace(row, told=hard)
+            _alert_threshold(draft, tenant, scope, scope.limit, hard, "hard")
+        if soft > row.told_soft and scope.soft is not None:
+            row = replace(row, told_soft=soft)
+            _alert_threshold(draft, tenant, scope, scope.soft, soft, "soft")
+        if row is not scope.row:
+            scope.row = row
+            draft.put(scope.key, row)
+
+
+def _reached(scope: Scope, limit: Limit | None) -> int:
+    if limit is None or not limit.alert_at:
+        return 0
+    used, most = 100 * scope.used, limit.limit_micros
+    # A limit of zero is reached by the first that is used of it.
+    return max((one for one in limit.alert_at if used >= one * most and used), default=0)
+
+
+def _alert_threshold(
+    draft: Draft, tenant: str, scope: Scope, limit: Limit, threshold: int, which: str
+) -> None:
+    most, say = limit.limit_micros, scope.say
+    now = f"{100 * scope.used // most} %" if most else "more"
+    alert(
+        draft,
+        tenant,
+        "budget_threshold",
+        f"The {which} limit of {scope.what}{scope.for_window}, {say(most)}, has reached {threshold} %: "
+        f"{now} of it is used, held {say(scope.held)}, unknown {say(scope.unknown)}, spent {say(scope.spent)}.",
+        dedupe=f"{scope.key}|{which}",
+        seed=(scope.key, which, threshold, most),
+        severity="critical" if threshold >= 100 else "warning",
+        subject=scope.what,
+    )
+
+
+def overrun_key(tenant: str, agent: str) -> str:
+    """Give the key of an agent's overruns within the hour."""
+    return f"overrun/{tenant}|{agent}"
+
+
+def alert_overrun(draft: Draft, ask: Ask, cost: int, overrun: int) -> None:
+    """Alert a cost that nobody had held; further ones of the agent within the hour are added up."""
+    key = overrun_key(ask.tenant, ask.agent)
+    row = draft.get(OVERRUNS, key)
+    if row is not None:
+        draft.put(key, replace(row, count=row.count + 1, micros=row.micros + overrun))
+        return
+    draft.put(key, Overrun(draft.now + FOLD_MS, ask.tenant, ask.agent))
+    permitted = dollars(ask.held) if ask.held is not None and ask.money in ("held", "unknown") else "nothing"
+    alert(
+        draft,
+        ask.tenant,
+        "budget_overrun",
+        f"Ask {ask.request_id} of agent {ask.agent} cost {dollars(cost)} where {permitted} was held.",
+        dedupe=ask.agent,
+        seed=(ask.request_id, "overrun"),
+        subject=ask.request_id,
+    )
+
+
+def overruns_over(draft: Draft, key: str) -> None:
+    """An hour of an agent's overruns is over: tell of those that came after the first, if any did."""
+    row = draft.get(OVERRUNS, key)
+    if row is None:
+        return
+    if not row.count:
+        draft.delete(key)
+        return
+    draft.put(key, Overrun(draft.now + FOLD_MS, row.tenant, row.agent))
+    asks = "one more ask" if row.count == 1 else f"{row.count:,} more asks"
+    alert(
+        draft,
+        row.tenant,
+        "budget_overrun",
+        f"In the last hour {asks} of agent {row.agent} cost {dollars(row.micros)} more than was held.",
+        dedupe=row.agent,
+        seed=(row.agent, row.until, "overruns"),
+        subject=row.agent,
+    )
