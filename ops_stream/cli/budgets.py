@@ -160,7 +160,7 @@ async def _budgets_in_force(bus: Bus, folds: Mapping[int, PartitionFold]) -> dic
     compiled: dict[str, Budgets] = {}
     for digest in set(digests.values()) & files.keys():
         try:
-            compiled[digest] = compile_bundle(files[digest]).budgets
+            compiled[digest] = compile_bundle(files[digest].files).budgets
         except NotSo:  # of another version of the program
             continue
     return {number: compiled[digest] for number, digest in digests.items() if digest in compiled}

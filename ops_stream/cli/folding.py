@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
 from ops_stream.audit.fold import PartitionFold
@@ -12,15 +13,17 @@ from ops_stream.cli.output import Out, clean
 from ops_stream.core.journal.chain import JournalKey
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
+    from rich.progress import Progress, TaskID
 
     from ops_stream.cli.bus import Bus
     from ops_stream.contract.settings import Settings
 
 Advance: TypeAlias = Callable[[int], None]
 
-_WORTH_SHOWING = 20_000
-"""Records from which on a bar is worth its place."""
+WORTH_SHOWING_S = 2.0
+"""How long people wait without seeing anything move."""
+_LOOK_EVERY = 256
+"""Records between two looks at the clock."""
 
 
 async def fold(
@@ -32,13 +35,10 @@ async def fold(
     key = journal_key(bus.settings)
     folds = {tp.partition: PartitionFold(tp.partition, prefixes=prefixes, key=key) for tp in places}
     total = sum(end - start for start, end in ranges.values())
-    done = 0
     with bar("reading the journal", total) as advance:
         async for record in bus.read(ranges):
             folds[record.partition].take(record.offset, record.value)
-            done += 1
-            if done % 1000 == 0:
-                advance(1000)
+            advance(1)
     doubtful = {number: folded for number, folded in folds.items() if folded.astray}
     if doubtful:
         numbers = ", ".join(map(str, sorted(doubtful)))
@@ -59,13 +59,28 @@ def journal_key(settings: Settings) -> JournalKey | None:
 
 @contextmanager
 def bar(what: str, total: int) -> Iterator[Advance]:
-    """Show progress on standard error, on a terminal and where it takes a while."""
-    if total < _WORTH_SHOWING or not sys.stderr.isatty():
+    """Show progress on standard error, on a terminal, once it has taken longer than people like to wait."""
+    if not sys.stderr.isatty():
         yield lambda _count: None
         return
-    with progress_bar() as shown:
-        task = shown.add_task(clean(what), total=total)
-        yield lambda count: shown.advance(task, count)
+    begun, done, shown_of, due = monotonic(), 0, 0, _LOOK_EVERY
+    with ExitStack() as stack:
+        shown: tuple[Progress, TaskID] | None = None
+
+        def advance(count: int) -> None:
+            nonlocal done, shown, shown_of, due
+            done += count
+            if done < due:
+                return
+            due = done + _LOOK_EVERY
+            if shown is None and monotonic() - begun >= WORTH_SHOWING_S:
+                progress = stack.enter_context(progress_bar())
+                shown = (progress, progress.add_task(clean(what), total=total))
+            if shown is not None:
+                shown[0].advance(shown[1], done - shown_of)
+                shown_of = done
+
+        yield advance
 
 
 def progress_bar() -> Progress:

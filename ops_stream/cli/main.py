@@ -43,7 +43,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Verb]]] = MappingProxyType(
             "tail": Verb("ops_stream.cli.tail:tail", "Print the events of a topic as they come."),
             "escalations": Verb("ops_stream.cli.escalations:escalations", "List what waits for a person."),
             "agents": Verb("ops_stream.cli.agents:agents", "List agents; quarantine or reinstate one."),
-            "budgets": Verb("ops_stream.cli.budgets:budgets", "Show budgets, or set a limit."),
+            "budgets": Verb("ops_stream.cli.budgets:budgets", "The tree of budgets; set a limit."),
         },
         "Decide": {
             "ask": Verb("ops_stream.cli.ask:ask", "Ask for approval, as an agent would."),
@@ -53,7 +53,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Verb]]] = MappingProxyType(
             "resume": Verb("ops_stream.cli.kill:resume", "Take a kill back."),
         },
         "Rules and proof": {
-            "rules": Verb("ops_stream.cli.rules:rules", "Rules: check, activate, list."),
+            "rules": Verb("ops_stream.cli.rules:rules", "Rules: check, test, activate, list."),
             "audit": Verb("ops_stream.cli.audit:audit", "Prove that the journal is whole and right."),
             "dead-letters": Verb("ops_stream.cli.dead_letters:dead_letters", "What could not be decided."),
             "contract": Verb("ops_stream.cli.contract:contract", "Schemas and the AsyncAPI document."),

@@ -58,7 +58,9 @@ def test_activate_publishes_the_bundle_and_then_the_switch(
     assert _rules("activate", first, "--wait", "0", "--as", "alice", "--reason", "first") == 0
     assert _rules("activate", second, "--wait", "0", "--as", "alice") == 0
     assert _rules("activate", first, "--wait", "0", "--as", "bob") == 0
-    assert _rules("activate", "--digest", digests[1][:20], "--wait", "0", "--as", "bob") == 0
+    assert _rules("activate", digests[1][:20], "--wait", "0", "--as", "bob") == 0
+    assert _rules("activate", digests[0].removeprefix("sha256:")[:12], "--wait", "0", "--as", "bob") == 0
+    assert _rules("activate", "--digest", digests[1], "--wait", "0", "--as", "bob") == 0
 
     bundles = asyncio.run(_on(cluster, "rules"))
     assert [key for key, _, _ in bundles] == [digest.encode() for digest in digests]
@@ -69,7 +71,7 @@ def test_activate_publishes_the_bundle_and_then_the_switch(
     commands = [event for _, event, _ in asyncio.run(_on(cluster, "control"))]
     assert all(isinstance(command, ControlCommand) for command in commands)
     assert [command.parameters for command in commands if isinstance(command, ControlCommand)] == [
-        {"digest": digests[n]} for n in (0, 1, 0, 1)
+        {"digest": digests[n]} for n in (0, 1, 0, 1, 0, 1)
     ]
 
     capsys.readouterr()
@@ -88,6 +90,8 @@ def test_invalid_rules_and_unknown_digests_reach_no_topic(
     assert _rules("activate", _write(tmp_path / "bad", "costs > 1"), "--wait", "0") == 1
     assert "Did you mean 'cost'?" in capsys.readouterr().err
     assert _rules("activate", "--digest", "sha256:00", "--wait", "0") == 1
+    assert _rules("activate", "sha256:00", "--wait", "0") == 1
+    assert _rules("activate", str(tmp_path / "nowhere"), "--wait", "0") == 1
     assert _rules("activate", str(tmp_path / "bad"), "--digest", "sha256:00") == 2
     assert asyncio.run(_on(cluster, "rules")) == []
     assert asyncio.run(_on(cluster, "control")) == []
