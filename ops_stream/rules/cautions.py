@@ -1,23 +1,46 @@
-"""What is valid and may still surprise: policies that many events leave undecided."""
+"""What is valid and may still surprise: policies that many events leave undecided, that are over, or idle."""
 
+import time
+from collections.abc import Iterator
+
+from ops_stream.contract.clocktext import format_time
 from ops_stream.rules.codegen import asked_of, fields_of
 from ops_stream.rules.fields import FIELDS, GIVEN
-from ops_stream.rules.policies import CompiledPolicies
+from ops_stream.rules.policies import CompiledPolicies, Policy
+from ops_stream.rules.reach import idle
 
 
-def cautions(policies: CompiledPolicies) -> list[str]:
-    """Give a sentence for each policy that needs a field which not every event has, and does not ask for it."""
+def cautions(policies: CompiledPolicies, now_ms: int | None = None) -> list[str]:
+    """Give a sentence for whatever may surprise; `now_ms` is the present, unless said otherwise."""
+    now = time.time_ns() // 1_000_000 if now_ms is None else now_ms
     found: list[str] = []
     for policy in policies.policies:
-        tree = policy.condition.tree
-        known = FIELDS[policy.when]
-        needed = fields_of(tree).intersection(known) - asked_of(tree)
-        missing = sorted(name for name in needed if not known[name].always)
-        if missing:
-            then = "then blocks" if policy.action == "block" else "then raises an alert"
-            names = " and ".join(f"'{name}'" for name in missing)
-            found.append(
-                f"The policy '{policy.name}' cannot be decided where the {policy.when} has no {names}; it {then}. "
-                f"Put 'has({GIVEN}.{missing[0]}) && …' in front if that is not meant."
-            )
+        found += _over(policy, now)
+        found += _undecided(policy)
+    for policy, first in idle(policies.policies):
+        found.append(
+            f"The policy '{policy.name}' is never carried out, only reported: '{first.name}' goes before it and "
+            f"matches wherever it does. Give it a higher priority if that is not meant."
+        )
     return found
+
+
+def _over(policy: Policy, now: int) -> Iterator[str]:
+    """Note a policy whose validity is over."""
+    if policy.valid_until is not None and policy.valid_until <= now:
+        yield f"The policy '{policy.name}' is over since {format_time(policy.valid_until)}. Remove it, or renew it."
+
+
+def _undecided(policy: Policy) -> Iterator[str]:
+    """Note a policy that needs a field which not every event has, and does not ask for it."""
+    tree = policy.condition.tree
+    known = FIELDS[policy.when]
+    needed = fields_of(tree).intersection(known) - asked_of(tree)
+    missing = sorted(name for name in needed if not known[name].always)
+    if missing:
+        then = "then blocks" if policy.action == "block" else "then raises an alert"
+        names = " and ".join(f"'{name}'" for name in missing)
+        yield (
+            f"The policy '{policy.name}' cannot be decided where the {policy.when} has no {names}; it {then}. "
+            f"Put 'has({GIVEN}.{missing[0]}) && …' in front if that is not meant."
+        )

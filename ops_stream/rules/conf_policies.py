@@ -7,11 +7,12 @@ from typing import Any, Final
 import re2
 
 from ops_stream.rules.cel import Condition, compile_condition
-from ops_stream.rules.checked_expr import Call, Const, Ident, Loop, Node, Select, walk
+from ops_stream.rules.checked_expr import Call, Const, Ident, ListOf, Loop, Node, Select, walk
 from ops_stream.rules.conf_check import check
 from ops_stream.rules.fields import FIELDS, GIVEN, WHENS
 from ops_stream.rules.policies import Policy, compile_pattern
 from ops_stream.rules.policy_entries import CONDITION_MAX, PARAMETERS, Parameters, PoliciesFile, PolicyEntry
+from ops_stream.rules.possible import WORDS, branches, contradiction
 from ops_stream.rules.problems import Problem, did_you_mean
 from ops_stream.rules.yamlfile import Document, Path
 
@@ -119,7 +120,7 @@ def _condition(document: Document, path: Path, problems: list[Problem]) -> Condi
     where: Path = (*path, "condition")
     compiled = compile_condition(source, when)
     if isinstance(compiled, Condition):
-        found = list(_beyond_cel(compiled))
+        found = list(_beyond_cel(compiled)) or list(_never(compiled))
         for offset, message, suggestion in found:
             before = source[:offset]
             line = before.count("\n") + 1
@@ -178,6 +179,57 @@ def _beyond_cel(condition: Condition) -> Iterator[tuple[int, str, str]]:
         if _is_given(node) and node.id not in tested:
             hint = "Write 'has(given.tool)' to ask for a field, and 'tool' for its value."
             yield tree.offsets.get(node.id, 0), f"'{GIVEN}' can only be asked for fields.", hint
+
+
+def _never(condition: Condition) -> Iterator[tuple[int, str, str]]:
+    """Find words that a field never has, and conditions that can never hold."""
+    tree, when = condition.tree, condition.when
+    wrong = list(_wrong_words(condition))
+    if wrong:
+        yield from wrong
+        return
+    if not any(isinstance(node, Ident) for node in walk(tree.root)):
+        if condition.decide({}) is not True:
+            yield (
+                0,
+                "The condition can never hold: it is always false.",
+                "Use 'enabled: false' to switch it off.",
+            )
+        return
+    ways = branches(tree.root, when)
+    if ways is None:
+        return
+    why = [contradiction(one, when) for one in ways]
+    if all(why):
+        first = next((one for one in why if one is not None), None)
+        said = first.why if first is not None else "it is always false"
+        at = tree.offsets.get(first.node, 0) if first is not None and len(why) == 1 else 0
+        hint = "Change the comparison, or use 'enabled: false' to switch the policy off."
+        yield at, f"The condition can never hold: {said}.", hint
+
+
+def _wrong_words(condition: Condition) -> Iterator[tuple[int, str, str]]:
+    for node in walk(condition.tree.root):
+        match node:
+            case Call(function="_==_" | "_!=_", args=(Ident(name=name), Const() as value)) if name in WORDS:
+                yield from _wrong_word(condition, name, value)
+            case Call(function="_==_" | "_!=_", args=(Const() as value, Ident(name=name))) if name in WORDS:
+                yield from _wrong_word(condition, name, value)
+            case Call(function="@in", args=(Ident(name=name), ListOf(items=items))) if name in WORDS:
+                for one in items:
+                    if isinstance(one, Const):
+                        yield from _wrong_word(condition, name, one)
+
+
+def _wrong_word(condition: Condition, name: str, value: Const) -> Iterator[tuple[int, str, str]]:
+    words = WORDS[name]
+    if not isinstance(value.value, str) or value.value in words:
+        return
+    hint = did_you_mean(value.value, words)
+    if name == "effect" and value.value == "unknown":
+        hint = "What is unknown counts as effects.yaml says: 'unknown: reversible' or 'irreversible'."
+    at = condition.tree.offsets.get(value.id, 0)
+    yield at, f"'{value.value[:60]}' is no value of '{name}'.", hint
 
 
 def _is_given(node: Node) -> bool:

@@ -48,7 +48,7 @@ def test_the_cases_of_the_shipped_rules_hold_and_cover_every_policy(profile: str
 def test_a_case_that_holds_passes_and_names_what_it_covers() -> None:
     """The answer, its reason and the policies behind it are compared."""
     result = _one("{decision: denied, reason: policy_blocked, policies: [dear]}")
-    assert (result.passed, result.line, result.covers) == (True, 3, {"dear"})
+    assert (result.passed, result.line, result.covers) == (True, 3, frozenset({"dear"}))
     assert _one("{decision: approved, policies: []}", "{}").passed
 
 
@@ -113,8 +113,8 @@ def test_everything_that_is_wrong_with_the_cases_is_said_at_once() -> None:
         (6, "Unknown key 'reqest'.", "Did you mean 'request'?"),
         (7, "'decision' must be one of approved, denied, escalated, queued, revoked, not 'aproved'.",
          "Did you mean 'approved'?"),
-        (9, "'priority': should be less than or equal to 10.", ""),
         (9, "Unknown field 'estimated_cost' of TaskRequest.", "Did you mean 'estimated_cost_usd'?"),
+        (9, "'priority': should be less than or equal to 10.", ""),
         (10, "There is no enabled policy 'deer'.", "Did you mean 'dear'?"),
         (11, "The name 'c' is given twice, first in line 8.", "Give each its own name."),
         (12, "The request belongs to no workflow.", "Add 'workflow_id' to the request."),
@@ -126,8 +126,10 @@ def test_everything_that_is_wrong_with_the_cases_is_said_at_once() -> None:
 def test_the_situation_is_what_the_case_says() -> None:
     """Money spent and held, failures, the agent's state, the time and earlier asks reach the policies."""
     rules = compiled(
-        "name: p\naction: log\ncondition: >-\n  tenant_spent_usd == 5.5 && tenant_held_usd == 0.25"
-        " && task_spent_usd == 1.5 && consecutive_failures == 2 && hour == 3 && weekday == 7 && agent_state == 'warned' && role == 'clerk'"
+        "name: p\naction: log\ncondition: >-"
+        "\n  tenant_spent_usd == 5.5 && tenant_held_usd == 0.25 && task_spent_usd == 1.5"
+        "\n  && consecutive_failures == 2 && hour == 3 && weekday == 7"
+        "\n  && agent_state == 'warned' && role == 'clerk'"
     )
     given = (
         "{time: '2026-11-29T03:00:00Z', agent: {role: clerk, state: warned, consecutive_failures: 2},"
