@@ -127,6 +127,11 @@ class Approval:
         return self.answer.time_limit_s if self.answer is not None else None
 
     @property
+    def token_limit(self) -> int | None:
+        """How many tokens it may use at most, where a policy caps them."""
+        return self.answer.token_limit if self.answer is not None else None
+
+    @property
     def lease_expires_at(self) -> str | None:
         """When it ends unless a heartbeat renews it, on the broker's clock."""
         return self.answer.lease_expires_at if self.answer is not None else None

@@ -85,6 +85,7 @@ class TaskApproval(Event):
     priority: Annotated[int, Field(ge=1, le=10)]
     cost_limit_micros: Micros | None = Field(default=None, alias="cost_limit_usd")
     time_limit_s: Measure | None = None
+    token_limit: Count | None = None
     lease_expires_at: Time | None = None
     retry: Retry | None = None
     queue: QueuePlace | None = None

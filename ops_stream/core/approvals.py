@@ -49,6 +49,8 @@ def approval_of(ask: Ask) -> dict[str, Any]:
         if ask.held is not None:
             value["cost_limit_usd"] = usd(ask.held)
         value["time_limit_s"] = ask.lease_ms / 1000
+        if ask.token_limit:
+            value["token_limit"] = ask.token_limit
         value["lease_expires_at"] = stamp(answer.at + ask.lease_ms)
     if answer.not_before:
         value["queue"] = {"position": answer.position, "not_before": stamp(answer.not_before)}

@@ -22,6 +22,7 @@ from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.rows import BUDGETS, Ask, Budget, Record, task_budget_key, tenant_budget_key
 from ops_stream.core.rules_budgets import Unit
+from ops_stream.core.windows import spent
 
 __all__ = [
     "Purse",
@@ -115,6 +116,7 @@ def settle(draft: Draft, ask: Ask, cost: int, tokens: int | None = None) -> Ask:
     overrun = max(0, cost - held) if in_hand else cost
     if not ask.charged:
         ask = charge(draft, purse_of_ask(draft, ask), ask, None)
+    spent(draft, ask, cost)
     if not ask.more:
         _move(draft, ask, (*_back(ask, held), cost, overrun))
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -12,7 +12,7 @@ from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.agents import activate
 from ops_stream.core.approvals import emit_answer
-from ops_stream.core.budgets import charge
+from ops_stream.core.budgets import charge, use_model
 from ops_stream.core.checks import Finding, examine, examine_observed
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import escalation_id_of, open_escalation
@@ -20,9 +20,12 @@ from ops_stream.core.ids import percentile
 from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
 from ops_stream.core.look import Look, Stage, look_at
-from ops_stream.core.policy import tell
+from ops_stream.core.policy import ESCALATE, tell
 from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, EscalationRow, encode_row
-from ops_stream.core.words import clip
+from ops_stream.core.windows import admitted
+from ops_stream.core.words import clip, dollars
+
+Severity: TypeAlias = Literal["info", "warning", "critical"]
 
 _APPROVED: Final[dict[Stage, Reason]] = {
     "first": Reason.APPROVED,
@@ -40,7 +43,7 @@ def decide(
 
     `ask` is its row so far (a bare one at the first look), `digest` that of a request that a person edited.
     """
-    look = look_at(draft, request, stage)
+    look = look_at(draft, request, stage, ask)
     finding = examine(look)
     observed = _observed(draft, request)
     if observed:
@@ -48,7 +51,9 @@ def decide(
         if binding is not None:
             finding, observed = binding, False
     answer = _answer(draft, look, finding, observed, sequence, digest, digest not in ("", ask.digest))
-    ask = replace(ask, answer=answer, model=look.model)
+    if observed:
+        look.observe()
+    ask = replace(ask, answer=answer, model=look.model, effect=look.nature.known, depth=look.nature.depth)
     if answer.decision == "approved":
         ask = _admit(draft, look, ask)
     elif answer.decision == "escalated":
@@ -82,20 +87,19 @@ def _answer(
     changed: bool,
 ) -> Answer:
     approved = Reason.APPROVED_WITH_CHANGES if changed else _APPROVED[look.stage]
+    recommendation = ""
     if finding is None:
         decision: Decided = "approved"
-        reason, explanation = approved, ""
-        if look.model != look.asked_model:
-            steering = look.weighed.steering
-            explanation = f"Policy {steering.name if steering else ''} chose model {look.model}."
+        reason, explanation = approved, _obligations(look)
     else:
         decision, reason, explanation = _decision(finding.reason), finding.reason, finding.explanation
+        recommendation = _elsewhere(look, finding)
     would: tuple[str, str] = ("", "")
     if observed:
         would = (decision, reason)
-        if finding is not None:
-            decision, reason = "approved", approved
-            explanation = f"Observed only; enforced, this ask would be {would[0]}: {finding.explanation}"
+        if explanation:
+            explanation = f"Observed only; enforced, this ask would be {would[0]}: {explanation}"
+        decision, reason, recommendation = "approved", approved, ""
     weighed = look.reported
     return Answer(
         decision=decision,
@@ -108,7 +112,35 @@ def _answer(
         matched=() if weighed is None else weighed.reported,
         would_decide=would[0],
         would_reason=would[1],
+        recommendation=recommendation,
     )
+
+
+def _obligations(look: Look) -> str:
+    """Say what policies change about an ask that may run; nothing where they change nothing."""
+    said = []
+    if look.model != look.asked_model:
+        steering = look.weighed.steering
+        said.append(f"Policy {steering.name if steering else ''} chose model {look.model}.")
+    caps = look.caps
+    if caps.names:
+        limits = []
+        if caps.cost_micros is not None:
+            limits.append(dollars(caps.cost_micros))
+        if caps.time_ms is not None:
+            limits.append(f"{caps.time_ms // 1000} s")
+        if caps.tokens is not None:
+            limits.append(f"{caps.tokens:,} tokens")
+        said.append(f"Capped at {', '.join(limits)} by {', '.join(caps.names)}.")
+    return " ".join(said)
+
+
+def _elsewhere(look: Look, finding: Finding) -> str:
+    """Say who may ask, where a policy sends the ask to another agent."""
+    weighed = look.reported
+    if finding.reason is not Reason.AGENT_NOT_ALLOWED or weighed is None or weighed.rerouting is None:
+        return ""
+    return f"Ask as agent {weighed.rerouting.parameters['agent']}."
 
 
 def _decision(reason: Reason) -> Decided:
@@ -118,24 +150,39 @@ def _decision(reason: Reason) -> Decided:
 
 
 def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
-    """Hold the money and start the lease. An observed ask holds only what fits."""
+    """Hold the money and start the lease. An observed ask holds only what fits.
+
+    A cap on the time is the latest end: the first lease is no longer, and no renewal goes beyond it.
+    """
+    use_model(draft, look.purse, ask.tenant, look.model)
     hold = None if look.purse.lacking(look.hold) is not None else look.hold
     length = lease_ms(look.request.estimated_time_s, draft.rules.supervisor)
-    ask = replace(ask, phase="running", lease_ms=length, until=draft.now + length, request=NOTHING)
+    caps = look.caps
+    if caps.time_ms is not None:
+        length = min(length, caps.time_ms)
+    ask = replace(
+        ask,
+        phase="running",
+        lease_ms=length,
+        until=draft.now + length,
+        request=NOTHING,
+        time_cap_ms=caps.time_ms or 0,
+        token_limit=caps.tokens or 0,
+    )
     if look.agent is not None and look.agent.state == "registered":
         activate(draft, ask.tenant, ask.agent, look.agent)
-    return charge(draft, look.purse, ask, hold)
+    ask = charge(draft, look.purse, ask, hold, look.estimate)
+    admitted(draft, ask, look.record)
+    return ask
 
 
 def _escalate(draft: Draft, look: Look, ask: Ask) -> Ask:
     """Open an escalation for a person. Nothing is held while it waits."""
-    request, answer, policy = look.request, ask.answer, look.weighed.steering
-    assert policy is not None
+    request, answer = look.request, ask.answer
+    trigger, severity, advice = _call_for(look)
     expires = draft.now + draft.rules.supervisor.escalation_ttl_s * 1000
     if request.deadline is not None:
         expires = min(expires, parse_time(request.deadline))
-    severity = policy.parameters.get("severity")
-    advice = policy.parameters.get("recommendation")
     id_ = escalation_id_of(ask.tenant, ask.request_id, answer.sequence)
     wire = request.wire()
     row = EscalationRow(
@@ -144,10 +191,10 @@ def _escalate(draft: Draft, look: Look, ask: Ask) -> Ask:
         until=expires,
         opened_at=draft.now,
         expires=expires,
-        trigger=clip(f"policy:{policy.name}", 256),
-        severity=severity if severity in ("info", "warning", "critical") else "warning",
+        trigger=clip(trigger, 256),
+        severity=severity,
         summary=clip(f"Agent {ask.agent} asks: {request.task_description}"),
-        recommendation=clip(advice if isinstance(advice, str) else f"Deny, because of policy {policy.name}."),
+        recommendation=clip(advice),
         rules=answer.rules,
         request_id=ask.request_id,
         agent=ask.agent,
@@ -159,6 +206,20 @@ def _escalate(draft: Draft, look: Look, ask: Ask) -> Ask:
     explanation = f"{answer.explanation} Escalation {id_} is open until {format_time(expires)}."
     answer = replace(answer, escalation=id_, explanation=explanation, recommendation=row.recommendation)
     return replace(ask, phase="escalated", until=0, answer=answer, request=Raw(encode_row(wire)))
+
+
+def _call_for(look: Look) -> tuple[str, Severity, str]:
+    """Give what calls for a person: its trigger, how severe it is, and what is recommended."""
+    policy = look.weighed.steering
+    if policy is None or policy.action != ESCALATE:
+        return "effect:irreversible", "critical", "Approve only what may stay done: it cannot be taken back."
+    severity = policy.parameters.get("severity")
+    advice = policy.parameters.get("recommendation")
+    return (
+        f"policy:{policy.name}",
+        severity if severity in ("info", "warning", "critical") else "warning",
+        advice if isinstance(advice, str) else f"Deny, because of policy {policy.name}.",
+    )
 
 
 def _queue(draft: Draft, look: Look, ask: Ask) -> Ask:

@@ -6,19 +6,33 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from ops_stream.contract.models import TaskRequest
-from ops_stream.core.budgets import Purse, purse_of
+from ops_stream.core.budgets import Purse, hold_for, purse_of, use_model
 from ops_stream.core.draft import Draft
-from ops_stream.core.policy import DOWNGRADE, ESCALATE, QUEUE, Weighed, evaluate
+from ops_stream.core.effects import Nature, nature_of
+from ops_stream.core.policy import (
+    DOWNGRADE,
+    ESCALATE,
+    NOTHING,
+    QUEUE,
+    REROUTE,
+    UNCAPPED,
+    Caps,
+    Weighed,
+    evaluate,
+)
 from ops_stream.core.rows import (
     AGENTS,
     RECORDS,
     SUSPENSIONS,
     Agent,
+    Ask,
     Record,
     Suspension,
     agent_key,
     record_key,
 )
+from ops_stream.core.rules_effects import IRREVERSIBLE
+from ops_stream.core.rules_model import NoPolicies
 from ops_stream.core.views import request_view
 
 Stage = Literal["first", "reviewed", "edited", "released", "released_after_review"]
@@ -45,10 +59,14 @@ class Look:
     record: Record | None
     suspension: Suspension | None
     purse: Purse
-    hold: int
+    estimate: int
+    """What the ask estimates, or what is held where it does not, in micro-dollars."""
     asked_model: str
+    nature: Nature
     binding: bool = False
     """Whether a finding holds even where the ask is only observed."""
+    observed: bool = False
+    """Whether the ask is only observed: then no policy changes anything about it."""
     _weighed: Weighed | None = field(default=None)
 
     @property
@@ -56,11 +74,33 @@ class Look:
         """What the policies demand; evaluated when the first check wants to know."""
         found = self._weighed
         if found is None:
-            view = request_view(
-                self.request, self.agent, self.record, self.purse, self.hold, self.asked_model, self.draft.now
-            )
-            found = self._weighed = evaluate(self.draft, "request", view, PASSED[self.stage])
+            found = self._weighed = self._evaluate()
         return found
+
+    def _evaluate(self) -> Weighed:
+        if type(self.draft.rules.policies) is NoPolicies:
+            return NOTHING
+        view = request_view(
+            self.draft,
+            self.request,
+            self.agent,
+            self.record,
+            self.purse,
+            self.estimate,
+            self.asked_model,
+            self.nature,
+        )
+        found = evaluate(self.draft, "request", view, PASSED[self.stage], self.request.agent)
+        if found.caps.tokens is not None:
+            self.purse.tokens = min(self.purse.tokens, found.caps.tokens)
+        return found
+
+    def observe(self) -> None:
+        """Let the ask run as it was asked, whatever policies say."""
+        self.observed = True
+        if self._weighed is not None:
+            self.purse.tokens = tokens_of(self.draft, self.request)
+            use_model(self.draft, self.purse, self.request.tenant, self.asked_model)
 
     @property
     def reported(self) -> Weighed | None:
@@ -68,16 +108,45 @@ class Look:
         return self._weighed
 
     @property
+    def caps(self) -> Caps:
+        """The limits that policies lay on the ask."""
+        return UNCAPPED if self._weighed is None or self.observed else self._weighed.caps
+
+    @property
+    def hold(self) -> int:
+        """What is held, in micro-dollars: the estimate with its safety, and no more than policies allow."""
+        hold = hold_for(self.draft, self.estimate, self.record)
+        cap = self.caps.cost_micros
+        return hold if cap is None else min(hold, cap)
+
+    @property
     def model(self) -> str:
-        """The model to use: the one asked for, or the next cheaper one where a policy says so."""
-        weighed = self._weighed
-        if weighed is not None and weighed.steering is not None and weighed.steering.action == DOWNGRADE:
+        """The model to use: the one asked for, or the one that a policy chooses."""
+        steering = None if self._weighed is None else self._weighed.steering
+        if steering is None or self.observed:
+            return self.asked_model
+        if steering.action == DOWNGRADE:
             return self.draft.rules.models.cheaper(self.asked_model) or self.asked_model
+        if steering.action == REROUTE:
+            return str(steering.parameters.get("model") or self.asked_model)
         return self.asked_model
 
+    @property
+    def needs_person(self) -> bool:
+        """Whether the ask cannot be taken back, and no person and no policy has said that it may run."""
+        if self.nature.effective != IRREVERSIBLE or self.stage == "reviewed":
+            return False
+        return self.draft.rules.effects.irreversible_needs_person and self.weighed.permit is None
 
-def look_at(draft: Draft, request: TaskRequest, stage: Stage) -> Look:
-    """Fetch what the checks of an ask need."""
+    @property
+    def waits(self) -> bool:
+        """Whether the ask would wait for a person or in the batch queue."""
+        steering = self.weighed.steering
+        return self.needs_person or (steering is not None and steering.action in (ESCALATE, QUEUE))
+
+
+def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
+    """Fetch what the checks of an ask need. `ask` is its row so far."""
     rules = draft.rules
     tenant, agent = request.tenant, request.agent
     estimate = request.estimated_cost_micros
@@ -88,7 +157,16 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage) -> Look:
         draft.get(AGENTS, agent_key(tenant, agent)),
         draft.get(RECORDS, record_key(tenant, agent)),
         draft.get(SUSPENSIONS, f"suspension/{tenant}|{agent}") if draft.state.counts["suspension/"] else None,
-        purse_of(draft, tenant, request.task_id),
+        purse_of(draft, tenant, request.task_id, agent, request.workflow_id or "", tokens_of(draft, request)),
         rules.supervisor.default_hold_micros if estimate is None else estimate,
         request.required_model or rules.models.default or "",
+        nature_of(draft, request, ask, anew=stage in ("first", "edited")),
     )
+
+
+def tokens_of(draft: Draft, request: TaskRequest) -> int:
+    """Give the tokens that an ask says it needs, or the setting where it says nothing."""
+    read, written = request.estimated_input_tokens, request.estimated_output_tokens
+    if read is None and written is None:
+        return draft.rules.supervisor.default_hold_tokens
+    return (read or 0) + (written or 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -18,13 +18,32 @@ BLOCK: Final = "block"
 DOWNGRADE: Final = "downgrade_model"
 ESCALATE: Final = "escalate"
 QUEUE: Final = "queue_for_batch_processing"
+REROUTE: Final = "reroute"
+CAP: Final = "cap"
 NOTIFY: Final = "notify"
-STEERING: Final = frozenset((DOWNGRADE, ESCALATE, QUEUE))
+STEERING: Final = frozenset((DOWNGRADE, ESCALATE, QUEUE, REROUTE))
 """Actions of which only one is taken: that of the highest priority."""
+PERMITTING: Final = frozenset((DOWNGRADE, REROUTE, CAP, NOTIFY, "log"))
+"""Actions whose policies may say that an irreversible ask needs no person."""
+PERMIT: Final = "permit_irreversible"
 REPORTED_MAX: Final = 1_000
 NOTICES_MAX: Final = 50
 """Alerts of one kind that policies raise about one event, the most important first: a record has a largest size."""
 REMIND_MS: Final = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """Limits that policies lay on an ask, each the tightest of all that match; None where there is none."""
+
+    cost_micros: int | None = None
+    time_ms: int | None = None
+    tokens: int | None = None
+    names: tuple[str, ...] = ()
+    """The policies that cap, the most important first."""
+
+
+UNCAPPED: Final = Caps()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +55,20 @@ class Weighed:
     """A blocking policy whose condition could not be decided."""
     blocking: PolicyMatch | None = None
     steering: PolicyMatch | None = None
+    caps: Caps = UNCAPPED
+    permit: PolicyMatch | None = None
+    """A policy that says that an irreversible ask needs no person."""
     notify: tuple[PolicyMatch, ...] = ()
     faults: tuple[PolicyMatch, ...] = ()
     """Policies that do not block and could not be decided."""
+
+    @property
+    def rerouting(self) -> PolicyMatch | None:
+        """The policy that sends the ask to another agent, if that is what is done with it."""
+        steering = self.steering
+        if steering is None or steering.action != REROUTE or "agent" not in steering.parameters:
+            return None
+        return steering
 
 
 NOTHING: Final = Weighed()
@@ -47,24 +77,61 @@ BROKEN: Final = Weighed(
 )
 
 
-def weigh(matches: Iterable[PolicyMatch], passed: frozenset[str] = frozenset()) -> Weighed:
+def weigh(
+    matches: Iterable[PolicyMatch], passed: frozenset[str] = frozenset(), agent: str | None = None
+) -> Weighed:
     """Weigh the matches: block trumps all, else the highest priority steers, ties go by name.
 
-    `passed` are actions that an earlier look has already satisfied. Shadow policies are only reported.
+    Caps combine to the tightest and go with whatever else happens; one that cannot be decided caps too, so
+    that leaving a field out is no way around it. `passed` are actions that an earlier look has already
+    satisfied; a policy that sends asks to `agent` demands nothing of that agent's own. Shadow policies are
+    only reported.
     """
     ordered = sorted(matches, key=_rank)
-    live = [match for match in ordered if not match.shadow and match.error is None]
-    failed = [match for match in ordered if not match.shadow and match.error is not None]
+    live: list[PolicyMatch] = []
+    failed: list[PolicyMatch] = []
+    for match in ordered:
+        if not match.shadow:
+            (live if match.error is None else failed).append(match)
     return Weighed(
         reported=tuple(
             Matched(match.name, match.action, match.shadow) for match in ordered if match.error is None
         )[:REPORTED_MAX],
         undecided=next((match for match in failed if match.action == BLOCK), None),
         blocking=next((match for match in live if match.action == BLOCK), None),
-        steering=next((m for m in live if m.action in STEERING and m.action not in passed), None),
+        steering=next((match for match in live if _steers(match, passed, agent)), None),
+        caps=_caps([match for match in ordered if match.action == CAP and not match.shadow]),
+        permit=next((match for match in live if match.parameters.get(PERMIT) is True and _may(match)), None),
         notify=tuple(match for match in live if match.action == NOTIFY),
         faults=tuple(match for match in failed if match.action != BLOCK),
     )
+
+
+def _steers(match: PolicyMatch, passed: frozenset[str], agent: str | None) -> bool:
+    if match.action not in STEERING or match.action in passed:
+        return False
+    return match.action != REROUTE or agent is None or match.parameters.get("agent") != agent
+
+
+def _may(match: PolicyMatch) -> bool:
+    return match.action in PERMITTING and "agent" not in match.parameters
+
+
+def _caps(matches: Sequence[PolicyMatch]) -> Caps:
+    if not matches:
+        return UNCAPPED
+    seconds = _least(matches, "time_s")
+    return Caps(
+        _least(matches, "cost_micros"),
+        None if seconds is None else seconds * 1000,
+        _least(matches, "tokens"),
+        tuple(match.name for match in matches),
+    )
+
+
+def _least(matches: Iterable[PolicyMatch], parameter: str) -> int | None:
+    found = [value for match in matches if (value := match.parameters.get(parameter)) is not None]
+    return min(found, default=None)
 
 
 def evaluate(
@@ -72,6 +139,7 @@ def evaluate(
     when: Literal["request", "telemetry"],
     view: Mapping[str, Any],
     passed: frozenset[str] = frozenset(),
+    agent: str | None = None,
 ) -> Weighed:
     """Match and weigh. Policies that fail as a whole count as a block that cannot be decided."""
     try:
@@ -80,7 +148,7 @@ def evaluate(
         raise
     except Exception:
         return BROKEN
-    return weigh(matches, passed) if matches else NOTHING
+    return weigh(matches, passed, agent) if matches else NOTHING
 
 
 def tell(draft: Draft, weighed: Weighed, tenant: str, subject: str, seed: tuple[str | int, ...]) -> None:
@@ -130,5 +198,5 @@ def _report_fault(
     return True
 
 
-def _rank(match: PolicyMatch) -> tuple[int, str]:
-    return -match.priority, match.name
+def _rank(match: PolicyMatch) -> tuple[int, str, str]:
+    return -match.priority, match.name, match.action

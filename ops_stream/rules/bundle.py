@@ -12,6 +12,8 @@ import rfc8785
 from ops_stream.contract.errors import NotSo
 from ops_stream.core.rules_model import Rules
 from ops_stream.rules import conf_tables
+from ops_stream.rules.conf_effects import read_effects
+from ops_stream.rules.conf_lifecycle import read_lifecycle
 from ops_stream.rules.conf_policies import read_policies
 from ops_stream.rules.environment import substitute
 from ops_stream.rules.policies import CompiledPolicies
@@ -24,7 +26,9 @@ BUDGETS: Final = "budgets.yaml"
 MODELS: Final = "models.yaml"
 AGENTS: Final = "agents.yaml"
 SUPERVISOR: Final = "supervisor.yaml"
-FILES: Final = (AGENTS, POLICIES, BUDGETS, MODELS, SUPERVISOR)
+LIFECYCLE: Final = "lifecycle.yaml"
+EFFECTS: Final = "effects.yaml"
+FILES: Final = (AGENTS, POLICIES, BUDGETS, EFFECTS, LIFECYCLE, MODELS, SUPERVISOR)
 """The files of a bundle. A missing one leaves its defaults; the policies must be there."""
 
 CASES: Final = "tests.yaml"
@@ -93,6 +97,8 @@ def compile_bundle(files: Mapping[str, str], known: Collection[str] = ()) -> Rul
     )
     if POLICIES in documents:
         problems.extend(unreachable(policies, tables, documents[POLICIES]))
+    effects = read_effects(documents.get(EFFECTS), problems)
+    lifecycle = read_lifecycle(documents.get(LIFECYCLE), problems)
     if problems:
         raise RulesInvalid(problems)
     return Rules(
@@ -101,6 +107,9 @@ def compile_bundle(files: Mapping[str, str], known: Collection[str] = ()) -> Rul
         budgets=tables.budgets,
         models=tables.models,
         agents=tables.agents,
+        zones=tables.zones,
+        effects=effects,
+        lifecycle=lifecycle,
         policies=CompiledPolicies(policies),
         known=frozenset(known),
     )

@@ -23,6 +23,8 @@ class TestPolicy:
     when: Literal["request", "telemetry"] = "request"
     shadow: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    valid_from: int = 0
+    valid_until: int = 2**62
 
 
 class TestPolicies:
@@ -32,12 +34,13 @@ class TestPolicies:
 
     def __init__(self, policies: Sequence[TestPolicy]) -> None:
         self.policies = [(policy, _compiled(policy.condition)) for policy in policies]
+        self.fields = frozenset(name for _, code in self.policies for name in code.co_names)
 
     def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
         """Give every policy that matches."""
         found = []
         for policy, code in self.policies:
-            if policy.when != when:
+            if policy.when != when or not policy.valid_from <= view["now_ms"] < policy.valid_until:
                 continue
             error = None
             try:

@@ -27,9 +27,14 @@ def test_too_many_open_asks_bind_although_the_budget_would_have_refused_first() 
     assert len(world.state.tenants[TENANT].open) == 2
 
 
-def test_a_stopped_model_binds_although_a_policy_would_have_blocked_first() -> None:
-    """No observed ask is handed a model that the kill switch has stopped, whatever else is said of it."""
-    policies = TestPolicies([TestPolicy("never", "block"), TestPolicy("cheap", "downgrade_model")])
+def test_policies_change_nothing_about_an_observed_ask() -> None:
+    """An observed ask keeps its model, its hold, its tokens and its time; the answer says what would change."""
+    policies = TestPolicies(
+        [
+            TestPolicy("cheap", "downgrade_model"),
+            TestPolicy("small", "cap", parameters={"cost_micros": 10_000, "time_s": 5, "tokens": 10}),
+        ]
+    )
     rules = Rules(
         DIGEST,
         supervisor=Supervisor(enforcement=OBSERVE),
@@ -37,13 +42,35 @@ def test_a_stopped_model_binds_although_a_policy_would_have_blocked_first() -> N
         policies=policies,
     )
     world = registered(World(rules))
-    world.send("task-requests", ask("r1"))
-    assert world.answers("r1")[0]["model"] == "small"
+    world.send("task-requests", ask())
+    answer = world.answers("r1")[0]
+    assert (answer["model"], answer["cost_limit_usd"], answer["time_limit_s"]) == ("large", 1, 180)
+    assert "token_limit" not in answer
+    assert answer["would_have"] == {"decision": "approved", "reason": "approved"}
+    assert answer["explanation"] == (
+        "Observed only; enforced, this ask would be approved: Policy cheap chose model small. "
+        "Capped at 0.01 USD, 5 s, 10 tokens by small."
+    )
+
+
+def test_the_kill_of_an_observed_asks_own_model_binds() -> None:
+    """No observed ask runs on a model that the kill switch has stopped; one that policies would choose is no matter."""
+    rules = Rules(
+        DIGEST,
+        supervisor=Supervisor(enforcement=OBSERVE),
+        models=Models("large", ("large", "small")),
+        policies=TestPolicies([TestPolicy("cheap", "downgrade_model")]),
+    )
+    world = registered(World(rules))
     kill = {"command_id": "k", "command": "kill", "scope": "model", "target": "small", "issued_by": "olga"}
     world.send("control", kill)
-    assert world.answers("r1")[-1]["reason"] == "kill_revoked"
+    world.send("task-requests", ask("r1"))
+    answer = world.answers("r1")[0]
+    assert (answer["decision"], answer["model"]) == ("approved", "large")
+    assert answer["would_have"] == {"decision": "denied", "reason": "no_model"}
+    world.send("control", {**kill, "command_id": "k2", "target": "large"})
     world.send("task-requests", ask("r2"))
-    assert [(a["decision"], a["reason"]) for a in world.answers("r2")] == [("denied", "no_model")]
+    assert [(a["decision"], a["reason"]) for a in world.answers("r2")] == [("denied", "kill_switch")]
 
 
 def test_what_does_not_bind_is_still_only_said() -> None:

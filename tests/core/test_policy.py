@@ -118,6 +118,8 @@ def test_default_deny(action: str) -> None:
 class BrokenPolicies:
     """Policies that fail as a whole, which the rules never should."""
 
+    fields: frozenset[str] = frozenset()
+
     def match(self, when: Literal["request", "telemetry"], view: Any) -> Any:
         """Fail."""
         raise RuntimeError("broken")

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from ops_stream.contract.clocktext import parse_time
+from ops_stream.core.budgets_find import account_key
+from ops_stream.core.rules_effects import Effects
+from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import (
     Agents,
     Budgets,
@@ -15,8 +20,10 @@ from ops_stream.core.rules_model import (
     Rules,
     Supervisor,
 )
+from ops_stream.rules.conf_budgets import BudgetEntry, budgets_from
+from ops_stream.rules.conf_zones import named_zone
 from tests.core.policies import TestPolicies, TestPolicy
-from tests.core.world import DIGEST, World
+from tests.core.world import DIGEST, START_MS, World
 from tests.scenarios.driver import Seen, Setup
 
 
@@ -28,7 +35,10 @@ def rules_of(setup: Setup) -> Rules:
             enforcement=tuple(Enforcement(*mode) for mode in setup.modes),  # type: ignore[arg-type]
             **setup.settings,
         ),
-        budgets=Budgets(
+        zones={tenant: named_zone(name) for tenant, name in setup.zones.items()},
+        budgets=budgets_from([BudgetEntry.model_validate(one) for one in setup.limits])
+        if setup.limits
+        else Budgets(
             {name: Limit(micros, window) for name, (window, micros) in setup.tenant_budgets.items()},  # type: ignore[arg-type]
             {name: Limit(micros, window) for name, (window, micros) in setup.task_budgets.items()},  # type: ignore[arg-type]
         ),
@@ -41,10 +51,25 @@ def rules_of(setup: Setup) -> Rules:
         ),
         policies=TestPolicies(
             [
-                TestPolicy(p.name, p.action, _python(p.condition), p.priority, p.when, p.shadow, p.parameters)  # type: ignore[arg-type]
+                TestPolicy(
+                    p.name,
+                    p.action,
+                    _python(p.condition),
+                    p.priority,
+                    p.when,  # type: ignore[arg-type]
+                    p.shadow,
+                    p.parameters,
+                    *(_moment(seconds) for seconds in p.valid),
+                )
                 for p in setup.policies
             ]
         ),
+        effects=Effects(
+            **setup.effects,
+            task_types=setup.effect_classes.get("task-type", {}),
+            tools=setup.effect_classes.get("tool", {}),
+        ),
+        lifecycle=Lifecycle(**setup.lifecycle),
         known=frozenset(setup.known_rules),
     )
 
@@ -59,6 +84,8 @@ class CoreDriver:
     def start(self, setup: Setup) -> None:
         """Begin, with a takeover."""
         self.world = World(rules_of(setup), setup.partitions)
+        if setup.begin:
+            self.world.now = parse_time(setup.begin)
         self._drained = 0
         for number in range(setup.partitions):
             self.world.takeover(number)
@@ -82,17 +109,33 @@ class CoreDriver:
         self._drained = len(self.world.outputs)
         return [Seen(output.topic, output.type, output.value) for output in new]
 
+    def change_limits(self, limits: Sequence[Mapping[str, Any]]) -> None:
+        """Put other budgets into the rules."""
+        budgets = budgets_from([BudgetEntry.model_validate(one) for one in limits])
+        self.world.rules = replace(self.world.rules, budgets=budgets)
+
+    def account(self, level: str, tenant: str, name: str, unit: str) -> Mapping[str, int]:
+        """Add up the rows of a scope in a unit over its windows."""
+        return self._sum(account_key(level, unit, tenant, name) + "|")  # type: ignore[arg-type]
+
     def balance(self, tenant: str, task_id: str | None) -> Mapping[str, int]:
         """Add up a budget's rows over its windows."""
-        prefix = f"tenant|{tenant}|" if task_id is None else f"task|{tenant}|{task_id}|"
+        level, name = ("tenant", tenant) if task_id is None else ("task", task_id)
+        return self._sum(account_key(level, "usd", tenant, name) + "|")  # type: ignore[arg-type]
+
+    def _sum(self, prefix: str) -> Mapping[str, int]:
         total = {"held": 0, "unknown": 0, "spent": 0, "overrun": 0}
         for partition in self.world.partitions:
             for key in partition.state.rows:
-                if key.startswith(f"budget/{prefix}"):
+                if key.startswith(prefix):
                     row = self.world.budget(key.removeprefix("budget/"))
                     for name in total:
                         total[name] += getattr(row, name)
         return total
+
+
+def _moment(seconds: float) -> int:
+    return START_MS + round(max(-1e9, min(1e9, seconds)) * 1000)
 
 
 def _python(condition: str) -> str:

@@ -18,6 +18,8 @@ class PolicySpec:
     when: str = "request"
     shadow: bool = False
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    valid: tuple[float, float] = (float("-inf"), float("inf"))
+    """Seconds after the beginning: from the first on, until just before the second."""
 
 
 @dataclass
@@ -27,8 +29,19 @@ class Setup:
     tenant_budgets: dict[str, tuple[str, int]] = field(default_factory=dict)
     """Tenant (or `*`) → window and limit in micro-dollars."""
     task_budgets: dict[str, tuple[str, int]] = field(default_factory=dict)
+    limits: list[Mapping[str, Any]] = field(default_factory=list)
+    """Entries as in `budgets.yaml`; where there are any, they are all the budgets."""
+    zones: dict[str, str] = field(default_factory=dict)
+    """Tenant (or `*`) → time zone."""
+    begin: str = ""
+    """When the scenario begins; empty where it does not matter."""
     policies: list[PolicySpec] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    lifecycle: dict[str, Any] = field(default_factory=dict)
+    """What differs from the lifecycle that is shipped."""
+    effects: dict[str, Any] = field(default_factory=dict)
+    effect_classes: dict[str, dict[str, str]] = field(default_factory=dict)
+    """By `task-type` or `tool`: name → effect."""
     modes: list[tuple[str, str, str, int]] = field(default_factory=list)
     """Tenant, agent, mode and percent."""
     models: list[str] = field(default_factory=list)
@@ -69,6 +82,14 @@ class Driver(Protocol):
 
     def drain(self) -> Sequence[Seen]:
         """Give what was published since the last call, in order."""
+        ...
+
+    def change_limits(self, limits: Sequence[Mapping[str, Any]]) -> None:
+        """Let rules with other budgets be in force, as after `activate_rules`."""
+        ...
+
+    def account(self, level: str, tenant: str, name: str, unit: str) -> Mapping[str, int]:
+        """Give held, unknown, spent and overrun of one scope in one unit, added up over its windows."""
         ...
 
     def balance(self, tenant: str, task_id: str | None) -> Mapping[str, int]:

@@ -18,9 +18,15 @@ from pathlib import Path
 SETUP_VERBS = frozenset(
     (
         "budget",
+        "limit",
+        "zone",
+        "begin",
         "task-budget",
         "policy",
         "setting",
+        "lifecycle",
+        "effects",
+        "effect",
         "mode",
         "models",
         "declare",

@@ -58,8 +58,20 @@ class _Play:
             setup.tenant_budgets[words[0]] = (words[1], micros(words[2]))
         elif line.verb == "task-budget":
             setup.task_budgets[words[0]] = (line.word(2, "task"), micros(words[1]))
+        elif line.verb == "limit":
+            setup.limits.append(_limit(line))
+        elif line.verb == "zone":
+            setup.zones[words[0]] = words[1]
+        elif line.verb == "begin":
+            setup.begin = words[0]
         elif line.verb == "setting":
             setup.settings[words[0]] = _value(words[1])
+        elif line.verb == "lifecycle":
+            setup.lifecycle |= {name: _value(text) for name, text in named.items()}
+        elif line.verb == "effects":
+            setup.effects |= {name: _value(text) for name, text in named.items()}
+        elif line.verb == "effect":
+            setup.effect_classes.setdefault(words[0], {})[words[1]] = words[2]
         elif line.verb == "mode":
             setup.modes.append(
                 (named.get("tenant", "*"), named.get("agent", "*"), words[0], int(line.word(1, "100")))
@@ -188,10 +200,23 @@ class _Play:
         self._command(line, "reinstate_agent", target=line.words[0], tenant=TENANT)
 
     def _do_set_budget(self, line: Line) -> None:
-        parameters: dict[str, Any] = {"scope": line.words[0], "limit_usd": _value(line.words[1])}
+        unit = line.named.get("unit", "usd")
+        parameters: dict[str, Any] = {"scope": line.words[0], f"limit_{unit}": _value(line.words[1])}
         if "window" in line.named:
             parameters["window"] = line.named["window"]
         self._command(line, "set_budget", tenant=TENANT, target=line.word(2) or None, parameters=parameters)
+
+    def _do_limits_now(self, line: Line) -> None:
+        """Other rules are in force from now on, with this one limit (none: without any)."""
+        self.driver.change_limits([] if line.words == ("none",) else [_limit(line)])
+
+    def _do_account(self, line: Line) -> None:
+        """What a scope has in a unit; dollars are written as such, others as counts."""
+        level, name, unit, *words = line.words
+        found = self.driver.account(level, line.named.get("tenant", TENANT), name, unit)
+        for what, amount in zip(words[::2], words[1::2], strict=True):
+            wanted = micros(amount) if unit == "usd" else int(amount)
+            assert found[what] == wanted, f"{line.where}: {what} of {name} is {found[what]}, not {amount}"
 
     def _do_release(self, line: Line) -> None:
         which: Any = True if line.words[0] == "all" else line.words[0]
@@ -300,16 +325,27 @@ def _matches(words: Sequence[str], event: Seen) -> bool:
     value = event.value
     kind, what = words[0], words[1] if len(words) > 1 else ""
     if kind == "alert":
-        return event.type == "Alert" and value["kind"] == what and words[2:] in ((), (value["status"],))
+        if event.type != "Alert" or value["kind"] != what:
+            return False
+        return _all_said(words[2:], {value["status"], f"count={value['count']}"}, value["summary"])
     if kind == "dead-letter":
         return event.type == "DeadLetter" and value["reason"] == what
     if kind == "escalation":
         return event.type == "Escalation" and value["status"] == what
     if kind == "agent":
-        return event.type == "AgentStatus" and (value["agent"], value["state"]) == (what, words[2])
+        if event.type != "AgentStatus" or (value["agent"], value["state"]) != (what, words[2]):
+            return False
+        return _all_said(words[3:], set(), value.get("reason", ""))
     if kind == "workflow":
         return event.type == "WorkflowStatus" and value["state"] == what
     raise BadScenario(f"nothing is known to expect as {' '.join(words)}")
+
+
+def _all_said(words: Sequence[str], known: set[str], text: str) -> bool:
+    """Hold further words against what is known; `says=` is a part of the text."""
+    return all(
+        word.removeprefix("says=") in text if word.startswith("says=") else word in known for word in words
+    )
 
 
 def _short(event: Seen) -> str:
@@ -320,13 +356,25 @@ def _short(event: Seen) -> str:
     return f"{event.type} {what}"
 
 
+def _limit(line: Line) -> dict[str, Any]:
+    """Read `limit SCOPE UNIT WINDOW AMOUNT [soft]`; the window of `concurrent` is written `-`."""
+    scope, unit, window, amount = line.words[:4]
+    entry: dict[str, Any] = {"scope": scope, f"limit_{unit}": float(amount) if unit == "usd" else int(amount)}
+    if window != "-":
+        entry["window"] = window
+    if "alert" in line.named:
+        entry["alert_at"] = [int(one) for one in line.named["alert"].split("+")]
+    return entry | {n: line.named[n] for n in ("tenant", "target") if n in line.named} | {"soft": "soft" in line.words}
+
+
 def _policy(line: Line) -> PolicySpec:
     named = dict(line.named)
     condition = named.pop("if", "true")
     priority, when = int(named.pop("priority", "0")), named.pop("when", "request")
-    return PolicySpec(
-        line.words[0], line.words[1], condition, priority, when, "shadow" in line.words[2:], named
-    )
+    valid = (float(named.pop("from", "-inf")), float(named.pop("until", "inf")))
+    parameters = {name: _value(text) for name, text in named.items()}
+    shadow = "shadow" in line.words[2:]
+    return PolicySpec(line.words[0], line.words[1], condition, priority, when, shadow, parameters, valid)
 
 
 def micros(text: str) -> int:

@@ -23,7 +23,6 @@ from ops_stream.core.checks.limits import (
 from ops_stream.core.checks.steering import (
     escalated,
     kill_switch,
-    model_stopped,
     no_model,
     policy_blocked,
     policy_error,
@@ -51,10 +50,7 @@ CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.QUEUED, queued),
 )
 
-BINDING: Final[tuple[tuple[Reason, Check], ...]] = (
-    (Reason.NO_MODEL, model_stopped),
-    (Reason.OVERLOADED, too_many_open),
-)
+BINDING: Final[tuple[tuple[Reason, Check], ...]] = ((Reason.OVERLOADED, too_many_open),)
 """Checks that hold for an observed ask too; the kill switch is the first of all and needs no second look."""
 
 

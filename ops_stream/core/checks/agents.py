@@ -16,6 +16,22 @@ def agent_unregistered(look: Look) -> str | None:
 
 
 def agent_not_allowed(look: Look) -> str | None:
+    """Only agents that may ask are let in; what a policy sends to another agent is not this one's to do."""
+    return _not_declared(look) or _rerouted(look)
+
+
+def _rerouted(look: Look) -> str | None:
+    """A policy sends the ask elsewhere. A block is stronger, and an agent that is stopped is told only that."""
+    if agent_suspended(look) or agent_blocked(look):
+        return None
+    weighed = look.weighed
+    policy = weighed.rerouting
+    if policy is None or weighed.blocking is not None or weighed.undecided is not None:
+        return None
+    return f"Policy {policy.name} sends this ask to agent {policy.parameters['agent']}."
+
+
+def _not_declared(look: Look) -> str | None:
     """Where agents are declared, only those are let in; a declared agent keeps to its task types."""
     request, rules = look.request, look.draft.rules
     declared = rules.agents.find(request.tenant, request.agent)

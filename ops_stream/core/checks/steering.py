@@ -39,26 +39,25 @@ def no_model(look: Look) -> str | None:
         return None
     if not models.known(model):
         return f"Model {model} is not among those in conf/models.yaml."
-    return model_stopped(look)
+    return _model_stopped(look)
 
 
-def model_stopped(look: Look) -> str | None:
-    """A model that a policy demands must not be one that a kill switch has stopped; it binds always."""
+def _model_stopped(look: Look) -> str | None:
+    """A model that a policy demands must not be one that a kill switch has stopped."""
     model, request = look.model, look.request
     if model == look.asked_model:
         return None  # the first check of all has looked at it
     if kill_on(look.draft, request.tenant, request.agent, request.workflow_id or "", model) is None:
         return None
-    look.binding = True
     return f"A policy demands model {model}, which the kill switch has stopped."
 
 
 def escalated(look: Look) -> str | None:
-    """A policy wants a person to decide."""
+    """A policy wants a person to decide, or what is asked cannot be taken back."""
     steering = look.weighed.steering
-    if steering is None or steering.action != ESCALATE:
-        return None
-    return f"Policy {steering.name} wants a person to decide."
+    if steering is not None and steering.action == ESCALATE:
+        return f"Policy {steering.name} wants a person to decide."
+    return "What is asked cannot be taken back: a person decides." if look.needs_person else None
 
 
 def queued(look: Look) -> str | None:
