@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
-from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.models import AgentRegistration, Heartbeat, RevocationAck
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.draft import Draft
-from ops_stream.core.ids import derived_id
 from ops_stream.core.kills import kill_on
 from ops_stream.core.leases import overdue, renew
+from ops_stream.core.lifecycle import start_anew
 from ops_stream.core.notices import dead_letter
 from ops_stream.core.rows import (
     AGENTS,
@@ -27,7 +26,8 @@ from ops_stream.core.rows import (
     encode_row,
     record_key,
 )
-from ops_stream.core.words import clip
+from ops_stream.core.silence import beat
+from ops_stream.core.standing import move, publish_state, publish_status
 
 AGENTS_MAX: Final = 100_000
 """Agents of one tenant."""
@@ -45,9 +45,8 @@ def register(draft: Draft, event: AgentRegistration) -> None:
     tenant, name = event.tenant, event.agent
     declared = draft.rules.agents.find(tenant, name)
     if declared is None and draft.rules.supervisor.registration == "declared":
-        _publish(
-            draft, tenant, name, "blocked", f"{Reason.AGENT_NOT_ALLOWED}: not declared in conf/agents.yaml"
-        )
+        why = f"{Reason.AGENT_NOT_ALLOWED}: not declared in conf/agents.yaml"
+        publish_state(draft, tenant, name, "blocked", why)
         return
     key = agent_key(tenant, name)
     known = draft.get(AGENTS, key)
@@ -85,15 +84,14 @@ def _grows(known: Agent | None, row: Agent) -> bool:
 
 def activate(draft: Draft, tenant: str, name: str, agent: Agent) -> None:
     """Note that a registered agent has begun to work."""
-    row = replace(agent, state="active", since=draft.now)
-    draft.put(agent_key(tenant, name), row)
-    publish_status(draft, tenant, name, row)
+    move(draft, tenant, name, agent, "active", "approval")
 
 
 def heartbeat(draft: Draft, event: Heartbeat) -> None:
     """Renew the leases of what an agent says it runs, as far as that is its own and still permitted."""
     if draft.get(AGENTS, agent_key(event.tenant, event.agent)) is not None:
         seen(draft, event.tenant, event.agent)
+        beat(draft, event.tenant, event.agent)
     for request_id in event.running:
         key = ask_key(event.tenant, request_id)
         ask = draft.get(ASKS, key)
@@ -127,60 +125,23 @@ def seen(draft: Draft, tenant: str, name: str) -> None:
 def quarantine(draft: Draft, tenant: str, name: str, suspension: Suspension) -> None:
     """Let an agent, registered or not, have nothing more. What it runs goes on; a kill stops that."""
     draft.put(suspension_key(tenant, name), suspension)
-    key = agent_key(tenant, name)
-    agent = draft.get(AGENTS, key)
+    agent = draft.get(AGENTS, agent_key(tenant, name))
     if agent is None:
-        _publish(draft, tenant, name, suspension.state, suspension.reason)
-        return
-    row = replace(agent, state=suspension.state, since=draft.now, reason=suspension.reason)
-    draft.put(key, row)
-    publish_status(draft, tenant, name, row)
+        publish_state(draft, tenant, name, suspension.state, suspension.reason)
+    else:
+        move(draft, tenant, name, agent, suspension.state, "quarantine", suspension.reason)
 
 
 def reinstate(draft: Draft, tenant: str, name: str) -> bool:
-    """End a quarantine. Says whether there was one, or an agent that the supervisor had stopped itself."""
+    """End a quarantine, a warning or what the supervisor has stopped itself; violations are counted anew.
+
+    Says whether there was any of these.
+    """
     quarantined = draft.get(SUSPENSIONS, suspension_key(tenant, name)) is not None
     draft.delete(suspension_key(tenant, name))
-    key = agent_key(tenant, name)
-    agent = draft.get(AGENTS, key)
-    if agent is None or (not quarantined and agent.state in ("registered", "active")):
+    agent = draft.get(AGENTS, agent_key(tenant, name))
+    if agent is None or agent.state in ("registered", "active"):
         return quarantined
-    row = replace(agent, state="active", since=draft.now, reason="")
-    draft.put(key, row)
-    publish_status(draft, tenant, name, row)
+    start_anew(draft, tenant, name, blocked=agent.state == "blocked")
+    move(draft, tenant, name, agent, "active", "reinstatement")
     return True
-
-
-def publish_status(draft: Draft, tenant: str, name: str, row: Agent) -> None:
-    """Say where an agent stands."""
-    _publish(draft, tenant, name, row.state, row.reason, row.since)
-
-
-def _publish(draft: Draft, tenant: str, name: str, state: str, reason: str, since: int | None = None) -> None:
-    value: dict[str, Any] = {
-        "agent": name,
-        "tenant": tenant,
-        "state": state,
-        "scores": _scores(draft.get(RECORDS, record_key(tenant, name))),
-        "since": format_time(draft.now if since is None else since),
-    }
-    if reason:
-        value["reason"] = clip(reason)
-    id_ = derived_id("as_", tenant, name, state, draft.now)
-    draft.emit("agent-status", f"{tenant}/{name}", "AgentStatus", id_, value, subject=name)
-
-
-def _scores(record: Record | None) -> dict[str, float]:
-    """Give what can be said of an agent so far, each from 0 to 1."""
-    if record is None:
-        return {}
-    scores: dict[str, float] = {}
-    if record.done + record.failed:
-        scores["reliability"] = record.done / (record.done + record.failed)
-    if record.quality_count:
-        scores["quality"] = min(1.0, record.quality_milli / (1000 * record.quality_count))
-    if record.cost:
-        scores["cost_efficiency"] = min(1.0, record.held / record.cost)
-    if record.taken_ms:
-        scores["speed"] = min(1.0, record.estimated_ms / record.taken_ms)
-    return scores

@@ -12,6 +12,7 @@ from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.budgets import make_unknown
 from ops_stream.core.draft import Draft
+from ops_stream.core.lifecycle import violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.rows import Ask
 from ops_stream.core.rules_model import Supervisor
@@ -37,16 +38,38 @@ def overdue(draft: Draft, ask: Ask) -> bool:
 
 
 def renew(draft: Draft, key: str, ask: Ask) -> Ask:
-    """Let the lease run from now again; whoever speaks of the ask has started it."""
-    ask = replace(ask, until=max(ask.until, draft.now + ask.lease_ms), started=True)
+    """Let the lease run from now again, but not past a cap; whoever speaks of the ask has started it."""
+    until = max(ask.until, draft.now + ask.lease_ms)
+    if ask.time_cap_ms:
+        until = min(until, max(ask.until, _cap_end(ask)))
+    ask = replace(ask, until=until, started=True)
     draft.put(key, ask)
     return ask
 
 
-def expire(draft: Draft, key: str, ask: Ask) -> Ask:
-    """End a lease: the permit is revoked, what it held counts as unknown until somebody reports."""
+def _cap_end(ask: Ask) -> int:
+    return ask.answer.at + ask.time_cap_ms
+
+
+def expire(draft: Draft, key: str, ask: Ask, *, spoken_of: bool = False) -> Ask:
+    """End a lease: the permit is revoked, what it held counts as unknown until somebody reports.
+
+    `spoken_of` says that the agent has just told that it goes on, which makes it late and not silent.
+    """
     lapsed = format_time(ask.until)
+    lost = lose(draft, key, ask, f"The lease ended at {lapsed} without a report.")
+    if spoken_of or (ask.started and ask.time_cap_ms and ask.until >= _cap_end(ask)):
+        violated(
+            draft, ask, "over_time", f"Ask {ask.request_id} went on although its time ended at {lapsed}."
+        )
+    else:
+        violated(
+            draft, ask, "no_report", f"Ask {ask.request_id} had no report when its lease ended at {lapsed}."
+        )
+    return lost
+
+
+def lose(draft: Draft, key: str, ask: Ask, why: str) -> Ask:
+    """Take an ask from its agent, which may or may not have run it."""
     ask = end(draft, make_unknown(draft, ask))
-    return follow(
-        draft, key, ask, "revoked", Reason.LEASE_EXPIRED, f"The lease ended at {lapsed} without a report."
-    )
+    return follow(draft, key, ask, "revoked", Reason.LEASE_EXPIRED, why)

@@ -24,6 +24,7 @@ def alert(
     status: Literal["firing", "resolved"] = "firing",
     subject: str | None = None,
     since: int | None = None,
+    count: int = 1,
 ) -> str:
     """Raise (or resolve) an alert; `seed` are the names that tell it from every other. Gives its id."""
     alert_id = derived_id("al_", kind, tenant, *seed)
@@ -34,7 +35,7 @@ def alert(
         "severity": severity,
         "status": status,
         "dedupe_key": clip(f"{kind}|{tenant}|{dedupe}"),
-        "count": 1,
+        "count": count,
         "summary": clip(summary),
         "since": format_time(draft.now if since is None else since),
     }

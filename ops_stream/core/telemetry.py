@@ -8,12 +8,13 @@ from msgspec.structs import replace
 
 from ops_stream.contract.models import Telemetry
 from ops_stream.contract.reasons import Reason
-from ops_stream.core.budgets import release, settle
+from ops_stream.core.budgets import release, settle, tokens_of
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import close_escalation, escalation_id_of, open_escalation
 from ops_stream.core.ids import short_hash
 from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.leases import expire, overdue, renew
+from ops_stream.core.lifecycle import came_late, ran_unasked, violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import alert, dead_letter
 from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, Weighed, evaluate, tell
@@ -28,7 +29,9 @@ from ops_stream.core.rows import (
     ask_key,
     record_key,
 )
+from ops_stream.core.trespass import breaches, ran_against, unpermitted
 from ops_stream.core.views import telemetry_view
+from ops_stream.core.windows import failed, mark
 from ops_stream.core.words import clip
 
 SEEN_MAX: Final = 8
@@ -43,9 +46,11 @@ def report(draft: Draft, event: Telemetry) -> None:
     ask = draft.get(ASKS, key)
     if ask is None:
         _refuse(draft, event, "unknown_ask", "No such ask is known: it was never asked, or it is long over.")
+        _ran_unasked(draft, event, "which is not known")
         return
     if ask.agent != event.agent:
         _refuse(draft, event, "wrong_agent", f"The ask is agent {ask.agent}'s.")
+        _ran_unasked(draft, event, f"which is agent {ask.agent}'s")
         return
     mark = short_hash(event.event_id)
     if ask.report == event.event_id or mark in ask.seen:
@@ -57,8 +62,12 @@ def report(draft: Draft, event: Telemetry) -> None:
     if event.kind in ("started", "progress"):
         _runs(draft, key, ask)
     else:
-        ask = _ended(draft, key, ask, event)
+        found = breaches(draft, ask, event)
+        before, ask = ask, _ended(draft, key, ask, event)
         _remember(draft, ask, event)
+        for kind, what in found:
+            violated(draft, before, kind, what)
+        came_late(draft, before)
     _apply_policies(draft, ask, event)
 
 
@@ -71,12 +80,13 @@ def _runs(draft: Draft, key: str, ask: Ask) -> None:
     """The agent is at it: its lease runs anew, unless there is none."""
     if ask.phase == "running":
         if overdue(draft, ask):
-            expire(draft, key, replace(ask, started=True))
+            expire(draft, key, replace(ask, started=True), spoken_of=True)
         elif not enforce_kill(draft, key, replace(ask, started=True)):
             renew(draft, key, ask)
         return
-    if not ask.started and ask.answer.decision != "revoked":
-        _alert_unpermitted(draft, ask)
+    if unpermitted(ask):
+        violated(draft, ask, "unpermitted_run", ran_against(ask))
+    came_late(draft, ask)
     draft.put(key, replace(ask, started=True))
 
 
@@ -84,9 +94,7 @@ def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry) -> Ask:
     """The agent is done: the money is settled, and a waiting ask is withdrawn."""
     waited = ask.phase in ("escalated", "queued")
     ran = event.kind != "cancelled"
-    if ran and not ask.started and ask.answer.decision in ("denied", "escalated", "queued"):
-        _alert_unpermitted(draft, ask)
-    ask = _settle(draft, ask, event.cost_micros, ran)
+    ask = _settle(draft, ask, event.cost_micros, ran, tokens_of(event))
     withdrawn = waited or (not ran and ask.answer.decision == "approved")
     if ask.phase == "escalated":
         close_escalation(draft, ask.answer.escalation, "withdrawn")
@@ -102,14 +110,14 @@ def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry) -> Ask:
     return ask
 
 
-def _settle(draft: Draft, ask: Ask, cost: int | None, ran: bool) -> Ask:
+def _settle(draft: Draft, ask: Ask, cost: int | None, ran: bool, tokens: int | None) -> Ask:
     """Settle to the cost reported. Without one, what was held counts as spent, unless it never started."""
     if cost is not None:
-        return settle(draft, ask, cost)
+        return settle(draft, ask, cost, tokens)
     if ran:
-        return ask if ask.money == "none" else settle(draft, ask, ask.held or 0)
+        return ask if ask.money == "none" else settle(draft, ask, ask.held or 0, tokens)
     if ask.started and ask.money in ("held", "unknown"):
-        return settle(draft, ask, ask.held or 0)
+        return settle(draft, ask, ask.held or 0, tokens)
     return release(draft, ask)
 
 
@@ -127,39 +135,38 @@ def _remember(draft: Draft, ask: Ask, event: Telemetry) -> None:
     quality = event.quality_score
     cost = event.cost_micros
     latency = event.latency_ms
-    record = Record(
+    held = ask.held or 0
+    mark(draft, ask.tenant, ask.agent, record)
+    if not good:
+        failed(draft, ask)
+    record = replace(
+        record,
         seen_at=draft.now,
         failures=0 if good else record.failures + 1,
         done=record.done + good,
         failed=record.failed + (not good),
         quality_milli=record.quality_milli + (0 if quality is None else round(quality * 1000)),
         quality_count=record.quality_count + (quality is not None),
-        held=record.held + (0 if cost is None else ask.held or 0),
+        held=record.held + (0 if cost is None else ask.asked or held),
         cost=record.cost + (cost or 0),
+        overrun=record.overrun + (0 if ask.held is None else max(0, (cost or 0) - held)),
         estimated_ms=record.estimated_ms + (0 if latency is None else ask.estimated_ms),
         taken_ms=record.taken_ms + (0 if latency is None else round(latency)),
     )
     draft.put(key, record)
 
 
-def _alert_unpermitted(draft: Draft, ask: Ask) -> None:
-    alert(
-        draft,
-        ask.tenant,
-        "unpermitted_run",
-        f"Agent {ask.agent} reports that it ran ask {ask.request_id}, which was {ask.answer.decision}.",
-        dedupe=ask.agent,
-        seed=(ask.request_id, "unpermitted"),
-        severity="critical",
-        subject=ask.request_id,
-    )
+def _ran_unasked(draft: Draft, event: Telemetry, what: str) -> None:
+    if event.kind != "cancelled":
+        text = f"It reports that it ran ask {event.request_id}, {what}."
+        ran_unasked(draft, event.tenant, event.agent, event.request_id, text)
 
 
 def _apply_policies(draft: Draft, ask: Ask, event: Telemetry) -> None:
     """What is done cannot be blocked or put off: such a policy alerts; `escalate` calls a person."""
     agent = draft.get(AGENTS, agent_key(ask.tenant, ask.agent))
     record = draft.get(RECORDS, record_key(ask.tenant, ask.agent))
-    weighed = evaluate(draft, "telemetry", telemetry_view(event, ask, agent, record, draft.now))
+    weighed = evaluate(draft, "telemetry", telemetry_view(draft, event, ask, agent, record))
     seed = (ask.request_id, event.event_id)
     tell(draft, weighed, ask.tenant, ask.request_id, seed)
     room = draft.state.counts["escalation/"] < ESCALATIONS_MAX

@@ -189,7 +189,7 @@ def test_what_forgotten_asks_left_unknown_can_be_released() -> None:
     command = {"command_id": "u", "command": "set_budget", "tenant": TENANT, "issued_by": "olga"}
     world.send("control", {**command, "parameters": {"release_unknown": True}})
     assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 0
-    assert [alert["kind"] for alert in world.of("Alert")] == ["remember_max"]
+    assert [alert["kind"] for alert in world.of("Alert")] == ["violation", "remember_max"]
 
 
 @pytest.mark.parametrize("partitions", [6, 1_000])

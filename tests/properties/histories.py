@@ -7,6 +7,7 @@ from random import Random
 from typing import Any, TypeAlias
 
 from ops_stream.contract.clocktext import format_time
+from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import (
     ANY,
     Budgets,
@@ -50,6 +51,13 @@ CONDITIONS = (
 Op: TypeAlias = tuple[str, dict[str, Any]]
 
 
+LIFECYCLES = (
+    Lifecycle(unpermitted_run="ignore", warn_after=0, suspend_after=0),
+    Lifecycle(unpermitted_run="minor", warn_after=2, suspend_after=6, tolerated_percent=0, forgive_s=300),
+    Lifecycle(over_cost="major", over_cost_tolerance_percent=20, block_after=2, dead_after_s=90),
+)
+
+
 def random_rules(seed: int) -> Rules:
     """Rules with budgets, models, policies and modes."""
     rng = Random(f"rules {seed}")
@@ -85,6 +93,7 @@ def random_rules(seed: int) -> Rules:
         ),
         models=Models(rng.choice((None, "large")), MODELS),
         policies=TestPolicies(policies),
+        lifecycle=Random(f"lifecycle {seed}").choice(LIFECYCLES),
     )
 
 
