@@ -74,13 +74,7 @@ def use_model(draft: Draft, purse: Purse, tenant: str, model: str) -> None:
 
 def bounds_of(draft: Draft, tenant: str, level: Level, name: str) -> list[Bound]:
     """Give what binds a scope: the rules' limits, an operator's in their place, the main dollars first."""
-    budgets = draft.rules.budgets
-    found = list(budgets.bounds(tenant, level, name))
-    main = budgets.tenant_limit(tenant) if level == "tenant" else None
-    if level == "task":
-        main = budgets.task_limit(tenant, name)
-    if main is not None:
-        _put(found, "usd", main)
+    found = draft.rules.budgets.bounds(tenant, level, name)
     if draft.limited(tenant):
         for unit in UNITS:
             own = draft.get(LIMITS, limit_key(level, unit, tenant, name))
@@ -89,9 +83,9 @@ def bounds_of(draft: Draft, tenant: str, level: Level, name: str) -> list[Bound]
             if own is not None:
                 _replace(found, unit, Limit(own.limit, own.window))
     if level in DEFAULT_WINDOW:
-        main = main_of(tuple(found))
+        main = main_of(found)
         kind = DEFAULT_WINDOW[level] if main is None else main.window
-        first = next((one for one in found if (one.unit, one.window) == ("usd", kind)), Bound("usd", kind))
+        first = next((one for one in found if _same(one, "usd", kind)), Bound("usd", kind))
         return [first, *(one for one in found if one is not first)]
     return found
 
@@ -99,7 +93,7 @@ def bounds_of(draft: Draft, tenant: str, level: Level, name: str) -> list[Bound]
 def _put(bounds: list[Bound], unit: Unit, limit: Limit) -> None:
     """Have a hard limit hold beside whatever else binds in its window."""
     for at, one in enumerate(bounds):
-        if (one.unit, one.window) == (unit, limit.window):
+        if _same(one, unit, limit.window):
             bounds[at] = Bound(unit, limit.window, limit, one.soft)
             return
     bounds.append(Bound(unit, limit.window, limit))
@@ -108,16 +102,23 @@ def _put(bounds: list[Bound], unit: Unit, limit: Limit) -> None:
 def _replace(bounds: list[Bound], unit: Unit, limit: Limit) -> None:
     """Put an operator's limit in the place of the rules' one of its window, else of the longest window."""
     hard = [one for one in bounds if one.unit == unit and one.hard is not None]
-    if hard and all(one.window != limit.window for one in hard):
+    same = next((one.hard for one in hard if _same(one, unit, limit.window)), None)
+    if hard and same is None:
         out = max(hard, key=lambda one: LENGTH[one.window])
         bounds.remove(out)
         if out.soft is not None:
             bounds.append(Bound(unit, out.window, None, out.soft))
-    replaced = next((one.hard for one in hard if one.window == limit.window), None)
-    _put(bounds, unit, limit if replaced is None else Limit(limit.limit_micros, limit.window, replaced.alert_at))
+    _put(bounds, unit, limit if same is None else Limit(limit.limit_micros, limit.window, same.alert_at))
 
 
-def _main(draft: Draft, level: Level, tenant: str, name: str, limit: Limit | None, zone: Zone | None) -> Scope:
+def _same(bound: Bound, unit: Unit, window: WindowKind) -> bool:
+    """Say whether a limit of that unit and window would be in the place of this one."""
+    return bound.unit == unit and LENGTH[bound.window] == LENGTH[window]
+
+
+def _main(
+    draft: Draft, level: Level, tenant: str, name: str, limit: Limit | None, zone: Zone | None
+) -> Scope:
     """Give the one scope in dollars of a level that has no other limit: the usual case, and the quick one."""
     kind = DEFAULT_WINDOW[level] if limit is None else limit.window
     window = window_of(kind, draft.now, zone)

@@ -41,9 +41,7 @@ def open_rows(
         draft.put(f"{account}|{name}", known[name])
     found = []
     for kind, name in zip(kinds, names, strict=True):
-        now_open = [
-            one for one in known if one.partition("~")[0] == name and known[one].kinds == stored
-        ]
+        now_open = [one for one in known if one.partition("~")[0] == name and known[one].kinds == stored]
         if now_open:
             found.append((now_open[0], known[now_open[0]]))
             continue

@@ -73,7 +73,9 @@ def _wanted(draft: Draft, command: ControlCommand, parameters: dict[str, Any]) -
         raise Refused("malformed_command", f"parameters hold both {given[0]} and {given[1]}; give one.")
     unit = _WORDS.get(given[0]) or parameters.get("unit", "usd")
     if unit not in UNITS or parameters.get("unit", unit) != unit:
-        raise Refused("malformed_command", f"parameters.unit is one of {', '.join(UNITS)}, that of the limit.")
+        raise Refused(
+            "malformed_command", f"parameters.unit is one of {', '.join(UNITS)}, that of the limit."
+        )
     target = _target(command, parameters, level)
     value = parameters[given[0]]
     amount = None if value is None else _amount(value, given[0], unit)
@@ -104,9 +106,7 @@ def _set_limit(draft: Draft, command: ControlCommand, wanted: _Wanted) -> None:
     _alert_if_exceeded(draft, command, wanted)
 
 
-def _window(
-    draft: Draft, tenant: str, given: Any, level: Level, target: str, unit: Unit
-) -> WindowKind:
+def _window(draft: Draft, tenant: str, given: Any, level: Level, target: str, unit: Unit) -> WindowKind:
     if given is None:
         if unit == "concurrent":
             return "total"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final, Literal, Protocol
@@ -54,23 +54,21 @@ class Bound:
     soft: Limit | None = None
 
 
-Bounds = Mapping[Level, Mapping[str, tuple[Bound, ...]]]
-"""Level → target or `*` → what binds it. A target's own entry holds everything that binds it."""
-_NONE: Final[Bounds] = MappingProxyType({})
-_NOTHING: Final[Mapping[str, tuple[Bound, ...]]] = MappingProxyType({})
+Key = tuple[Level, str, str]
+"""Level, tenant (or `*`) and target (or `*`; always `*` for a tenant's own)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
     """The limits, looked up by tenant; those of `*` serve every tenant without an entry of its own.
 
-    `tenants` and `tasks` hold the main one: hard, in dollars, of the longest window. `more` holds all others, and
-    everything of a task that has limits by name. An entry of a tenant holds what it takes over from `*` as well.
+    `tenants` and `tasks` hold the main one of each tenant: hard, in dollars, of the longest window. Where there is
+    anything beside them, `more` holds everything, as it was written down.
     """
 
     tenants: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
     tasks: Mapping[str, Limit] = field(default_factory=lambda: MappingProxyType({}))
-    more: Mapping[str, Bounds] = field(default_factory=lambda: MappingProxyType({}))
+    more: Mapping[Key, tuple[Bound, ...]] = field(default_factory=lambda: MappingProxyType({}))
     alerts: bool = False
     """Whether any limit alerts at thresholds."""
 
@@ -78,25 +76,36 @@ class Budgets:
         """Give the main limit of a tenant, or None where there is none."""
         return self.tenants.get(tenant) or self.tenants.get(EVERY)
 
-    def task_limit(self, tenant: str, task_id: str = EVERY) -> Limit | None:
-        """Give the main limit of a task, or None where there is none."""
-        if self.more:
-            named = self.of(tenant).get("task", _NOTHING).get(task_id) if task_id != EVERY else None
-            if named is not None:
-                return main_of(named)
+    def task_limit(self, tenant: str) -> Limit | None:
+        """Give the main limit of each task of a tenant, or None where there is none."""
         return self.tasks.get(tenant) or self.tasks.get(EVERY)
 
-    def of(self, tenant: str) -> Bounds:
-        """Give what binds a tenant's scopes beside its main limits."""
-        return self.more.get(tenant) or self.more.get(EVERY, _NONE)
+    def bounds(self, tenant: str, level: Level, name: str) -> list[Bound]:
+        """Give what binds one scope (`*`: each of a tenant's).
 
-    def bounds(self, tenant: str, level: Level, name: str) -> tuple[Bound, ...]:
-        """Give what binds one scope, main limits left out but for a task by name."""
-        by_target = self.of(tenant).get(level, _NOTHING)
-        return by_target.get(name) or by_target.get(EVERY, ())
+        Of each unit, window and kind the most specific one holds, one by name before one for a tenant.
+        """
+        found: dict[tuple[Unit, int], Bound] = {}
+        main = {"tenant": self.tenant_limit, "task": self.task_limit}.get(level)
+        if not self.more:
+            limit = main(tenant) if main is not None else None
+            return [] if limit is None else [Bound("usd", limit.window, limit)]
+        names = (EVERY,) if level == "tenant" or name == EVERY else (name, EVERY)
+        for target in names:
+            for owner in (tenant, EVERY):
+                for one in self.more.get((level, owner, target), ()):
+                    slot = (one.unit, LENGTH[one.window])
+                    known = found.get(slot)
+                    found[slot] = one if known is None else _filled(known, one)
+        return list(found.values())
 
 
-def main_of(bounds: tuple[Bound, ...]) -> Limit | None:
+def _filled(known: Bound, other: Bound) -> Bound:
+    hard = other.hard if known.hard is None else known.hard
+    return Bound(known.unit, known.window, hard, known.soft or other.soft)
+
+
+def main_of(bounds: Sequence[Bound]) -> Limit | None:
     """Give the hard limit in dollars with the longest window."""
     hard = [bound.hard for bound in bounds if bound.unit == "usd" and bound.hard is not None]
     return max(hard, key=lambda limit: LENGTH[limit.window], default=None)

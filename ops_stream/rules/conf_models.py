@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from ops_stream.contract.money import MAX_TOTAL_USD, parse_usd
@@ -11,9 +11,6 @@ from ops_stream.core.rules_model import ANY
 
 POLICIES_MAX: Final = 10_000
 ENTRIES_MAX: Final = 10_000
-
-DURATIONS: Final = {"1d": "day", "24h": "day", "30d": "month", "1mo": "month"}
-"""LiteLLM's `budget_duration`, where it means a window of ours: it resets 30d on the first of the month."""
 
 
 def _micros(value: Any) -> int:
@@ -47,60 +44,6 @@ class ConfFile(Part):
     """The base of every file."""
 
     version: Literal[1]
-
-
-class BudgetEntry(Part):
-    """One limit of `budgets.yaml`."""
-
-    scope: Literal["tenant", "task"] = "tenant"
-    tenant: Selector = ANY
-    limit_usd: Usd | None = None
-    max_budget: Usd | None = None
-    window: Literal["task", "day", "month", "total"] | None = None
-    budget_duration: str | None = None
-    description: Words = ""
-
-    @field_validator("budget_duration")
-    @classmethod
-    def _duration(cls, duration: str | None) -> str | None:
-        if duration is not None and duration not in DURATIONS:
-            raise fault(
-                f"The duration '{duration}' is no window that budgets have yet.",
-                f"Use one of: {', '.join(DURATIONS)}, or 'window: total' for ever.",
-            )
-        return duration
-
-    @model_validator(mode="after")
-    def _once(self) -> "BudgetEntry":
-        if (self.limit_usd is None) == (self.max_budget is None):
-            raise fault("A budget has either 'limit_usd' or 'max_budget'.", "Write one of them.")
-        if self.window is not None and self.budget_duration is not None:
-            raise fault(
-                "'window' and 'budget_duration' say the same thing.", "Keep one of them.", "budget_duration"
-            )
-        if self.window == "task" and self.scope != "task":
-            raise fault("The window 'task' is for the scope 'task'.", "Use day, month or total.", "window")
-        return self
-
-    @property
-    def limit_micros(self) -> int:
-        """The limit, whichever word was used."""
-        limit = self.limit_usd if self.limit_usd is not None else self.max_budget
-        assert limit is not None
-        return limit
-
-    @property
-    def kind(self) -> Literal["task", "day", "month", "total"]:
-        """The window, whichever word was used."""
-        if self.budget_duration is not None:
-            return "day" if DURATIONS[self.budget_duration] == "day" else "month"
-        return self.window or ("task" if self.scope == "task" else "month")
-
-
-class BudgetsFile(ConfFile):
-    """`budgets.yaml`."""
-
-    budgets: Annotated[list[BudgetEntry], Field(max_length=ENTRIES_MAX)] = Field(default_factory=list)
 
 
 class ModelEntry(Part):
@@ -152,6 +95,10 @@ class SupervisorFile(ConfFile):
     """`supervisor.yaml`."""
 
     default_hold_usd: Usd = 100_000
+    default_hold_tokens: Annotated[int, Field(ge=0, le=1_000_000_000)] = 4_000
+    hold_safety: Literal["off", "learned"] = "off"
+    time_zone: Words = "UTC"
+    time_zones: Annotated[dict[Name, Words], Field(max_length=ENTRIES_MAX)] = Field(default_factory=dict)
     lease_factor: Annotated[int, Field(ge=1, le=100)] = 3
     lease_min_s: Seconds = 60
     batch_window_s: Seconds = 60

@@ -9,13 +9,15 @@ from ops_stream.core.rules_model import (
     Budgets,
     DeclaredAgent,
     Enforcement,
-    Limit,
     Models,
     Price,
     Supervisor,
+    Zone,
 )
+from ops_stream.rules.conf_budgets import read_budgets
 from ops_stream.rules.conf_check import check
-from ops_stream.rules.conf_models import AgentsFile, BudgetsFile, ModelEntry, ModelsFile, SupervisorFile
+from ops_stream.rules.conf_models import AgentsFile, ModelEntry, ModelsFile, SupervisorFile
+from ops_stream.rules.conf_zones import read_zones
 from ops_stream.rules.problems import Problem, did_you_mean
 from ops_stream.rules.yamlfile import Document, Path
 
@@ -39,6 +41,7 @@ class Tables:
     budgets: Budgets
     models: Models
     agents: Agents
+    zones: Mapping[str, Zone]
 
 
 def read_tables(
@@ -56,15 +59,18 @@ def read_tables(
         problems.extend(_repeated(supervisor, supervisor_file))
     return Tables(
         _supervisor(supervisor_file or SupervisorFile(version=1), agents_file or AgentsFile(version=1)),
-        _budgets(budgets, problems) if budgets else Budgets(),
+        read_budgets(budgets, models, problems) if budgets else Budgets(),
         _models(models, problems) if models else Models(),
         _agents(agents, agents_file, problems) if agents and agents_file else Agents(),
+        read_zones(supervisor, supervisor_file, problems) if supervisor and supervisor_file else {},
     )
 
 
 def _supervisor(file: SupervisorFile, agents: AgentsFile) -> Supervisor:
     return Supervisor(
         default_hold_micros=file.default_hold_usd,
+        default_hold_tokens=file.default_hold_tokens,
+        hold_safety=file.hold_safety,
         lease_factor=file.lease_factor,
         lease_min_s=file.lease_min_s,
         batch_window_s=file.batch_window_s,
@@ -84,21 +90,6 @@ def _supervisor(file: SupervisorFile, agents: AgentsFile) -> Supervisor:
             )
         ),
     )
-
-
-def _budgets(document: Document, problems: list[Problem]) -> Budgets:
-    file = check(BudgetsFile, document, (), problems)
-    if file is None:
-        return Budgets()
-    limits: dict[str, dict[str, Limit]] = {"tenant": {}, "task": {}}
-    first: dict[tuple[str, str], int] = {}
-    for at, entry in enumerate(file.budgets):
-        before = first.setdefault((entry.scope, entry.tenant), at)
-        if before != at:
-            what = f"The {entry.scope} budget of '{entry.tenant}'"
-            problems.append(_twice(document, ("budgets", at), ("budgets", before), what))
-        limits[entry.scope][entry.tenant] = Limit(entry.limit_micros, entry.kind)
-    return Budgets(MappingProxyType(limits["tenant"]), MappingProxyType(limits["task"]))
 
 
 def _models(document: Document, problems: list[Problem]) -> Models:

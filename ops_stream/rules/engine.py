@@ -6,8 +6,7 @@ from typing import Final
 
 from ops_stream.core.engine import ENGINE_VERSION
 
-_LIBRARIES: Final = ("cel-expr-python", "google-re2")
-"""No time-zone data: days and months are UTC, and conditions may not name a time zone."""
+_LIBRARIES: Final = ("cel-expr-python", "google-re2", "tzdata")
 
 
 @cache

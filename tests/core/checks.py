@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ops_stream.core.draft import Draft
-from ops_stream.core.inputs import Tick
+from msgspec.structs import replace
+
 from ops_stream.core.outputs import Output
 from ops_stream.core.rows import ASKS, BUDGETS, LIMITS, Budget
-from ops_stream.core.rules_model import Limit, Rules
+from ops_stream.core.rules_model import Bound, Limit, Rules
 from ops_stream.core.state import State
 
 OUTSIDE_THE_LINE = ("duplicate_conflict", "malformed_request")
@@ -48,35 +48,91 @@ def check_promise_three(
     rules: Rules,
     now: int,
 ) -> None:
-    """What is used grows beyond a limit only by what was recorded as overrun."""
-    draft = Draft(state, rules, now, Tick())
+    """What is used grows beyond a limit only by what was recorded as overrun.
+
+    `state` is still that of before. What counts against a limit is worked out here from rows alone: the row's
+    own numbers, and of each row that it has joined what it holds and has spent since.
+    """
+    after = {
+        **before,
+        **{key: value for key, value in changes.items() if key.startswith(("budget/", "limit/"))},
+    }
     for key, value in changes.items():
         if not key.startswith("budget/") or value is None:
             continue
-        old = BUDGETS.decode(before[key]) if key in before else Budget()
+        old = BUDGETS.decode(before[key]) if before.get(key) is not None else None
         new = BUDGETS.decode(value)
-        assert min(new.held, new.unknown, new.spent, new.overrun, new.asks) >= 0
-        limit = limit_of(draft, key)
-        grown = _used(new) - _used(old)
-        if limit is not None and _used(new) > limit.limit_micros:
-            assert grown <= new.overrun - old.overrun, f"{key}: {old} became {new}, beyond {limit}"
+        assert min(new.held, new.unknown, new.spent, new.overrun, new.asks, new.carried) >= 0
+        limit = limit_of(after, rules, key)
+        if limit is None or new.kinds.startswith("-"):
+            continue
+        used = used_of(after, key, new)
+        if used > limit.limit_micros:
+            # A row that only begins has taken over what others have: no ask is admitted by that.
+            grown = used - (
+                used_of(before, key, old) if old is not None else _used(_nothing(new), after, key)
+            )
+            overrun = _overrun(after, key, new) - (0 if old is None else _overrun(before, key, old))
+            assert grown <= overrun, f"{key}: {old} became {new}, beyond {limit}"
 
 
-def limit_of(draft: Draft, key: str) -> Limit | None:
-    """Give the limit that binds a budget row, worked out without the code under test."""
-    level, *names = key.removeprefix("budget/").split("|")
-    budgets = draft.rules.budgets
-    if level == "tenant":
-        rows, fallback = [f"limit/tenant|{names[0]}"], budgets.tenant_limit(names[0])
-    else:
-        rows = [f"limit/task|{names[0]}|{names[1]}", f"limit/task|{names[0]}|*"]
-        fallback = budgets.task_limit(names[0])
-    for row in rows:
-        raw = draft.state.rows.get(row)
+def _nothing(row: Budget) -> Budget:
+    return replace(row, held=0, unknown=0, spent=0)
+
+
+def used_of(rows: Mapping[str, bytes | None], key: str, row: Budget) -> int:
+    """Add up what counts in a row: its own, and that of the windows before it that it has joined."""
+    return _used(row, rows, key)
+
+
+def _used(row: Budget, rows: Mapping[str, bytes | None], key: str) -> int:
+    total = row.held + row.unknown + row.spent + row.carried
+    account = key.rpartition("|")[0]
+    for name, excused in row.joined:
+        raw = rows.get(f"{account}|{name}")
+        if raw is not None:
+            other = BUDGETS.decode(raw)
+            total += other.held + other.unknown + max(0, other.spent - excused)
+    return total
+
+
+def _overrun(rows: Mapping[str, bytes | None], key: str, row: Budget) -> int:
+    raws = (rows.get(f"{key.rpartition('|')[0]}|{name}") for name, _ in row.joined)
+    return row.overrun + sum(BUDGETS.decode(raw).overrun for raw in raws if raw is not None)
+
+
+def limit_of(rows: Mapping[str, bytes | None], rules: Rules, key: str) -> Limit | None:
+    """Give the hard limit that binds a budget row, worked out without the code under test."""
+    dotted, tenant, *names = key.removeprefix("budget/").split("|")
+    level, _, unit = dotted.partition(".")
+    name, window = (names[0], names[1]) if level != "tenant" else (tenant, names[0])
+    kind = _kind(window.partition("~")[0])
+    hard = {
+        _kind_of(bound): bound.hard
+        for bound in rules.budgets.bounds(tenant, level, name)  # type: ignore[arg-type]
+        if bound.unit == (unit or "usd") and bound.hard is not None
+    }
+    for target in [tenant] if level == "tenant" else [name, "*"]:
+        suffix = f"{dotted}|{tenant}" if level == "tenant" else f"{dotted}|{tenant}|{target}"
+        raw = rows.get(f"limit/{suffix}")
         if raw is not None:
             found = LIMITS.decode(raw)
-            return Limit(found.limit, found.window)
-    return fallback
+            its = "total" if found.window == "task" else found.window
+            if hard and its not in hard:
+                del hard[max(hard, key=("hour", "day", "week", "month", "total").index)]
+            hard[its] = Limit(found.limit, found.window)
+            break
+    return hard.get(kind)
+
+
+def _kind_of(bound: Bound) -> str:
+    return "total" if bound.window == "task" else bound.window
+
+
+def _kind(window: str) -> str:
+    if not window:
+        return "total"
+    return "week" if "W" in window else {7: "month", 10: "day"}.get(len(window), "hour")
 
 
 def check_books(state: State) -> None:
@@ -89,12 +145,18 @@ def check_books(state: State) -> None:
         if not ask.charged:
             assert ask.money == "none"
             continue
-        for row in (
+        rows = [
             f"budget/tenant|{ask.tenant}|{ask.window}",
             f"budget/task|{ask.tenant}|{ask.task_id}|{ask.task_window}",
-        ):
-            sums[row][0] += (ask.held or 0) if ask.money == "held" else 0
-            sums[row][1] += (ask.held or 0) if ask.money == "unknown" else 0
+            *(f"budget/{name}" for name in ask.more),
+        ]
+        assert len(set(rows)) == len(rows), "an ask counts once in each of its rows"
+        for row in rows:
+            level = row.removeprefix("budget/").partition("|")[0]
+            unit = level.partition(".")[2] or "usd"
+            holds = {"usd": ask.held or 0, "tokens": ask.tokens, "concurrent": 1}.get(unit, 0)
+            sums[row][0] += holds if ask.money == "held" else 0
+            sums[row][1] += holds if ask.money == "unknown" and unit != "concurrent" else 0
             sums[row][2] += 1
     for key, raw in state.rows.items():
         if key.startswith("budget/"):
@@ -103,7 +165,3 @@ def check_books(state: State) -> None:
             assert (budget.held, budget.asks) == (held, asks), key
             assert budget.unknown >= unknown, key
     assert not sums, f"asks count in rows that are not there: {dict(sums)}"
-
-
-def _used(row: Budget) -> int:
-    return row.held + row.unknown + row.spent

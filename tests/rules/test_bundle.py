@@ -206,4 +206,4 @@ def test_the_engine_names_what_decides() -> None:
     """The version of the core comes first, then that of each library behind the policies."""
     core, *libraries = engine_version().split("+")
     assert core.isdigit()
-    assert [one.rsplit("-", 1)[0] for one in libraries] == ["cel-expr-python", "google-re2"]
+    assert [one.rsplit("-", 1)[0] for one in libraries] == ["cel-expr-python", "google-re2", "tzdata"]

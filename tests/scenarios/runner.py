@@ -364,7 +364,11 @@ def _limit(line: Line) -> dict[str, Any]:
         entry["window"] = window
     if "alert" in line.named:
         entry["alert_at"] = [int(one) for one in line.named["alert"].split("+")]
-    return entry | {n: line.named[n] for n in ("tenant", "target") if n in line.named} | {"soft": "soft" in line.words}
+    return (
+        entry
+        | {n: line.named[n] for n in ("tenant", "target") if n in line.named}
+        | {"soft": "soft" in line.words}
+    )
 
 
 def _policy(line: Line) -> PolicySpec:
