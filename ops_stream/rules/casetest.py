@@ -19,7 +19,7 @@ from ops_stream.core.rules_model import Rules
 from ops_stream.rules.bundle import CASES, compile_bundle, read_conf, read_text
 from ops_stream.rules.case_compare import compare
 from ops_stream.rules.case_entries import Case, CasesFile, Given
-from ops_stream.rules.case_world import AGENT, REQUEST, TENANT, CaseWorld, Past, report_base
+from ops_stream.rules.case_world import AGENT, REQUEST, CaseWorld, Past, report_base
 from ops_stream.rules.conf_check import check, problem_of
 from ops_stream.rules.policies import CompiledPolicies
 from ops_stream.rules.problems import Problem, RulesInvalid, did_you_mean
@@ -47,8 +47,8 @@ class CaseResult:
 
 
 @dataclass(frozen=True, slots=True)
-class _Ready:
-    """A case that has passed the check."""
+class ReadyCase:
+    """A case that has passed the check: its events are those of the contract."""
 
     case: Case
     path: Path
@@ -80,11 +80,16 @@ def run_cases(directory: FilePath | str, environment: Mapping[str, str] | None =
 
 def decide_cases(document: Document, rules: Rules) -> list[CaseResult]:
     """Decide the cases of a document; raises RulesInvalid with everything that is wrong with it."""
+    return [_decide(one, document, rules) for one in ready_cases(document, rules)]
+
+
+def ready_cases(document: Document, rules: Rules) -> list[ReadyCase]:
+    """Check the cases of a document; raises RulesInvalid with everything that is wrong with it."""
     problems: list[Problem] = []
     ready = list(_ready(document, rules, problems))
     if problems:
         raise RulesInvalid(problems)
-    return [_decide(one, document, rules) for one in ready]
+    return ready
 
 
 def uncovered(rules: Rules, results: Sequence[CaseResult]) -> list[str]:
@@ -94,7 +99,7 @@ def uncovered(rules: Rules, results: Sequence[CaseResult]) -> list[str]:
     return sorted(policy.name for policy in policies if policy.name not in covered)
 
 
-def _decide(one: _Ready, document: Document, rules: Rules) -> CaseResult:
+def _decide(one: ReadyCase, document: Document, rules: Rules) -> CaseResult:
     happened = CaseWorld(rules).decide(one.case.given, one.request, one.report, one.past)
     failures = tuple(compare(one.case.expect, happened, document, (*one.path, "expect")))
     covers = frozenset(match.name for match in happened.matches if match.error is None)
@@ -105,7 +110,7 @@ def _decide(one: _Ready, document: Document, rules: Rules) -> CaseResult:
 # From the file to events
 
 
-def _ready(document: Document, rules: Rules, problems: list[Problem]) -> Iterator[_Ready]:
+def _ready(document: Document, rules: Rules, problems: list[Problem]) -> Iterator[ReadyCase]:
     if check(CasesFile, document, (), problems) is None:
         return
     names: dict[str, int] = {}
@@ -140,13 +145,14 @@ def _unknown_policies(case: Case, document: Document, path: Path, known: frozens
 
 def _events(
     case: Case, document: Document, path: Path, rules: Rules, problems: list[Problem]
-) -> Iterator[_Ready]:
+) -> Iterator[ReadyCase]:
     given, where = case.given, (*path, "given")
-    role = _declared_role(rules, given)
+    base = {**REQUEST, "agent": _usual_agent(rules)}
+    role = _declared_role(rules, base | given.request)
     if role is not None and "role" not in given.agent.model_fields_set:
         given = given.model_copy(update={"agent": given.agent.model_copy(update={"role": role})})
         case = case.model_copy(update={"given": given})
-    request = _event(TaskRequest, REQUEST, given.request, document, (*where, "request"), problems)
+    request = _event(TaskRequest, base, given.request, document, (*where, "request"), problems)
     if request is None:
         return
     for kind, money in (("spent", given.spent), ("held", given.held)):
@@ -157,17 +163,24 @@ def _events(
             return
     report = None
     if given.telemetry is not None:
-        base = report_base(request)
-        report = _event(Telemetry, base, given.telemetry, document, (*where, "telemetry"), problems)
+        report = _event(
+            Telemetry, report_base(request), given.telemetry, document, (*where, "telemetry"), problems
+        )
         if report is None:
             return
     past = _past(given, request, document, where, problems)
     if past is not None:
-        yield _Ready(case, path, request, report, past)
+        yield ReadyCase(case, path, request, report, past)
 
 
-def _declared_role(rules: Rules, given: Given) -> str | None:
-    tenant, name = given.request.get("tenant", TENANT), given.request.get("agent", AGENT)
+def _usual_agent(rules: Rules) -> str:
+    """Give who asks where a case does not say: where agents are declared, the first of them."""
+    declared = rules.agents.declared.values() if rules.supervisor.registration == "declared" else ()
+    return next((agent.name for agent in declared), AGENT)
+
+
+def _declared_role(rules: Rules, request: Mapping[str, Any]) -> str | None:
+    tenant, name = request["tenant"], request["agent"]
     declared = rules.agents.find(tenant, name) if isinstance(tenant, str) and isinstance(name, str) else None
     return declared.role or None if declared is not None else None
 
