@@ -6,9 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 WORDS = ("refund", "search", "a", "", "é", "a b", "REFUND", "x1")
-TEXTS = ("task_type", "tool", "model", "agent", "complexity")
-INTS = ("priority", "retry_count", "hour")
-DOUBLES = ("cost", "tenant_spent_usd", "estimated_time_s")
+TEXTS = ("task_type", "tool", "model", "agent", "complexity", "effect", "agent_state")
+INTS = ("priority", "retry_count", "hour", "depth", "agent_requests_1h", "workflow_failures")
+DOUBLES = (
+    "cost", "tenant_spent_usd", "estimated_time_s", "agent_cost_1h_usd", "agent_score_quality", "tenant_left_usd",
+)  # fmt: skip
 KEYS = ("x", "flag", "list", "name", "deep")
 PATTERNS = ("a", "^re", "d$", "(?i)refund", "[a-z]+", "^$", "\\\\s", "(a+)+$")
 
@@ -132,8 +134,20 @@ _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "attributes": free,
     "arguments": free,
     "tenant": word,
+    "now_ms": st.integers(0, 4),
 }
 view = st.fixed_dictionaries({}, optional=_FIELDS)
 """A view that may lack anything."""
 full_view = st.fixed_dictionaries(_FIELDS)
 """A view that has everything."""
+scope = st.fixed_dictionaries(
+    {},
+    optional={
+        "tenant": st.sampled_from(("*", "refund", "a")),
+        "agent": st.sampled_from(("*", "refund", "a")),
+        "valid_from": st.integers(0, 4),
+        "valid_until": st.integers(0, 4),
+        "priority": st.integers(-1, 1),
+    },
+)
+"""For whom and when a policy is."""

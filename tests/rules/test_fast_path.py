@@ -1,6 +1,7 @@
 """The generated code decides what CEL decides, and is undecided where CEL is."""
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, assume, given, settings
@@ -9,27 +10,32 @@ from hypothesis import strategies as st
 from ops_stream.rules.cel import Condition, compile_condition
 from ops_stream.rules.policies import CompiledPolicies, Policy
 from tests.rules.building import policy
-from tests.rules.conditions import condition, full_view, view
+from tests.rules.conditions import condition, full_view, scope, view
 
 EXAMPLES = int(os.environ.get("OPS_STREAM_FUZZ_EXAMPLES", "60"))
 """Raise it for a long run."""
 
 
-def _policies(sources: list[str]) -> CompiledPolicies:
+def _policies(sources: list[str], scopes: Sequence[dict[str, Any]] = ()) -> CompiledPolicies:
     compiled = [compile_condition(source, "request") for source in sources]
     return CompiledPolicies(
-        Policy(f"p{at}", one, "block") for at, one in enumerate(compiled) if isinstance(one, Condition)
+        Policy(f"p{at}", one, "block", **(scopes[at % len(scopes)] if scopes else {}))
+        for at, one in enumerate(compiled)
+        if isinstance(one, Condition)
     )
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(condition(), min_size=1, max_size=6),
+    st.lists(scope, max_size=3),
     st.lists(st.one_of(view, full_view), min_size=1, max_size=6),
 )
-def test_the_fast_path_agrees_with_cel(sources: list[str], views: list[dict[str, Any]]) -> None:
-    """Any conditions on any views: the same policies match, and the same ones cannot be decided."""
-    policies = _policies(sources)
+def test_the_fast_path_agrees_with_cel(
+    sources: list[str], scopes: list[dict[str, Any]], views: list[dict[str, Any]]
+) -> None:
+    """Any conditions for anyone at any time on any views: the same match, and the same ones cannot be decided."""
+    policies = _policies(sources, scopes)
     assume(policies.policies)
     for one in views:
         assert list(policies.match("request", one)) == list(policies.match_by_cel("request", one)), (

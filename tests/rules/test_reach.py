@@ -356,20 +356,24 @@ def test_what_counts_as_impossible_never_happens(sources: list[str], views: list
                 assert not (truth is True and second is False), (one.source, other.source, shown)
 
 
+BARE = {"string": "a", "int": 1, "double": 1.0, "list": [], "map": {}}
+
+
 def _lawful(shown: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what the contract does not let be, which the generated views may hold."""
-    kept = {}
+    """Leave out what the contract does not let be, and put in what every event has."""
+    fields = FIELDS["request"]
+    kept = {name: BARE[field.kind] for name, field in fields.items() if field.always}
+    kept |= {name: words[0] for name, words in WORDS.items() if name in kept}
     for name, value in shown.items():
-        low, high = RANGES.get(name, (0, float("inf")))
-        number = FIELDS["request"][name].kind in ("int", "double")
-        if (number and not low <= value <= high) or (name in WORDS and value not in WORDS[name]):
+        if name not in fields:
+            continue
+        low, high = RANGES.get(name, (float("-inf") if name in SIGNED else 0, float("inf")))
+        if fields[name].kind in ("int", "double") and not low <= value <= high:
+            continue
+        if name in WORDS and value not in WORDS[name]:
             continue
         kept[name] = value
-    always = dict.fromkeys(
-        ("priority", "retry_count", "hour", "cost", "tenant_spent_usd", "estimated_time_s"), 1
-    )
-    texts = {"task_type": "a", "agent": "a", "tenant": "a", "complexity": "low"}
-    return {**always, **texts, "tags": [], "attributes": {}, **kept}
+    return kept
 
 
 def test_a_policy_object_knows_when_it_is_in_force() -> None:
