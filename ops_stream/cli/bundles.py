@@ -14,8 +14,10 @@ from ops_stream.cli.output import GOOD, QUIET, Column, Row
 from ops_stream.contract.errors import NotSo
 
 if TYPE_CHECKING:
+    from ops_stream.audit.fold import PartitionFold
     from ops_stream.cli.bus import Bus
     from ops_stream.core.rows import ActiveRules
+    from ops_stream.core.rules_model import Rules
 
 SHORT: Final = 19
 """Characters of a digest that people are shown; enough to name a bundle by."""
@@ -66,6 +68,28 @@ async def switches(bus: Bus) -> dict[str, Switch]:
         except (ValueError, TypeError, KeyError):
             continue
     return found
+
+
+async def rules_in_force(bus: Bus, folds: Mapping[int, PartitionFold]) -> dict[int, Rules]:
+    """Give the rules in force, by partition; none where they cannot be had."""
+    from ops_stream.core.rows import RULES
+    from ops_stream.rules.bundle import compile_bundle
+
+    digests = {
+        number: RULES.decode(folded.rows["rules"]).digest
+        for number, folded in folds.items()
+        if "rules" in folded.rows
+    }
+    if not digests:
+        return {}
+    there = await bundles(bus)
+    compiled: dict[str, Rules] = {}
+    for digest in set(digests.values()) & there.keys():
+        try:
+            compiled[digest] = compile_bundle(there[digest].files)
+        except NotSo:  # of another version of the program
+            continue
+    return {number: compiled[digest] for number, digest in digests.items() if digest in compiled}
 
 
 async def publish(bus: Bus, files: Mapping[str, str], issued_by: str) -> str:

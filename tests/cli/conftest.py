@@ -35,7 +35,7 @@ policies:
     action: block
 """,
     "budgets.yaml": 'version: 1\nbudgets:\n  - tenant: "*"\n    limit_usd: 100\n    window: month\n',
-    "agents.yaml": "version: 1\nregistration: open\n",
+    "agents.yaml": "version: 1\nregistration: open\nagents:\n  - {name: clerk, owner: finance}\n",
     "supervisor.yaml": "version: 1\n",
 }
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops_stream.cli.budgets import parameters_of
+from ops_stream.cli.budgets_command import command_of
 from ops_stream.cli.bus import check, who
 from ops_stream.cli.kill import scope_of
 from ops_stream.contract.errors import WrongUse
@@ -14,7 +14,10 @@ from tests.cli.running import ops
 
 NO_SCOPE: dict[str, Any] = dict.fromkeys(("tenant", "workflow", "agent", "model", "reason"), None)
 NO_BUDGET: dict[str, Any] = {
-    **dict.fromkeys(("limit", "window", "task", "release_unknown", "cost"), None),
+    **dict.fromkeys(
+        ("limit", "tokens", "requests", "concurrent", "window", "unit", "release_unknown", "cost")
+    ),
+    **dict.fromkeys(("workflow", "agent", "task", "model")),
     "from_rules": False,
 }
 
@@ -60,19 +63,38 @@ def test_all_wants_a_yes_where_nobody_can_be_asked(verb: str, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("given", "parameters"),
+    ("given", "parameters", "target"),
     [
-        ({"limit": 2.5}, {"scope": "tenant", "limit_usd": 2.5}),
-        ({"limit": 3.0, "window": "day"}, {"scope": "tenant", "limit_usd": 3, "window": "day"}),
-        ({"limit": 1.0, "task": "*"}, {"scope": "task", "limit_usd": 1}),
-        ({"from_rules": True}, {"scope": "tenant", "limit_usd": None}),
-        ({"release_unknown": "all"}, {"release_unknown": True}),
-        ({"release_unknown": "r1", "cost": 0.12}, {"release_unknown": "r1", "cost_usd": 0.12}),
+        ({"limit": 2.5}, {"scope": "tenant", "limit_usd": 2.5}, None),
+        ({"limit": 3.0, "window": "week"}, {"scope": "tenant", "limit_usd": 3, "window": "week"}, None),
+        (
+            {"limit": 1.0, "task": "*", "window": "task"},
+            {"scope": "task", "limit_usd": 1, "window": "task"},
+            None,
+        ),
+        ({"tokens": 500, "agent": "a"}, {"scope": "agent", "limit_tokens": 500}, "a"),
+        (
+            {"requests": 9, "workflow": "w", "window": "hour"},
+            {"scope": "workflow", "limit_requests": 9, "window": "hour"},
+            "w",
+        ),
+        ({"concurrent": 0, "model": "m"}, {"scope": "model", "limit_concurrent": 0}, "m"),
+        ({"from_rules": True}, {"scope": "tenant", "limit_usd": None}, None),
+        (
+            {"from_rules": True, "unit": "tokens", "agent": "*"},
+            {"scope": "agent", "limit_tokens": None},
+            None,
+        ),
+        ({"release_unknown": "all"}, {"release_unknown": True}, None),
+        ({"release_unknown": "r1", "cost": 0.12}, {"release_unknown": "r1", "cost_usd": 0.12}, None),
     ],
 )
-def test_a_budget_command_says_one_thing(given: dict[str, Any], parameters: dict[str, Any]) -> None:
-    """Money is exact to the micro-dollar."""
-    assert parameters_of({**NO_BUDGET, **given}) == parameters
+def test_a_budget_command_says_one_thing(
+    given: dict[str, Any], parameters: dict[str, Any], target: str | None
+) -> None:
+    """Every scope, unit and window; money is exact to the micro-dollar; '*' is each of them."""
+    expected = {"parameters": parameters} | ({} if target is None else {"target": target})
+    assert command_of({**NO_BUDGET, **given}) == expected
 
 
 @pytest.mark.parametrize(
@@ -80,16 +102,24 @@ def test_a_budget_command_says_one_thing(given: dict[str, Any], parameters: dict
     [
         {},
         {"limit": 1.0, "from_rules": True},
+        {"limit": 1.0, "tokens": 1},
         {"limit": -1.0},
         {"limit": float("nan")},
         {"limit": 1e12},
         {"limit": 1.0, "window": "task"},
+        {"limit": 1.0, "agent": "a", "window": "task"},
+        {"limit": 1.0, "agent": "a", "model": "m"},
+        {"limit": 1.0, "unit": "tokens"},
+        {"limit": 1.0, "cost": 1.0},
+        {"concurrent": 1, "window": "day"},
+        {"release_unknown": "r1", "task": "t"},
+        {"release_unknown": "all", "cost": 1.0},
     ],
 )
 def test_a_budget_command_that_cannot_be_is_wrong_use(given: dict[str, Any]) -> None:
     """Nothing is sent that the supervisor would refuse."""
     with pytest.raises(WrongUse):
-        parameters_of({**NO_BUDGET, **given})
+        command_of({**NO_BUDGET, **given})
 
 
 def test_whoever_acts_has_a_name_that_fits() -> None:
@@ -121,6 +151,11 @@ def test_an_event_is_checked_before_it_is_sent() -> None:
         (("dead-letters", "retry"), "--all"),
         (("dead-letters", "retry", "a:0:0", "--all"), "--all"),
         (("approve",), "ID"),
+        (("budgets", "--all", "--top", "3"), "--top"),
+        (("budgets", "--by", "owner", "--past"), "--past"),
+        (("budgets", "set", "--tokens", "1.5"), "--tokens"),
+        (("rules", "list", "--days", "3"), "--observed"),
+        (("rules", "list", "--observed", "--days", "0"), "--days"),
     ],
 )
 def test_wrong_use_is_exit_code_2_and_says_what_is_right(words: tuple[str, ...], said: str) -> None:

@@ -6,11 +6,12 @@ import base64
 import json
 import signal
 import subprocess
+from pathlib import Path
 from typing import IO
 
 import pytest
 
-from tests.cli.conftest import PARTITIONS, World
+from tests.cli.conftest import CONF, PARTITIONS, World
 
 pytestmark = [pytest.mark.bus, pytest.mark.timeout(120)]
 
@@ -148,6 +149,8 @@ def test_agents_are_listed_quarantined_and_reinstated(world: World) -> None:
     assert again.code == 1
     assert "was not stopped" in again.out
     assert world.ops("agents", "unicorn").code == 1
+    page = world.ops("agents", "lion", *where)
+    assert "1 well, 0 failed" in page.out
     assert "lion" in world.ops("agents").out
 
 
@@ -170,10 +173,57 @@ def test_budgets_show_what_is_used_and_take_a_new_limit(world: World) -> None:
     assert "80%" in world.ops("budgets").out
     assert world.ops("budgets", "set", *where, "--from-rules").code == 0
     assert row()["limit_usd"] == 100
-    assert [one["scope"] for one in world.ops("budgets", *where, "--tasks", "--json").rows] == [
-        "tenant",
-        "task",
-    ]
+    assert [one["scope"] for one in world.ops("budgets", *where, "--json").rows] == ["tenant", "task"]
+
+
+def test_budgets_are_set_for_every_scope_and_summed_by_owner(world: World) -> None:
+    """An agent's limit of one request an hour denies its second, names itself, and stands in the tree."""
+    where = ("--tenant", "tree")
+    ours = ("--agent", "clerk", "--requests", "1", "--window", "hour")
+    assert world.ops("budgets", "set", *where, *ours).code == 0
+    world.ops("ask", "x", "--agent", "clerk", "--register", "--cost", "2", "--report", "completed", *where)
+    refused = world.ops("ask", "y", "--agent", "clerk", *where, "--json")
+    assert (refused.code, refused.rows[0]["reason"]) == (1, "budget_exhausted")
+    assert "agent clerk" in refused.rows[0]["explanation"]
+    (row,) = [row for row in world.ops("budgets", *where, "--json").rows if row["scope"] == "agent"]
+    assert (row["used_requests"], row["limit_requests"], row["share"]) == (1, 1, 1)
+    shown = world.ops("budgets", *where)
+    assert "clerk" in shown.out
+    assert "1 req" in shown.out
+    assert "100%" in shown.out
+    owners = {row["owner"]: row for row in world.ops("budgets", "--by", "owner", *where, "--json").rows}
+    assert (owners["finance"]["agents"], owners["finance"]["done"]) == (1, 1)
+    assert world.ops("budgets", "set", *where, "--release-unknown", "nothing").code == 1
+
+
+def test_rules_go_forth_and_back_and_an_observed_day_is_summed_up(world: World, tmp_path: Path) -> None:
+    """Where a tenant is observed, what the rules would have stopped is counted by reason and policy. Back by digest,
+    the earlier rules are in force on every partition, by a command that is named."""
+    for name, text in CONF.items():
+        (tmp_path / name).write_text(text)
+    first = [row for row in world.ops("rules", "list", "--json").rows if row["in_force_on"]][0]["digest"]
+    observe = "version: 1\nenforcement:\n  - {tenant: watched, mode: observe}\n"
+    (tmp_path / "supervisor.yaml").write_text(observe)
+    assert world.ops("rules", "activate", str(tmp_path), "--as", "ana", "--reason", "watch").code == 0
+    where = ("--tenant", "watched")
+    blocked = ("drop it", "--task-type", "drop_database", "--cost", "2")
+    assert world.ops("ask", *blocked, "--register", *where).code == 0
+    world.ops("ask", "fine", "--cost", "1", *where)
+    world.ops("ask", "never", "--cost", "500", *where)
+    (day,) = world.ops("rules", "list", "--observed", "--days", "2", *where, "--json").rows
+    assert (day["asks"], day["stopped"], day["unpriced"]) == (3, 2, 0)
+    reasons = {one["reason"]: one["asks"] for one in day["decisions"]}
+    assert reasons == {"approved": 1, "policy_blocked": 1, "budget_exhausted": 1}
+    assert {"name": "never", "action": "block", "asks": 1} in day["policies"]
+    assert day["stopped_usd"] == 502
+    assert "never 1" in world.ops("rules", "list", "--observed").out
+
+    assert world.ops("rules", "activate", first[:19], "--as", "bob").code == 0
+    rows = {row["digest"]: row for row in world.ops("rules", "list", "--json").rows}
+    assert rows[first]["in_force_on"] == list(range(PARTITIONS))
+    assert {one["issued_by"] for one in rows[first]["in_force"]} == {"bob"}
+    assert f"all {PARTITIONS}" in world.ops("rules", "list").out
+    assert world.ops("ask", *blocked, *where).code == 1
 
 
 def test_a_dead_letter_is_listed_and_sent_again_byte_for_byte(world: World) -> None:

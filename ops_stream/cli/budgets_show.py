@@ -1,0 +1,127 @@
+"""The tree of budgets as people see it: branches, bars, amounts in their unit; as wide as the terminal."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, bar
+
+NEAR: Final = 0.8
+"""The share of a limit from which on a bar warns."""
+WIDE: Final = 120
+"""Columns of a terminal from which on there is room for everything."""
+_TITLES: Final = {"workflow": "workflows", "agent": "agents", "task": "tasks", "model": "models"}
+_WORDS: Final = {"tokens": " tok", "requests": " req", "concurrent": " run"}
+
+
+def branches(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Give the rows with what stands before them: `name` holds the branch of the tree, and headings are added."""
+    found: list[dict[str, Any]] = []
+    for of_tenant in _runs(list(rows), lambda row: row["tenant"]):
+        levels = list(_runs(of_tenant, lambda row: row["scope"]))
+        for at, level in enumerate(levels):
+            scope = level[0]["scope"]
+            if scope == "tenant":
+                found += [{**row, "name": _first(n, row["tenant"])} for n, row in enumerate(level)]
+                continue
+            last = at == len(levels) - 1
+            found.append({"name": ("└─ " if last else "├─ ") + _TITLES[scope], "heading": True})
+            stem = "   " if last else "│  "
+            targets = list(_runs(level, lambda row: row.get("target")))
+            for number, target in enumerate(targets):
+                branch = "└─ " if number == len(targets) - 1 else "├─ "
+                below = "   " if number == len(targets) - 1 else "│  "
+                for n, row in enumerate(target):
+                    name = f"… {row['folded']:,} more" if "folded" in row else str(row["target"])
+                    found.append({**row, "name": stem + (branch + name if n == 0 else below.rstrip())})
+    return found
+
+
+def _first(number: int, name: str) -> str:
+    return name if number == 0 else "│"
+
+
+def _runs(rows: Sequence[Row], key: Callable[[Row], Any]) -> Iterable[list[Row]]:
+    """Cut rows where what they are about changes."""
+    run: list[Row] = []
+    for row in rows:
+        if run and key(run[-1]) != key(row):
+            yield run
+            run = []
+        run.append(row)
+    if run:
+        yield run
+
+
+def columns(rows: Sequence[Row], out: Out) -> tuple[Column, ...]:
+    """Choose what is shown: columns in which nothing stands are left out, and the least needed where it is narrow."""
+    width = shutil.get_terminal_size().columns if out.terminal else WIDE
+    wide = width >= WIDE
+    length = 20 if wide else 10
+    amounts = ["held", "unknown", "spent", "limit", *(["left"] if wide else [])]
+    always = {"spent", "limit"}
+    return (
+        Column("budget", "name", lambda row: QUIET if row.get("heading") else ""),
+        Column("window", "window", QUIET),
+        Column("used of limit", lambda row: _bar(row, length), _bar_style),
+        *(
+            Column(name, _amount(name), WAIT if name == "unknown" else "", right=True)
+            for name in amounts
+            if name in always or any(_value(row, name) for row in rows)
+        ),
+        *([Column("", _note, QUIET)] if any(_note(row) for row in rows) else []),
+    )
+
+
+def show(out: Out, rows: Iterable[Row]) -> None:
+    """Write the tree for people, or one JSON object a line for programs."""
+    rows = list(rows)
+    if out.as_json:
+        out.table(rows, ())
+        return
+    drawn = branches(rows)
+    out.table(drawn, columns(drawn, out), empty="No budgets.")
+
+
+def _value(row: Row, name: str) -> Any:
+    return row.get(f"{name}_{row.get('unit', 'usd')}")
+
+
+def _amount(name: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        if "folded" in row:
+            return amount(row["used_usd"], "usd") if name == "spent" else ""
+        value = _value(row, name)
+        if value is None or (not value and name in ("held", "unknown")):
+            return ""
+        return amount(value, row["unit"])
+
+    return cell
+
+
+def amount(value: float | int, unit: str) -> str:
+    """Write an amount in its unit."""
+    from ops_stream.cli.events import money
+
+    return money(value) if unit == "usd" else f"{value:,}{_WORDS[unit]}"
+
+
+def _bar(row: Row, length: int) -> str:
+    return f"{bar(row['share'], length)} {min(row['share'], 99.99):4.0%}" if "share" in row else ""
+
+
+def _bar_style(row: Row) -> str:
+    share = row.get("share", 0.0)
+    over = WAIT if row.get("soft") else BAD
+    return over if share >= 1 else WAIT if share >= NEAR else GOOD
+
+
+def _note(row: Row) -> str:
+    notes: Mapping[str, bool] = {
+        "soft": bool(row.get("soft")),
+        "set": row.get("limit_from") == "operator",
+        "over": row.get("current") is False,
+    }
+    return ", ".join(name for name, so in notes.items() if so)

@@ -1,0 +1,150 @@
+"""How agents are shown: state and why, scores, violations. What is shown comes from the core. No broker is needed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from ops_stream.audit.fold import PartitionFold
+from ops_stream.cli.agents_show import columns, declared, rows_of, show_one, why
+from ops_stream.cli.output import Out
+from tests.core.world import TENANT, World
+from tests.rules.building import compiled
+
+AGENTS = """version: 1
+registration: open
+agents:
+  - {name: ada, role: clerk, owner: finance, task_types: [general]}
+"""
+LIFECYCLE = "version: 1\nwarn_after: 1\nsuspend_after: 2\ntolerated_percent: 0\n"
+PLAIN = Out(as_json=False, color=False, terminal=False)
+
+
+@pytest.fixture
+def world() -> World:
+    """Give a fleet in which ada works and bob is silent about what he ran."""
+    world = World(compiled(agents=AGENTS, lifecycle=LIFECYCLE), strict=False)
+    for agent in ("ada", "bob"):
+        body = {"tenant": TENANT, "agent": agent, "role": "r", "capabilities": ["general"], "version": "1.2"}
+        world.send("agents", {"event": "AgentRegistration", **body})
+    ask(world, "r1", "ada")
+    report(world, "r1", "ada", cost_usd=1.5, quality_score=0.75, latency_ms=30_000)
+    ask(world, "r2", "ada")
+    ask(world, "r3", "bob")
+    world.advance(600)
+    return world
+
+
+def ask(world: World, request_id: str, agent: str) -> None:
+    """Let an agent ask for a dollar."""
+    body = {
+        "request_id": request_id,
+        "task_id": "t",
+        "agent": agent,
+        "tenant": TENANT,
+        "task_description": "x",
+    }
+    world.send(
+        "task-requests", {**body, "estimated_cost_usd": 1, "estimated_time_s": 60 if agent == "bob" else 600}
+    )
+
+
+def report(world: World, request_id: str, agent: str, **more: Any) -> None:
+    """Let an agent report that it is done."""
+    body = {"event_id": f"e-{request_id}", "request_id": request_id, "task_id": "t", "agent": agent}
+    world.send("telemetry", {**body, "tenant": TENANT, "kind": "completed", **more})
+
+
+def rows(world: World) -> dict[str, dict[str, Any]]:
+    """Give each agent's row by its name."""
+    folded = PartitionFold(0)
+    folded.rows = dict(world.state.rows)
+    return {row["agent"]: row for row in rows_of(folded, world.now)}
+
+
+def operator(world: World, command: str, agent: str, **more: Any) -> None:
+    """Let an operator command."""
+    body = {"command": command, "scope": "agent", "target": agent, "tenant": TENANT, "issued_by": "ana"}
+    world.send("control", {"command_id": f"{command}-{agent}", **body, **more})
+
+
+def test_an_agent_that_works_shows_what_it_did_and_how_well(world: World) -> None:
+    """What it cost beyond what was held lowers its cost efficiency; what nothing is known of is left out."""
+    row = rows(world)["ada"]
+    assert (row["state"], row["running"], row["done"], row["failed"]) == ("active", 1, 1, 0)
+    assert (row["cost_usd"], row["overrun_usd"], row["violations_1d"]) == (1.5, 0.5, 0)
+    assert row["scores"] == {"cost_efficiency": 0.6667, "reliability": 1, "quality": 0.75, "speed": 1}
+    assert why(row) == ""
+
+
+def test_an_agent_that_was_silent_is_warned_and_the_violation_is_named(world: World) -> None:
+    """The state's reason says which ask it was for; the list counts those of the last day."""
+    row = rows(world)["bob"]
+    assert (row["state"], row["violations_1d"]) == ("warned", 1)
+    (violation,) = row["violations"]
+    assert (violation["kind"], violation["request_id"], violation["forgiven"]) == ("no_report", "r3", False)
+    assert "no_report (ask r3)" in why(row)
+    drawn = PLAIN.render(rows(world).values(), columns(PLAIN))
+    assert "no_report (ask r3)" in drawn
+    assert "0.67" in drawn
+
+
+def test_a_reinstated_agent_has_its_violations_forgiven_and_not_forgotten(world: World) -> None:
+    """They are shown, and marked."""
+    operator(world, "reinstate_agent", "bob")
+    row = rows(world)["bob"]
+    assert row["state"] == "active"
+    assert [one["forgiven"] for one in row["violations"]] == [True]
+
+
+def test_a_quarantine_names_the_operator_also_for_an_agent_that_never_registered(world: World) -> None:
+    """Its reason is that of the command."""
+    operator(world, "quarantine_agent", "ada", reason="loops")
+    operator(world, "quarantine_agent", "ghost", parameters={"state": "blocked"})
+    found = rows(world)
+    assert (found["ada"]["state"], why(found["ada"])) == ("suspended", "Quarantined by ana: loops")
+    assert (found["ghost"]["state"], why(found["ghost"])) == ("blocked", "Quarantined by ana")
+
+
+def test_the_rules_say_who_owns_an_agent(world: World) -> None:
+    """An agent that is not declared has no owner."""
+    found = rows(world)
+    assert declared(world.rules.agents, found["ada"]) == {
+        "declared": True,
+        "owner": "finance",
+        "task_types": ["general"],
+    }
+    assert declared(world.rules.agents, found["bob"]) == {}
+    assert declared(None, found["ada"]) == {}
+
+
+def test_one_agents_page_says_all_of_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """State, why, how to take it back, what it did, each score with its meaning, each violation with its ask."""
+    row = rows(world)["ada"]
+    show_one(PLAIN, row | declared(world.rules.agents, row))
+    page = capsys.readouterr().out
+    assert page.startswith("ada of tenant team-a: active since 2026-11-24 13:00:00 UTC\n")
+    for text in (
+        "finance",
+        "1 well, 0 failed",
+        "$1.50, $0.50 of it beyond",
+        "0.67",
+        "no violations of late",
+        "1.2",
+    ):
+        assert text in page
+    show_one(PLAIN, rows(world)["bob"] | {"reason": "\x1b[2J"})
+    page = capsys.readouterr().out
+    assert "ops-stream agents reinstate bob --tenant team-a" in page
+    assert "no_report       ask r3" in page
+    assert "nothing known yet" in page
+    assert "\x1b" not in page
+
+
+def test_programs_get_one_object(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """With every violation and score."""
+    row = rows(world)["bob"]
+    show_one(Out(as_json=True, color=False, terminal=False), row)
+    assert json.loads(capsys.readouterr().out) == row
