@@ -82,18 +82,20 @@ class OpsConsumerThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         fetcher._fetch_min_bytes = GATHER_BYTES if busy else 1
         fetcher._fetch_max_wait_ms = GATHER_MS if busy else FETCH_WAIT_MS
 
-    def leave_out(self, tps: set[TP]) -> None:
-        """Fetch nothing of `tps` until the next assignment.
+    def leave_out(self, topic: str, generation: int) -> None:
+        """Fetch nothing of a topic any more in this generation.
 
         Faust only stops taking what it has paused; aiokafka goes on fetching it, and holds up all other partitions for
         a tenth of a second each time while nobody takes it.
         """
-        self.thread_loop.call_soon_threadsafe(self._leave_out, tps)
+        self.thread_loop.call_soon_threadsafe(self._leave_out, topic, generation)
 
-    def _leave_out(self, tps: set[TP]) -> None:
-        consumer = self._ensure_consumer()
+    def _leave_out(self, topic: str, generation: int) -> None:
+        consumer = self._consumer
+        if consumer is None or consumer._coordinator.generation != generation:
+            return
         consumer._fetcher._prefetch_backoff = UNTAKEN_S
-        consumer.pause(*(tps & consumer.assignment()))
+        consumer.pause(*(tp for tp in consumer.assignment() if tp.topic == topic))
 
 
 class OpsConsumer(Consumer):  # type: ignore[misc]
@@ -118,8 +120,6 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         names = self.app.ops_input_topics
         inputs = {tp for tp in self.assignment() if tp.topic in names}
         self.pause_partitions(inputs)
-        # Restored by now: what is written to the snapshots from here on need not come back.
-        self._thread.leave_out(self.assignment() - inputs)
         shell.on_seek(self, self.app.consumer_generation_id, frozenset(tp.partition for tp in inputs))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -175,6 +175,10 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         """Deliver from `starts`, and count acknowledgements from there."""
         await self.seek_wait(starts)
         self._committed_offset.update(starts)
+
+    def leave_out_snapshots(self, generation: int) -> None:
+        """They are restored: what is written to them from here on need not come back."""
+        self._thread.leave_out(self.app.ops_snapshots.changelog_topic.get_topic_name(), generation)
 
     def hold(self, partition: int) -> None:
         """Fetch nothing more of a partition's inputs. Not by `pause_partitions`: that drops what is fetched already."""

@@ -195,6 +195,7 @@ class Supervisor:
             return
         if generation != self._restored:
             return
+        consumer.leave_out_snapshots(generation)
         log.info("partitions assigned", generation=generation, partitions=sorted(assigned))
         former, self.owned = self.owned, {}
         self.halted.clear()

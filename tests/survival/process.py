@@ -89,12 +89,13 @@ class WorkerProcess:
         return await asyncio.to_thread(self.process.wait, within_s)
 
     def stop(self) -> None:
-        """End it, however it is: for the end of a test."""
-        if self.process is None or self.process.poll() is not None:
-            return
-        self.send(signal.SIGCONT)
-        self.process.kill()
-        self.process.wait(10)
+        """End it, however it is: for the end of a test. What went wrong unseen is told now."""
+        if self.process is not None and self.process.poll() is None:
+            self.send(signal.SIGCONT)
+            self.process.kill()
+            self.process.wait(10)
+        if self.log.exists():
+            assert "Exception in callback" not in self.log.read_text(errors="replace"), self.tail()
 
     def ready(self) -> dict[str, Any] | None:
         """What `/readyz` says; `None` where nobody answers."""

@@ -17,7 +17,7 @@ from ops_stream.streams.rulebook import Rulebook
 from ops_stream.streams.sequencer import Phase, Sequencer
 from ops_stream.streams.supervisor import Limits, Supervisor
 
-CONSUMER = cast(OpsConsumer, None)
+CONSUMER = cast(OpsConsumer, SimpleNamespace(leave_out_snapshots=lambda _generation: None))
 PARTITION = frozenset((0,))
 
 
