@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Iterator
+from typing import Final
 
 from ops_stream.contract.clocktext import format_time
 from ops_stream.rules.codegen import asked_of, fields_of
 from ops_stream.rules.fields import FIELDS, GIVEN
 from ops_stream.rules.policies import CompiledPolicies, Policy
 from ops_stream.rules.reach import idle
+
+_THEN: Final = {"block": "then blocks", "cap": "then caps, and raises an alert"}
+"""What becomes of an ask for which a policy cannot be decided."""
 
 
 def cautions(policies: CompiledPolicies, now_ms: int | None = None) -> list[str]:
@@ -38,7 +42,7 @@ def _undecided(policy: Policy) -> Iterator[str]:
     needed = fields_of(tree).intersection(known) - asked_of(tree)
     missing = sorted(name for name in needed if not known[name].always)
     if missing:
-        then = "then blocks" if policy.action == "block" else "then raises an alert"
+        then = _THEN.get(policy.action, "then raises an alert")
         names = " and ".join(f"'{name}'" for name in missing)
         yield (
             f"The policy '{policy.name}' cannot be decided where the {policy.when} has no {names}; it {then}. "

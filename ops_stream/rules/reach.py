@@ -69,6 +69,7 @@ def idle(policies: Sequence[Policy]) -> Iterable[tuple[Policy, Policy]]:
     for at, policy in enumerate(steering):
         for first in steering[:at]:
             passed = policy.action in _PASSED_BY[first.action] and within(policy, first)
+            passed = passed and "agent" not in first.parameters  # it leaves that agent's own asks alone
             if passed and conditions.implies(policy.condition, first.condition):
                 yield policy, first
                 break
