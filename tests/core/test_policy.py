@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any, Literal
 
@@ -14,7 +15,16 @@ from ops_stream.core.rules_model import PolicyMatch, Rules
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.world import DIGEST, TENANT, World
 
-ACTIONS = ("block", "downgrade_model", "escalate", "queue_for_batch_processing", "log", "notify")
+ACTIONS = (
+    "block",
+    "downgrade_model",
+    "escalate",
+    "queue_for_batch_processing",
+    "reroute",
+    "cap",
+    "log",
+    "notify",
+)
 RANK = {"denied": 0, "escalated": 1, "queued": 2, "approved": 3}
 
 matches = st.lists(
@@ -25,6 +35,16 @@ matches = st.lists(
         priority=st.integers(-1, 2),
         shadow=st.booleans(),
         error=st.sampled_from((None, None, None, "cannot be decided")),
+        parameters=st.fixed_dictionaries(
+            {},
+            optional={
+                "agent": st.sampled_from(("a", "b")),
+                "cost_micros": st.integers(1, 3),
+                "time_s": st.integers(1, 3),
+                "tokens": st.integers(1, 3),
+                "permit_irreversible": st.booleans(),
+            },
+        ),
     ),
     max_size=6,
     unique_by=lambda match: match.name,
@@ -37,6 +57,7 @@ def test_order_independent(found: list[PolicyMatch], random: Any) -> None:
     shuffled = list(found)
     random.shuffle(shuffled)
     assert weigh(found) == weigh(shuffled)
+    assert weigh(found, frozenset(("escalate",)), "a") == weigh(shuffled, frozenset(("escalate",)), "a")
 
 
 @given(matches)
@@ -45,10 +66,12 @@ def test_block_trumps_permit(found: list[PolicyMatch]) -> None:
     block = PolicyMatch("zz", "block", priority=-9)
     before, after = weigh(found), weigh([*found, block])
     assert after.blocking is not None
-    assert (before.steering, before.notify, before.undecided) == (
+    assert (before.steering, before.notify, before.undecided, before.caps, before.permit) == (
         after.steering,
         after.notify,
         after.undecided,
+        after.caps,
+        after.permit,
     )
 
 
@@ -58,15 +81,63 @@ def test_shadows_are_only_reported(found: list[PolicyMatch]) -> None:
     live = [match for match in found if not match.shadow]
     with_shadows, without = weigh(found), weigh(live)
     assert [m for m in with_shadows.reported if not m.shadow] == list(without.reported)
-    assert (with_shadows.blocking, with_shadows.steering) == (without.blocking, without.steering)
+    assert replace(with_shadows, reported=()) == replace(without, reported=())
+
+
+@given(matches)
+def test_caps_are_the_tightest_of_all(found: list[PolicyMatch]) -> None:
+    """Each limit is the least that any live cap names, one that cannot be decided among them."""
+    caps = [match for match in found if match.action == "cap" and not match.shadow]
+
+    def least(name: str) -> int | None:
+        return min((m.parameters[name] for m in caps if name in m.parameters), default=None)
+
+    weighed = weigh(found).caps
+    seconds = least("time_s")
+    assert (weighed.cost_micros, weighed.tokens) == (least("cost_micros"), least("tokens"))
+    assert weighed.time_ms == (None if seconds is None else 1000 * seconds)
+    assert set(weighed.names) == {match.name for match in caps}
+
+
+@given(matches)
+def test_one_more_cap_never_widens(found: list[PolicyMatch]) -> None:
+    """Adding a cap leaves every limit as it is or makes it tighter, and demands nothing else."""
+    more = PolicyMatch("zz", "cap", parameters={"cost_micros": 2, "time_s": 2, "tokens": 2})
+    before, after = weigh(found), weigh([*found, more])
+    for name in ("cost_micros", "time_ms", "tokens"):
+        old, new = getattr(before.caps, name), getattr(after.caps, name)
+        assert new is not None
+        assert old is None or new <= old
+    assert replace(after, caps=before.caps, reported=()) == replace(before, reported=())
+
+
+@given(matches)
+def test_nothing_undecided_or_in_shadow_permits(found: list[PolicyMatch]) -> None:
+    """Only a live policy that surely matches, and lets an ask run, says that no person is needed."""
+    permit = weigh(found).permit
+    if permit is not None:
+        assert permit.error is None
+        assert not permit.shadow
+        assert permit.action not in ("block", "escalate", "queue_for_batch_processing")
+        assert permit.parameters["permit_irreversible"] is True
+
+
+def test_a_reroute_demands_nothing_of_the_agent_that_it_leads_to() -> None:
+    """Where the ask already comes from that agent, the next policy steers."""
+    found = [
+        PolicyMatch("desk", "reroute", 5, parameters={"agent": "analyst"}),
+        PolicyMatch("dear", "escalate", 1),
+    ]
+    engineer, analyst = weigh(found, agent="engineer"), weigh(found, agent="analyst")
+    assert engineer.rerouting == found[0]
+    assert (analyst.rerouting, analyst.steering) == (None, found[1])
 
 
 @given(matches)
 def test_one_policy_steers(found: list[PolicyMatch]) -> None:
     """Among those that neither block nor only tell, the highest priority wins, ties go by name."""
-    steering = [
-        m for m in found if not m.shadow and not m.error and m.action not in ("block", "log", "notify")
-    ]
+    others = ("block", "cap", "log", "notify")
+    steering = [m for m in found if not m.shadow and not m.error and m.action not in others]
     best = min(steering, key=lambda match: (-match.priority, match.name), default=None)
     assert weigh(found).steering == best
 
