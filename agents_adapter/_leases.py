@@ -15,6 +15,8 @@ from agents_adapter._sender import Posted
 
 IDS_MAX: Final = 1000
 """How many running asks one heartbeat may name."""
+BEAT_MAX_S: Final = 60.0
+"""Heartbeats are no further apart than this, however long the leases: they also say that the agent lives."""
 LOST: Final = "Its lease could not be renewed in time, so that the supervisor counts it as expired."
 
 
@@ -31,7 +33,7 @@ class _Kept:
 
 
 class Leases:
-    """Sends heartbeats at a third of the lease, and ends calls whose lease is lost.
+    """Sends heartbeats at a third of the lease or every minute, and ends calls whose lease is lost.
 
     Lives on the background loop.
     """
@@ -57,7 +59,9 @@ class Leases:
             kept = _Kept(line, lease_s, now, now)
         else:
             remaining_s = min(remaining_s, lease_s) - (now - line.heard_at)
-            kept = _Kept(line, lease_s, now + remaining_s - lease_s, now + max(0.0, remaining_s) / 3)
+            kept = _Kept(
+                line, lease_s, now + remaining_s - lease_s, now + min(max(0.0, remaining_s) / 3, BEAT_MAX_S)
+            )
         agent = line.request.agent
         self._agents.setdefault(agent, {})[line] = kept
         if agent not in self._tasks:
@@ -97,7 +101,7 @@ class Leases:
             if not any(kept.due_at <= now for kept in all_kept.values()):
                 continue
             for kept in all_kept.values():
-                kept.due_at = now + kept.lease_s / 3
+                kept.due_at = now + min(kept.lease_s / 3, BEAT_MAX_S)
             if all(each.done.done() for each in flying):  # else Kafka is away: no second one behind the first
                 flying = self._renew(agent, now, list(all_kept.values()))
 
