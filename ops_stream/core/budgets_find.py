@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from ops_stream.core.budgets_scope import EMPTY, Purse, Scope
@@ -22,6 +23,8 @@ from ops_stream.core.rules_budgets import (
     main_of,
 )
 
+MEMO_MAX: Final = 10_000
+"""Scopes of which it is remembered what binds them."""
 DEFAULT_WINDOW: Final[dict[Level, WindowKind]] = {"tenant": "month", "task": "task"}
 """The windows in which dollars are counted where no limit says another."""
 
@@ -135,17 +138,35 @@ def _main(
 
 def _scopes(draft: Draft, level: Level, tenant: str, name: str, zone: Zone | None) -> list[Scope]:
     """Give the budgets of one scope, unit by unit."""
-    bounds = bounds_of(draft, tenant, level, name)
     found: list[Scope] = []
-    for unit in UNITS:
-        of_unit = [bound for bound in bounds if bound.unit == unit]
-        if of_unit:
-            found += _of_account(draft, level, tenant, name, of_unit, zone)
+    for bounds in _by_unit(draft, tenant, level, name):
+        found += _of_account(draft, level, tenant, name, bounds, zone)
     return found
 
 
+def _by_unit(draft: Draft, tenant: str, level: Level, name: str) -> tuple[tuple[Bound, ...], ...]:
+    """Give what binds a scope, one group a unit; worked out once where no operator has set anything."""
+    if draft.limited(tenant):
+        return _grouped(bounds_of(draft, tenant, level, name))
+    budgets = draft.rules.budgets
+    more = budgets.more
+    named = level != "tenant" and ((level, tenant, name) in more or (level, EVERY, name) in more)
+    key = (level, tenant, name if named else EVERY)
+    found = budgets.memo.get(key)
+    if found is None:
+        if len(budgets.memo) >= MEMO_MAX:
+            budgets.memo.clear()
+        found = budgets.memo[key] = _grouped(bounds_of(draft, tenant, level, key[2]))
+    return found
+
+
+def _grouped(bounds: list[Bound]) -> tuple[tuple[Bound, ...], ...]:
+    groups = (tuple(bound for bound in bounds if bound.unit == unit) for unit in UNITS)
+    return tuple(group for group in groups if group)
+
+
 def _of_account(
-    draft: Draft, level: Level, tenant: str, name: str, bounds: list[Bound], zone: Zone | None
+    draft: Draft, level: Level, tenant: str, name: str, bounds: Sequence[Bound], zone: Zone | None
 ) -> list[Scope]:
     unit = bounds[0].unit
     account = account_key(level, unit, tenant, name)

@@ -71,6 +71,10 @@ class Budgets:
     more: Mapping[Key, tuple[Bound, ...]] = field(default_factory=lambda: MappingProxyType({}))
     alerts: bool = False
     """Whether any limit alerts at thresholds."""
+    memo: dict[Key, tuple[tuple[Bound, ...], ...]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+    """What was worked out from the rest before: a cache, nothing that a decision could depend on."""
 
     def tenant_limit(self, tenant: str) -> Limit | None:
         """Give the main limit of a tenant, or None where there is none."""

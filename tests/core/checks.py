@@ -73,7 +73,7 @@ def check_promise_three(
                 used_of(before, key, old) if old is not None else _used(_nothing(new), after, key)
             )
             overrun = _overrun(after, key, new) - (0 if old is None else _overrun(before, key, old))
-            assert grown <= overrun, f"{key}: {old} became {new}, beyond {limit}"
+            assert grown <= max(0, overrun), f"{key}: {old} became {new}, beyond {limit}"
 
 
 def _nothing(row: Budget) -> Budget:
