@@ -21,6 +21,7 @@ from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
 from ops_stream.core.look import Look, Stage, look_at
 from ops_stream.core.policy import ESCALATE, tell
+from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
 from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, EscalationRow, encode_row
 from ops_stream.core.windows import admitted
 from ops_stream.core.words import clip, dollars
@@ -118,6 +119,8 @@ def _answer(
 
 def _obligations(look: Look) -> str:
     """Say what policies change about an ask that may run; nothing where they change nothing."""
+    if look.reported is NOTHING_DEMANDED:
+        return ""
     said = []
     if look.model != look.asked_model:
         steering = look.weighed.steering
@@ -158,17 +161,10 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
     hold = None if look.purse.lacking(look.hold) is not None else look.hold
     length = lease_ms(look.request.estimated_time_s, draft.rules.supervisor)
     caps = look.caps
-    if caps.time_ms is not None:
-        length = min(length, caps.time_ms)
-    ask = replace(
-        ask,
-        phase="running",
-        lease_ms=length,
-        until=draft.now + length,
-        request=NOTHING,
-        time_cap_ms=caps.time_ms or 0,
-        token_limit=caps.tokens or 0,
-    )
+    if caps.names:
+        length = length if caps.time_ms is None else min(length, caps.time_ms)
+        ask = replace(ask, time_cap_ms=caps.time_ms or 0, token_limit=caps.tokens or 0)
+    ask = replace(ask, phase="running", lease_ms=length, until=draft.now + length, request=NOTHING)
     if look.agent is not None and look.agent.state == "registered":
         activate(draft, ask.tenant, ask.agent, look.agent)
     ask = charge(draft, look.purse, ask, hold, look.estimate)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from ops_stream.contract.models import TaskRequest
 from ops_stream.core.draft import Draft
@@ -14,8 +15,7 @@ DEPTH_MAX: Final = 1_000_000
 """Nobody counts the links of a longer chain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Nature:
+class Nature(Struct, frozen=True):
     """What an ask does to the world, and how far down a chain of asks it stands."""
 
     known: str

@@ -61,6 +61,8 @@ class Look:
     purse: Purse
     estimate: int
     """What the ask estimates, or what is held where it does not, in micro-dollars."""
+    uncapped: int
+    """What would be held if no policy capped it: the estimate with its safety."""
     asked_model: str
     nature: Nature
     binding: bool = False
@@ -114,10 +116,9 @@ class Look:
 
     @property
     def hold(self) -> int:
-        """What is held, in micro-dollars: the estimate with its safety, and no more than policies allow."""
-        hold = hold_for(self.draft, self.estimate, self.record)
+        """What is held, in micro-dollars, and no more than policies allow."""
         cap = self.caps.cost_micros
-        return hold if cap is None else min(hold, cap)
+        return self.uncapped if cap is None else min(self.uncapped, cap)
 
     @property
     def model(self) -> str:
@@ -150,15 +151,19 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
     rules = draft.rules
     tenant, agent = request.tenant, request.agent
     estimate = request.estimated_cost_micros
+    if estimate is None:
+        estimate = rules.supervisor.default_hold_micros
+    record = draft.get(RECORDS, record_key(tenant, agent))
     return Look(
         draft,
         request,
         stage,
         draft.get(AGENTS, agent_key(tenant, agent)),
-        draft.get(RECORDS, record_key(tenant, agent)),
+        record,
         draft.get(SUSPENSIONS, f"suspension/{tenant}|{agent}") if draft.state.counts["suspension/"] else None,
         purse_of(draft, tenant, request.task_id, agent, request.workflow_id or "", tokens_of(draft, request)),
-        rules.supervisor.default_hold_micros if estimate is None else estimate,
+        estimate,
+        hold_for(draft, estimate, record),
         request.required_model or rules.models.default or "",
         nature_of(draft, request, ask, anew=stage in ("first", "edited")),
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from ops_stream.core.draft import Draft
@@ -32,8 +32,7 @@ NOTICES_MAX: Final = 50
 REMIND_MS: Final = 3_600_000
 
 
-@dataclass(frozen=True, slots=True)
-class Caps:
+class Caps(Struct, frozen=True):
     """Limits that policies lay on an ask, each the tightest of all that match; None where there is none."""
 
     cost_micros: int | None = None
@@ -46,8 +45,7 @@ class Caps:
 UNCAPPED: Final = Caps()
 
 
-@dataclass(frozen=True, slots=True)
-class Weighed:
+class Weighed(Struct, frozen=True):
     """What the matching policies demand of one event."""
 
     reported: tuple[Matched, ...] = ()

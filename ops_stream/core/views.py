@@ -42,7 +42,8 @@ def request_view(
     view["depth"] = nature.depth
     needs = needs_of(draft)
     _add_common(draft, view, request.tenant, request.agent, agent, record, needs)
-    _add_budgets(view, purse, needs)
+    if needs.money:
+        _add_budgets(view, purse, needs)
     if needs.flow and request.workflow_id is not None:
         show_workflow(draft, view, request.tenant, request.workflow_id)
     return view

@@ -58,6 +58,8 @@ class Needs:
     requests: bool = False
     """Whether admitted asks must be counted."""
     flow: bool = False
+    money: bool = False
+    """Whether any figure of the tenant's or the task's budget is looked at."""
     tenant_limit: bool = False
     scores: bool = False
     violations: bool = False
@@ -76,6 +78,7 @@ def _needs(fields: frozenset[str]) -> Needs:
         spans=tuple(span for span in SPANS if any(name.format(span.name) in fields for name in counted)),
         requests=any(name.startswith("agent_requests_") for name in fields),
         flow=any(name.startswith("workflow_") and name != "workflow_id" for name in fields),
+        money=any(name.startswith(("tenant_", "task_spent")) for name in fields),
         tenant_limit=not fields.isdisjoint(("tenant_limit_usd", "tenant_left_usd", "tenant_used_percent")),
         scores=any(name.startswith("agent_score_") for name in fields),
         violations="agent_violations_1d" in fields,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ops_stream.core.look import Look
+from ops_stream.core.standing import STOPPED
 from ops_stream.core.words import because
 
 
@@ -22,10 +23,11 @@ def agent_not_allowed(look: Look) -> str | None:
 
 def _rerouted(look: Look) -> str | None:
     """A policy sends the ask elsewhere. A block is stronger, and an agent that is stopped is told only that."""
-    if agent_suspended(look) or agent_blocked(look):
+    agent = look.agent
+    if look.suspension is not None or (agent is not None and agent.state in STOPPED):
         return None
     weighed = look.weighed
-    policy = weighed.rerouting
+    policy = weighed.steering and weighed.rerouting
     if policy is None or weighed.blocking is not None or weighed.undecided is not None:
         return None
     return f"Policy {policy.name} sends this ask to agent {policy.parameters['agent']}."
