@@ -86,13 +86,21 @@ def compile_matcher(
             always.append(rule)
     body = [*_by_value(module, gated), *_by_bound(module, gated), *_grouped(module, always)]
     name = _function(module, rules, body)
-    source = "\n".join(module.lines)
     scope: dict[str, Any] = {**_HELPERS, **module.names.bound}
-    exec(compile(source, f"<policies for {when}>", "exec"), scope)  # noqa: S102  (our own code: see codegen)
+    for function in _functions(
+        module.lines
+    ):  # one at a time: the compiler takes far more memory than the code
+        exec(compile(function, f"<policies for {when}>", "exec"), scope)  # noqa: S102  (our own code: see codegen)
     for index in [key for key in scope if key.startswith("index_")]:
         scope[index] = {value: scope[function] for value, function in scope[index].items()}
     matcher: Matcher = scope[name]
     return matcher, module.left_to_cel
+
+
+def _functions(lines: Sequence[str]) -> Iterable[str]:
+    starts = [at for at, line in enumerate(lines) if line.startswith("def ")]
+    for start, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        yield "\n".join(lines[start:end])
 
 
 def _function(module: _Module, rules: Sequence[Rule], body: Iterable[str]) -> str:
