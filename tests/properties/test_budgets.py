@@ -15,14 +15,15 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ops_stream.core.calendar import kind_of
+from ops_stream.core.calendar import kind_of, window_of, window_start
 from ops_stream.core.rows import BUDGETS
-from ops_stream.core.rules_budgets import LEVELS, UNITS
-from ops_stream.core.rules_model import Budgets, Models, Rules, Supervisor
+from ops_stream.core.rules_budgets import LEVELS, UNITS, Level, WindowKind
+from ops_stream.core.rules_model import Models, Rules, Supervisor
 from ops_stream.core.state import State
 from ops_stream.core.step import step
 from ops_stream.rules.conf_budgets import BudgetEntry, budgets_from
 from ops_stream.rules.conf_zones import named_zone
+from tests.core.checks import limit_of
 from tests.core.world import DIGEST, World, from_snapshot, refold
 
 EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_BUDGETS", "30"))
@@ -37,7 +38,7 @@ NAMES = {
     "task": ("t1", "t2", "t3"),
     "model": ("large", "small"),
 }
-WINDOWS = ("hour", "day", "week", "month", "total")
+WINDOWS: tuple[WindowKind, ...] = ("hour", "day", "week", "month", "total")
 ZONES = ("UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Auckland")
 AMOUNTS = {
     "usd": (0, 3, 8, 20),
@@ -89,6 +90,8 @@ class History:
         self.rng = Random(f"budgets {seed}")
         self.world = World(rules or random_rules(self.rng))
         self.asks: list[dict[str, Any]] = []
+        self.admitted: dict[str, int] = {}
+        self.cost: dict[str, int] = {}
         self.fixed = rules is not None
         self.world.takeover()
         for agent in NAMES["agent"]:
@@ -108,7 +111,7 @@ class History:
 
     def _ask(self, number: int) -> None:
         rng = self.rng
-        body = {
+        body: dict[str, Any] = {
             "tenant": TENANT,
             "request_id": f"r{number}",
             "task_id": rng.choice(NAMES["task"]),
@@ -123,6 +126,10 @@ class History:
             body["estimated_input_tokens"] = rng.choice((0, 100, 400))
         self.asks.append(body)
         self.world.send("task-requests", body)
+        if self.world.answers(body["request_id"])[-1]["decision"] == "approved":
+            self.admitted[body["request_id"]] = self.world.now
+            self._check("tenant", TENANT)
+            self._check("task", body["task_id"])
 
     def _report(self, number: int) -> None:
         if not self.asks:
@@ -138,7 +145,34 @@ class History:
             body["cost_usd"] = rng.choice((0, 0.5, 2, 5))
         if rng.random() < 0.5:
             body["input_tokens"] = rng.choice((0, 150, 600))
+        before = self.world.ask_row(about["request_id"])
         self.world.send("telemetry", body)
+        after = self.world.ask_row(about["request_id"])
+        if after is not None and after.money == "settled" and before.money != "settled":
+            cost = body.get("cost_usd")
+            self.cost[about["request_id"]] = before.held or 0 if cost is None else round(cost * 1_000_000)
+
+    def _check(self, level: Level, name: str) -> None:
+        """An ask was admitted: what the asks of each window hold and have cost is within its limit, added up anew.
+
+        Whatever the windows were when they were admitted; of asks that are remembered, dollars of the tenant
+        and of the task, which are counted always.
+        """
+        world, rules = self.world, self.world.rules
+        for kind in WINDOWS:
+            window = window_of(kind, world.now, rules.zone(TENANT))
+            names = TENANT if level == "tenant" else f"{TENANT}|{name}"
+            limit = limit_of(world.state.rows, rules, f"budget/{level}|{names}|{window}")
+            if limit is None:
+                continue
+            start = window_start(kind, world.now, rules.zone(TENANT))
+            total = 0
+            for request_id, at in self.admitted.items():
+                ask = world.ask_row(request_id)
+                if ask is None or at < start or (level == "task" and ask.task_id != name):
+                    continue
+                total += (ask.held or 0) if ask.money in ("held", "unknown") else self.cost.get(request_id, 0)
+            assert total <= limit.limit_micros, f"{level} {name}: {total} in {window} of {limit}"
 
     def _wait(self, _number: int) -> None:
         self.world.advance(self.rng.choice((1, 61, 200, 3_600, 3_600, 40_000, 86_400, 300_000, 2_700_000)))

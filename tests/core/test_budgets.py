@@ -1,0 +1,142 @@
+"""Budgets in detail: what is held, what is said, and what a change of windows leaves behind."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ops_stream.core.budgets import FACTOR_MAX, SAMPLES_MIN, hold_for
+from ops_stream.core.draft import Draft
+from ops_stream.core.inputs import Tick
+from ops_stream.core.rows import Record
+from ops_stream.core.rules_model import Budgets, Limit, Rules, Supervisor
+from ops_stream.core.state import State
+from ops_stream.rules.conf_budgets import BudgetEntry, budgets_from
+from tests.core.test_step import ask, registered
+from tests.core.world import DIGEST, START_MS, TENANT, World
+
+LEARNED = Rules(DIGEST, supervisor=Supervisor(hold_safety="learned"))
+TODAY, MONTH = "2026-11-24", "2026-11"
+
+
+def limited(*entries: dict[str, Any], **settings: Any) -> World:
+    """A world with these limits and a registered agent."""
+    budgets = budgets_from([BudgetEntry.model_validate(entry) for entry in entries])
+    return registered(World(Rules(DIGEST, supervisor=Supervisor(**settings), budgets=budgets)))
+
+
+def set_budget(world: World, number: int, **parameters: Any) -> None:
+    """Send the command."""
+    body = {"command_id": f"c{number}", "command": "set_budget", "tenant": TENANT, "issued_by": "olga"}
+    world.send("control", {**body, "parameters": parameters})
+
+
+def report(world: World, request_id: str = "r1", **fields: Any) -> None:
+    """Report the end of an ask."""
+    body = {"event_id": f"e-{request_id}", "request_id": request_id, "task_id": "t1", "agent": "engineer"}
+    world.send("telemetry", {**body, "tenant": TENANT, "kind": "completed", **fields})
+
+
+@pytest.mark.parametrize(
+    ("held", "cost", "ended", "factor"),
+    [
+        (10, 15, SAMPLES_MIN, 1.5),
+        (10, 15, SAMPLES_MIN - 1, 1),
+        (10, 5, SAMPLES_MIN, 1),
+        (10, 99, SAMPLES_MIN, FACTOR_MAX),
+        (0, 99, SAMPLES_MIN, 1),
+    ],
+)
+def test_a_learned_hold_follows_the_agents_own_past(held: int, cost: int, ended: int, factor: float) -> None:
+    """By what its asks cost for each dollar estimated, never below 1 nor above 3, and not from too few of them."""
+    draft = Draft(State(0, 1), LEARNED, START_MS, Tick())
+    record = Record(done=ended, held=held, cost=cost)
+    assert hold_for(draft, 1_000_000, record) == factor * 1_000_000
+    off = Draft(State(0, 1), Rules(DIGEST), START_MS, Tick())
+    assert hold_for(off, 1_000_000, record) == 1_000_000
+
+
+def test_a_learned_hold_is_rounded_up_to_a_micro_dollar() -> None:
+    """A third more of one micro-dollar is two of them."""
+    draft = Draft(State(0, 1), LEARNED, START_MS, Tick())
+    assert hold_for(draft, 1, Record(done=SAMPLES_MIN, held=3, cost=4)) == 2
+
+
+def test_what_is_learned_does_not_change_by_being_used() -> None:
+    """The factor is that of cost to estimate: a larger hold does not make the next one smaller."""
+    world = registered(World(LEARNED))
+    for number in range(SAMPLES_MIN + 5):
+        world.send("task-requests", ask(f"r{number}"))
+        report(world, f"r{number}", cost_usd=2)
+        world.advance(0.001)
+    assert world.answers(f"r{SAMPLES_MIN - 1}")[0]["cost_limit_usd"] == 1
+    assert world.answers(f"r{SAMPLES_MIN + 4}")[0]["cost_limit_usd"] == 2
+
+
+def test_an_ask_without_further_limits_has_no_more_to_remember() -> None:
+    """The rows of an open ask hold nothing of what is not configured."""
+    world = registered(World())
+    world.send("task-requests", ask())
+    row = world.state.rows[f"ask/{TENANT}|r1"]
+    assert all(name not in row for name in (b'"more"', b'"tokens"', b'"asked"'))
+    assert b'"kinds"' not in world.state.rows[f"budget/tenant|{TENANT}|{MONTH}"]
+
+
+def test_the_alert_of_a_threshold_says_all_of_it() -> None:
+    """Which limit, of what, how much of it is used, and once a window only."""
+    world = limited({"limit_usd": 10, "window": "day", "soft": True})
+    for number in range(9):
+        world.send("task-requests", ask(f"r{number}"))
+    summaries = [alert["summary"] for alert in world.of("Alert")]
+    assert summaries == [
+        f"The soft limit of tenant {TENANT} for {TODAY}, 10.00 USD, has reached 50 %: 50 % of it is used, "
+        "held 5.00 USD, unknown 0.00 USD, spent 0.00 USD.",
+        f"The soft limit of tenant {TENANT} for {TODAY}, 10.00 USD, has reached 80 %: 80 % of it is used, "
+        "held 8.00 USD, unknown 0.00 USD, spent 0.00 USD.",
+    ]
+
+
+def test_a_closed_window_is_carried_on_when_it_is_forgotten() -> None:
+    """What a day has spent counts in the month that took its place, also once the day's row is gone."""
+    world = limited({"limit_usd": 10, "window": "day"}, remember_s=60)
+    world.send("task-requests", ask())
+    report(world, cost_usd=4)
+    set_budget(world, 1, limit_usd=5, window="month")
+    assert world.budget(f"tenant|{TENANT}|{MONTH}").joined == ((TODAY, 0),)
+    world.advance(2 * 86_400)
+    assert world.budget(f"tenant|{TENANT}|{TODAY}") is None
+    month = world.budget(f"tenant|{TENANT}|{MONTH}")
+    assert (month.joined, month.carried) == ((), 4_000_000)
+    world.send("task-requests", ask("r2", estimated_cost_usd=2))
+    assert world.answers("r2")[0]["reason"] == "budget_exhausted"
+
+
+def test_what_windows_leave_behind_is_bounded() -> None:
+    """However often an operator changes the window, the rows in force stay small and nothing is lost."""
+    world = limited({"limit_usd": 200, "window": "month"})
+    for number in range(100):
+        world.send("task-requests", ask(f"r{number}"))
+        set_budget(world, number, limit_usd=200, window=("day", "month")[number % 2])
+    rows = [raw for key, raw in world.state.rows.items() if key.startswith(f"budget/tenant|{TENANT}")]
+    assert max(map(len, rows)) < 2_000
+    world.send("task-requests", ask("last", estimated_cost_usd=100.01))
+    assert world.answers("last")[0]["reason"] == "budget_exhausted"
+
+
+def test_rows_of_earlier_versions_go_on() -> None:
+    """A state that knows one limit a tenant and a task is decided on as before, and then with more limits."""
+    world = registered(World(Rules(DIGEST, budgets=Budgets({"*": Limit(3_000_000, "month")}))))
+    world.send("task-requests", ask())
+    entries = [
+        BudgetEntry.model_validate(one) for one in ({"limit_usd": 3}, {"limit_usd": 2, "window": "day"})
+    ]
+    world.rules = replace(world.rules, budgets=budgets_from(entries))
+    world.send("task-requests", ask("r2", estimated_cost_usd=1.5))
+    assert f"for {TODAY} is 2.00 USD: held 1.00 USD" in world.answers("r2")[0]["explanation"]
+    world.send("task-requests", ask("r3"))
+    assert world.answers("r3")[0]["decision"] == "approved"
+    report(world, cost_usd=0)
+    world.send("task-requests", ask("r4"))
+    assert world.answers("r4")[0]["decision"] == "approved"
