@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from ops_stream.contract.models import TaskRequest
@@ -32,7 +32,7 @@ from ops_stream.core.rows import (
     record_key,
 )
 from ops_stream.core.rules_effects import IRREVERSIBLE
-from ops_stream.core.rules_model import NoPolicies
+from ops_stream.core.rules_model import NoPolicies, PolicyMatch
 from ops_stream.core.views import request_view
 
 Stage = Literal["first", "reviewed", "edited", "released", "released_after_review"]
@@ -65,22 +65,24 @@ class Look:
     """What would be held if no policy capped it: the estimate with its safety."""
     asked_model: str
     nature: Nature
+    hold: int
+    """What is held, in micro-dollars; with `model` and `caps`, as the policies will have it once they are weighed."""
+    model: str
+    """The model to use."""
+    caps: Caps = UNCAPPED
     binding: bool = False
     """Whether a finding holds even where the ask is only observed."""
-    observed: bool = False
-    """Whether the ask is only observed: then no policy changes anything about it."""
-    _weighed: Weighed | None = field(default=None)
+    reported: Weighed | None = None
+    """What the policies demand, if any check got as far as them."""
 
     @property
     def weighed(self) -> Weighed:
         """What the policies demand; evaluated when the first check wants to know."""
-        found = self._weighed
-        if found is None:
-            found = self._weighed = self._evaluate()
-        return found
+        return self.reported or self._weigh()
 
-    def _evaluate(self) -> Weighed:
+    def _weigh(self) -> Weighed:
         if type(self.draft.rules.policies) is NoPolicies:
+            self.reported = NOTHING
             return NOTHING
         view = request_view(
             self.draft,
@@ -92,45 +94,32 @@ class Look:
             self.asked_model,
             self.nature,
         )
-        found = evaluate(self.draft, "request", view, PASSED[self.stage], self.request.agent)
-        if found.caps.tokens is not None:
-            self.purse.tokens = min(self.purse.tokens, found.caps.tokens)
+        found = self.reported = evaluate(self.draft, "request", view, PASSED[self.stage], self.request.agent)
+        if found.steering is not None:
+            self.model = self._chosen(found.steering)
+        if found.caps is not UNCAPPED:
+            self._cap(found.caps)
         return found
 
-    def observe(self) -> None:
-        """Let the ask run as it was asked, whatever policies say."""
-        self.observed = True
-        if self._weighed is not None:
-            self.purse.tokens = tokens_of(self.draft, self.request)
-            use_model(self.draft, self.purse, self.request.tenant, self.asked_model)
-
-    @property
-    def reported(self) -> Weighed | None:
-        """What the policies demanded, if any check got as far as them."""
-        return self._weighed
-
-    @property
-    def caps(self) -> Caps:
-        """The limits that policies lay on the ask."""
-        return UNCAPPED if self._weighed is None or self.observed else self._weighed.caps
-
-    @property
-    def hold(self) -> int:
-        """What is held, in micro-dollars, and no more than policies allow."""
-        cap = self.caps.cost_micros
-        return self.uncapped if cap is None else min(self.uncapped, cap)
-
-    @property
-    def model(self) -> str:
-        """The model to use: the one asked for, or the one that a policy chooses."""
-        steering = None if self._weighed is None else self._weighed.steering
-        if steering is None or self.observed:
-            return self.asked_model
+    def _chosen(self, steering: PolicyMatch) -> str:
         if steering.action == DOWNGRADE:
             return self.draft.rules.models.cheaper(self.asked_model) or self.asked_model
         if steering.action == REROUTE:
             return str(steering.parameters.get("model") or self.asked_model)
         return self.asked_model
+
+    def _cap(self, caps: Caps) -> None:
+        self.caps = caps
+        if caps.cost_micros is not None:
+            self.hold = min(self.hold, caps.cost_micros)
+        if caps.tokens is not None:
+            self.purse.tokens = min(self.purse.tokens, caps.tokens)
+
+    def observe(self) -> None:
+        """Let the ask run as it was asked: where it is only observed, no policy changes anything about it."""
+        self.hold, self.model, self.caps = self.uncapped, self.asked_model, UNCAPPED
+        self.purse.tokens = tokens_of(self.draft, self.request)
+        use_model(self.draft, self.purse, self.request.tenant, self.model)
 
     @property
     def needs_person(self) -> bool:
@@ -154,6 +143,8 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
     if estimate is None:
         estimate = rules.supervisor.default_hold_micros
     record = draft.get(RECORDS, record_key(tenant, agent))
+    hold = hold_for(draft, estimate, record)
+    model = request.required_model or rules.models.default or ""
     return Look(
         draft,
         request,
@@ -163,9 +154,11 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
         draft.get(SUSPENSIONS, f"suspension/{tenant}|{agent}") if draft.state.counts["suspension/"] else None,
         purse_of(draft, tenant, request.task_id, agent, request.workflow_id or "", tokens_of(draft, request)),
         estimate,
-        hold_for(draft, estimate, record),
-        request.required_model or rules.models.default or "",
+        hold,
+        model,
         nature_of(draft, request, ask, anew=stage in ("first", "edited")),
+        hold,
+        model,
     )
 
 
