@@ -14,6 +14,9 @@ ENGINE: Final = "1+simulation"
 class HousePolicies:
     """A few policies in plain Python: block, escalate, queue, downgrade, notify, and one that cannot be decided."""
 
+    fields: frozenset[str] = frozenset()
+    """Nothing that has to be found out for a policy."""
+
     def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
         """Give the policies that match."""
         found: list[PolicyMatch] = []
