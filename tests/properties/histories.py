@@ -33,9 +33,17 @@ ACTIONS = (
     "escalate",
     "queue_for_batch_processing",
     "queue_for_batch_processing",
+    "cap",
+    "cap",
+    "reroute",
     "log",
     "notify",
 )
+PARAMETERS: dict[str, tuple[dict[str, Any], ...]] = {
+    "cap": ({"cost_micros": 2_000_000}, {"cost_micros": 500_000, "time_s": 90}, {"time_s": 20, "tokens": 9}),
+    "reroute": ({"model": "small"}, {"model": "medium"}, {"agent": "bob"}),
+    "log": ({}, {"permit_irreversible": True}),
+}
 CONDITIONS = (
     "cost > 3",
     "cost > 0",
@@ -46,6 +54,10 @@ CONDITIONS = (
     "tenant_held_usd > 4",
     "missing > 1",
     "agent == 'bob'",
+    "effect == 'irreversible' or depth > 1",
+    "agent_requests_10m > 3 or agent_failures_1h > 2",
+    "agent_cost_1d_usd > 9 or agent_violations_1d > 0",
+    "workflow_held_usd + workflow_spent_usd > 5 or workflow_steps > 4",
 )
 
 Op: TypeAlias = tuple[str, dict[str, Any]]
@@ -65,11 +77,12 @@ def random_rules(seed: int) -> Rules:
     policies = [
         TestPolicy(
             name,
-            rng.choice(ACTIONS),
+            action := rng.choice(ACTIONS),
             rng.choice(CONDITIONS),
             rng.randrange(4),
             rng.choice(("request", "request", "telemetry")),
             rng.random() < 0.2,
+            rng.choice(PARAMETERS.get(action, ({},))),
         )
         for name in names
     ]
@@ -132,6 +145,9 @@ def _random_op(rng: Random) -> Op:
             "retry_count": rng.choice((0, 0, 0, 3)),
             "deadline": rng.choice((None, None, None, None, 30, -5)),
             "model": rng.choice((None, None, None, "small", "small", "huge")),
+            "workflow_id": rng.choice(("w1", "w2")),
+            "effect": rng.choice(("unknown", "unknown", "unknown", "none", "irreversible")),
+            "parent_request_id": rng.choice(REQUESTS),
         }
     elif name == "ask_again":
         fields = {"at": rng.randrange(10)}

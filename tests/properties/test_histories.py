@@ -114,7 +114,14 @@ def _answers(world: World, tenant: str) -> list[tuple[str, str, str, int]]:
 def _indexes(state: State) -> object:
     return (
         {
-            name: (tenant.open, tenant.queued, tenant.waiting, tenant.waiting_bytes)
+            name: (
+                tenant.open,
+                tenant.by_agent,
+                tenant.flows,
+                tenant.queued,
+                tenant.waiting,
+                tenant.waiting_bytes,
+            )
             for name, tenant in state.tenants.items()
         },
         state.unknown,
