@@ -33,11 +33,10 @@ def agents(out: Out, tenant: str | None) -> int:
     ops-stream agents reinstate refund-bot
     """
     if click.get_current_context().invoked_subcommand is None:
-        from ops_stream.cli.agents_show import columns
+        from ops_stream.cli.agents_show import show_list
 
         settings = load_settings()
-        rows = run(settings, _rows(out, settings, tenant, None))
-        out.table(rows, columns(out), empty="No agents.")
+        show_list(out, run(settings, _rows(out, settings, tenant, None)))
     return ExitCode.DONE
 
 

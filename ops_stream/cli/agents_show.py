@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, bar, clean
@@ -36,7 +36,8 @@ SCORES: Final[Mapping[str, str]] = {
     "speed": "estimated over taken time",
 }
 DAY_MS: Final = 86_400_000
-WIDE: Final = 120
+WIDE: Final = 150
+"""Columns of a terminal from which on a sentence fits beside the rest."""
 _POOR, _FAIR = 0.5, 0.8
 
 
@@ -86,7 +87,7 @@ def _history(record: Record | None) -> dict[str, Any]:
     if record is None:
         return {"scores": {}}
     row: dict[str, Any] = {"done": record.done, "failed": record.failed, "failures_in_a_row": record.failures}
-    row |= {"cost_usd": usd(record.cost), "overrun_usd": usd(record.overrun)}
+    row |= {"cost_usd": usd(record.cost + record.assumed), "overrun_usd": usd(record.overrun)}
     row["scores"] = {name: round(score, 4) for name, score in scores(record).items()}
     return row | ({"seen_at": format_time(record.seen_at)} if record.seen_at else {})
 
@@ -111,20 +112,35 @@ def _conduct(row: Conduct | None, now_ms: int) -> dict[str, Any]:
 # The list
 
 
-def columns(out: Out) -> tuple[Column, ...]:
-    """Choose what is shown of a list: where it is narrow, what tells least of how an agent does is left out."""
-    wide = not out.terminal or shutil.get_terminal_size().columns >= WIDE
+def show_list(out: Out, rows: Sequence[Row]) -> None:
+    """Write the list. On a terminal too narrow for a column of sentences, why an agent stands so comes below."""
+    narrow = out.terminal and shutil.get_terminal_size().columns < WIDE
+    out.table(rows, columns(rows, narrow=narrow), empty="No agents.")
+    if narrow and not out.as_json:
+        for row in rows:
+            if why(row):
+                name = f"{clean(row['agent'])} of {clean(row['tenant'])}"
+                out.say(f"\n{out.style(name, state_style(row))}: {clean(why(row))}")
+
+
+def columns(rows: Sequence[Row], *, narrow: bool = False) -> tuple[Column, ...]:
+    """Choose what is shown of a list: scores that nobody has are left out, and details where it is narrow."""
+    scored = {name for row in rows for name in row["scores"]}
     return (
         Column("agent", "agent"),
         Column("tenant", "tenant"),
         Column("state", "state", state_style),
-        *((Column("role", "role"), Column("seen", _seen)) if wide else ()),
+        *(() if narrow else (Column("role", "role"), Column("seen", _seen))),
         Column("run", "running", right=True),
-        *((Column("done", "done", right=True), Column("failed", "failed", right=True)) if wide else ()),
+        *(() if narrow else (Column("done", "done", right=True), Column("failed", "failed", right=True))),
         Column("spent", _money("cost_usd"), right=True),
-        *(Column(title, _score(name), _score_style(name), right=True) for name, title in _TITLES.items()),
-        Column("viol.", _violations, lambda row: WAIT if row["violations_1d"] else QUIET, right=True),
-        Column("why", why, QUIET, wrap=True),
+        *(
+            Column(title, _score(name), _score_style(name), right=True)
+            for name, title in _TITLES.items()
+            if name in scored
+        ),
+        Column("violations", _violations, lambda row: WAIT if row["violations_1d"] else QUIET, right=True),
+        *(() if narrow else (Column("why", why, QUIET, wrap=True),)),
     )
 
 

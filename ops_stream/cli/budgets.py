@@ -53,11 +53,10 @@ def budgets(
         raise WrongUse("--all, --top and --past are for the tree.", where="--by")
     settings = load_settings()
     if by is not None:
-        from ops_stream.cli.owners import COLUMNS
+        from ops_stream.cli.owners import columns
 
-        out.table(
-            run(settings, _by_owner(out, settings, tenant)), COLUMNS, empty="No agent has spent anything."
-        )
+        rows = run(settings, _by_owner(out, settings, tenant))
+        out.table(rows, columns(rows), empty="No agent has spent anything.")
         return ExitCode.DONE
     from ops_stream.cli.budgets_show import show
 

@@ -6,12 +6,14 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, bar
+from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, bar, clean
 
 NEAR: Final = 0.8
 """The share of a limit from which on a bar warns."""
 WIDE: Final = 120
 """Columns of a terminal from which on there is room for everything."""
+NAME_MIN: Final = 12
+_ENDLESS: Final = 100_000
 _TITLES: Final = {"workflow": "workflows", "agent": "agents", "task": "tasks", "model": "models"}
 _WORDS: Final = {"tokens": " tok", "requests": " req", "concurrent": " run"}
 
@@ -56,23 +58,41 @@ def _runs(rows: Sequence[Row], key: Callable[[Row], Any]) -> Iterable[list[Row]]
 
 
 def columns(rows: Sequence[Row], out: Out) -> tuple[Column, ...]:
-    """Choose what is shown: columns in which nothing stands are left out, and the least needed where it is narrow."""
-    width = shutil.get_terminal_size().columns if out.terminal else WIDE
+    """Choose what is shown: columns in which nothing stands are left out, and the least needed where it is narrow.
+
+    Names give way to amounts: they are cut to what room the others leave.
+    """
+    width = shutil.get_terminal_size().columns if out.terminal else _ENDLESS
     wide = width >= WIDE
     length = 20 if wide else 10
-    amounts = ["held", "unknown", "spent", "limit", *(["left"] if wide else [])]
     always = {"spent", "limit"}
-    return (
-        Column("budget", "name", lambda row: QUIET if row.get("heading") else ""),
+    others = (
         Column("window", "window", QUIET),
         Column("used of limit", lambda row: _bar(row, length), _bar_style),
         *(
             Column(name, _amount(name), WAIT if name == "unknown" else "", right=True)
-            for name in amounts
+            for name in ("held", "unknown", "spent", "limit", *(["left"] if wide else []))
             if name in always or any(_value(row, name) for row in rows)
         ),
         *([Column("", _note, QUIET)] if any(_note(row) for row in rows) else []),
     )
+    taken = sum(2 + max(len(text) for text in _texts(column, rows)) for column in others)
+    room = max(NAME_MIN, width - taken - 2)
+    return (
+        Column(
+            "budget", lambda row: _cut(row["name"], room), lambda row: QUIET if row.get("heading") else ""
+        ),
+        *others,
+    )
+
+
+def _texts(column: Column, rows: Sequence[Row]) -> list[str]:
+    return [column.title, *(column.text(row) for row in rows)]
+
+
+def _cut(name: str, room: int) -> str:
+    name = clean(name)
+    return name if len(name) <= room else name[: room - 1] + "…"
 
 
 def show(out: Out, rows: Iterable[Row]) -> None:
@@ -94,7 +114,8 @@ def _amount(name: str) -> Callable[[Row], str]:
         if "folded" in row:
             return amount(row["used_usd"], "usd") if name == "spent" else ""
         value = _value(row, name)
-        if value is None or (not value and name in ("held", "unknown")):
+        counts_now = row.get("unit") == "concurrent" and name == "spent"
+        if value is None or counts_now or (not value and name in ("held", "unknown")):
             return ""
         return amount(value, row["unit"])
 

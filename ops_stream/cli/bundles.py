@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from ops_stream.cli.output import GOOD, QUIET, Column, Row
+from ops_stream.cli.output import GOOD, QUIET, Column, Out, Row
 from ops_stream.contract.errors import NotSo
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SHORT: Final = 19
 """Characters of a digest that people are shown; enough to name a bundle by."""
+WIDE: Final = 120
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{0,64}|[0-9a-f]{4,64}")
 
 
@@ -158,7 +160,9 @@ def listed(
 def _in_force(partition: int, rules: ActiveRules, switched: Mapping[str, Switch]) -> dict[str, Any]:
     from ops_stream.contract.clocktext import format_time
 
-    found: dict[str, Any] = {"partition": partition, "since": format_time(rules.at)}
+    found: dict[str, Any] = {"partition": partition}
+    if rules.at:
+        found["since"] = format_time(rules.at)
     if not rules.command_id:
         return found  # the rules of the first start
     found["command_id"] = rules.command_id
@@ -178,7 +182,7 @@ def _on(row: Row) -> str:
 
 def _since(row: Row) -> str:
     """Say since when a bundle is in force: the last partition's switch is what counts."""
-    return max((str(one["since"]) for one in row["in_force"]), default="")[:19].replace("T", " ")
+    return max((str(one.get("since", "")) for one in row["in_force"]), default="")[:19].replace("T", " ")
 
 
 def _by(row: Row) -> str:
@@ -190,11 +194,17 @@ def _by(row: Row) -> str:
     return ", ".join(words)
 
 
-COLUMNS: Final = (
-    Column("digest", lambda row: row["digest"][:SHORT]),
-    Column("in force on", _on, lambda row: GOOD if row["in_force_on"] else QUIET),
-    Column("since (UTC)", _since),
-    Column("by command", _by, wrap=True),
-    Column("published", lambda row: (row["created_at"] or "")[:19].replace("T", " "), QUIET),
-    Column("by", "issued_by", QUIET),
-)
+def columns(out: Out) -> tuple[Column, ...]:
+    """Choose what is shown: on a narrow terminal not who published a bundle, but who put it into force."""
+    narrow = out.terminal and shutil.get_terminal_size().columns < WIDE
+    published = (
+        Column("published", lambda row: (row["created_at"] or "")[:19].replace("T", " "), QUIET),
+        Column("by", "issued_by", QUIET),
+    )
+    return (
+        Column("digest", lambda row: row["digest"][:SHORT]),
+        Column("in force on", _on, lambda row: GOOD if row["in_force_on"] else QUIET),
+        Column("since (UTC)", _since),
+        Column("by command", _by, wrap=True),
+        *(() if narrow else published),
+    )

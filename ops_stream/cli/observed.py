@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ops_stream.cli.folding import bar
-from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Row
+from ops_stream.cli.output import GOOD, WAIT, Column, Row
 
 if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
@@ -250,8 +250,9 @@ def _would(row: Row) -> str:
     return ", ".join(words)
 
 
-def _policies(row: Row) -> str:
-    return ", ".join(f"{one['name']} {one['asks']:,}" for one in row["policies"])
+def _why(row: Row) -> str:
+    policies = ", ".join(f"{one['name']} {one['asks']:,}" for one in row["policies"])
+    return _would(row) + (f"; by policy: {policies}" if policies else "")
 
 
 def _stopped(row: Row) -> str:
@@ -271,6 +272,5 @@ COLUMNS: Final = (
     Column("observed", lambda row: f"{row['asks']:,}", right=True),
     Column("would stop", _stopped, lambda row: WAIT if row["stopped"] else GOOD, right=True),
     Column("their money", _money, right=True),
-    Column("by decision", _would, QUIET, wrap=True),
-    Column("by policy", _policies, lambda row: BAD if row["policies"] else QUIET, wrap=True),
+    Column("would have been", _why, wrap=True),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,6 +19,8 @@ class _Sums:
     agents: dict[str, int] = field(default_factory=dict)
     """What each has spent."""
     spent: int = 0
+    assumed: int = 0
+    """The part of it for which no cost was reported: what was held counts."""
     overrun: int = 0
     held: int = 0
     unknown: int = 0
@@ -45,8 +47,9 @@ class Owners:
             of, _, name = key.partition("|")
             if tenant in (None, of):
                 found = self._of(agents, of, name)
-                found.agents[key] = record.cost
-                found.spent += record.cost
+                found.agents[key] = record.cost + record.assumed
+                found.spent += record.cost + record.assumed
+                found.assumed += record.assumed
                 found.overrun += record.overrun
                 found.done += record.done
                 found.failed += record.failed
@@ -72,6 +75,7 @@ class Owners:
                 "held_usd": usd(sums.held),
                 "unknown_usd": usd(sums.unknown),
                 "spent_usd": usd(sums.spent),
+                "assumed_usd": usd(sums.assumed),
                 "overrun_usd": usd(sums.overrun),
             }
 
@@ -100,14 +104,16 @@ def _dearest(row: Row) -> str:
     )
 
 
-COLUMNS: Final = (
-    Column("owner", "owner", lambda row: QUIET if row["owner"] == NOBODY else ""),
-    Column("agents", "agents", right=True),
-    Column("spent", _money("spent_usd"), right=True),
-    Column("overrun", _money("overrun_usd"), WAIT, right=True),
-    Column("held", _money("held_usd"), right=True),
-    Column("unknown", _money("unknown_usd"), WAIT, right=True),
-    Column("done", "done", right=True),
-    Column("failed", "failed", right=True),
-    Column("dearest agents", _dearest, QUIET, wrap=True),
-)
+def columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Give what is shown; sums that nobody has are left out."""
+    sums = ("held", "unknown", "assumed", "overrun")
+    there = [name for name in sums if any(row[f"{name}_usd"] for row in rows)]
+    return (
+        Column("owner", "owner", lambda row: QUIET if row["owner"] == NOBODY else ""),
+        Column("agents", "agents", right=True),
+        Column("spent", _money("spent_usd"), right=True),
+        *(Column(name, _money(f"{name}_usd"), "" if name == "held" else WAIT, right=True) for name in there),
+        Column("done", "done", right=True),
+        Column("failed", "failed", right=True),
+        Column("dearest agents", _dearest, QUIET, wrap=True),
+    )

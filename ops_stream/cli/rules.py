@@ -167,9 +167,9 @@ def list_bundles(out: Out, observed: bool, days: int | None, tenant: str | None)
         return _list_observed(out, settings, days or 7, tenant)
     if days is not None or tenant is not None:
         raise WrongUse("--days and --tenant go with --observed.", where="--days")
-    from ops_stream.cli.bundles import COLUMNS
+    from ops_stream.cli.bundles import columns
 
-    out.table(run(settings, _listed(out, settings)), COLUMNS, empty="No rules were published yet.")
+    out.table(run(settings, _listed(out, settings)), columns(out), empty="No rules were published yet.")
     return ExitCode.DONE
 
 

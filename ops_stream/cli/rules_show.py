@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from ops_stream.cli.output import BAD, GOOD, WAIT, Column, Out, clean
 
@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from ops_stream.core.rules_model import Rules
     from ops_stream.rules.casetest import CaseResult
     from ops_stream.rules.problems import Problem, RulesInvalid
+
+_ONE: Final = {
+    "policies": "policy",
+    "budgets": "limit",
+    "effects": "effect class",
+    "models": "model",
+    "agents": "agent",
+}
+_MANY: Final = {"policy": "policies", "effect class": "effect classes"}
 
 
 def show_invalid(out: Out, directory: Path, invalid: RulesInvalid, so: str) -> None:
@@ -41,7 +50,7 @@ def show_cases(out: Out, directory: Path, results: Sequence[CaseResult], missing
 
 
 def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return f"{count} {what}" if count == 1 else f"{count} {_MANY.get(what, what + 's')}"
 
 
 def _problem(directory: Path, problem: Problem) -> dict[str, Any]:
@@ -68,13 +77,17 @@ def show_checked(out: Out, directory: Path, checked: Rules) -> None:
     policies = checked.policies
     assert isinstance(policies, CompiledPolicies)
     noted = cautions(policies)
+    budgets, effects = checked.budgets, checked.effects
+    limits = (bound for bounds in budgets.more.values() for bound in bounds)
     counts = {
         "policies": len(policies.policies),
-        "budgets": len(checked.budgets.tenants) + len(checked.budgets.tasks),
+        "budgets": sum((one.hard is not None) + (one.soft is not None) for one in limits)
+        or len(budgets.tenants) + len(budgets.tasks),
+        "effects": len(effects.task_types) + len(effects.tools),
         "models": len(checked.models.prices),
         "agents": len(checked.agents.declared),
     }
-    shown = ", ".join(f"{count} {name}" for name, count in counts.items())
+    shown = ", ".join(_counted(count, _ONE[name]) for name, count in counts.items())
     text = f"{out.style('valid', GOOD)}: {shown}\n{checked.digest}"
     out.row({"directory": str(directory), "digest": checked.digest, **counts, "cautions": noted}, text)
     for caution in noted:

@@ -169,6 +169,8 @@ class Record(Row, frozen=True):
     """Violations `over_cost`."""
     asked: int = 0
     """Asks that were admitted; only counted while a policy looks at it."""
+    assumed: int = 0
+    """What was held for asks whose reports tell no cost: it counts as spent, and not in `cost`."""
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):

@@ -149,6 +149,7 @@ def _remember(draft: Draft, ask: Ask, event: Telemetry) -> None:
         quality_count=record.quality_count + (quality is not None),
         held=record.held + (0 if cost is None else ask.asked or held),
         cost=record.cost + (cost or 0),
+        assumed=record.assumed + (held if cost is None else 0),
         overrun=record.overrun + (0 if ask.held is None else max(0, (cost or 0) - held)),
         estimated_ms=record.estimated_ms + (0 if latency is None else ask.estimated_ms),
         taken_ms=record.taken_ms + (0 if latency is None else round(latency)),

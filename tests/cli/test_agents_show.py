@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ops_stream.audit.fold import PartitionFold
-from ops_stream.cli.agents_show import columns, declared, rows_of, show_one, why
+from ops_stream.cli.agents_show import declared, rows_of, show_list, show_one, why
 from ops_stream.cli.output import Out
 from tests.core.world import TENANT, World
 from tests.rules.building import compiled
@@ -79,16 +79,30 @@ def test_an_agent_that_works_shows_what_it_did_and_how_well(world: World) -> Non
     assert why(row) == ""
 
 
-def test_an_agent_that_was_silent_is_warned_and_the_violation_is_named(world: World) -> None:
+def test_an_agent_that_was_silent_is_warned_and_the_violation_is_named(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The state's reason says which ask it was for; the list counts those of the last day."""
     row = rows(world)["bob"]
     assert (row["state"], row["violations_1d"]) == ("warned", 1)
     (violation,) = row["violations"]
     assert (violation["kind"], violation["request_id"], violation["forgiven"]) == ("no_report", "r3", False)
     assert "no_report (ask r3)" in why(row)
-    drawn = PLAIN.render(rows(world).values(), columns(PLAIN))
+    show_list(PLAIN, list(rows(world).values()))
+    drawn = capsys.readouterr().out
     assert "no_report (ask r3)" in drawn
     assert "0.67" in drawn
+
+
+def test_on_a_narrow_terminal_the_reasons_come_below(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sentence is not squeezed into a column of a few characters."""
+    monkeypatch.setenv("COLUMNS", "80")
+    show_list(Out(as_json=False, color=False, terminal=True), list(rows(world).values()))
+    drawn = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in drawn[:3])
+    assert drawn[-1].startswith("bob of team-a: Warned for a violation")
 
 
 def test_a_reinstated_agent_has_its_violations_forgiven_and_not_forgotten(world: World) -> None:

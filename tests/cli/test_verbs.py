@@ -201,7 +201,7 @@ def test_rules_go_forth_and_back_and_an_observed_day_is_summed_up(world: World, 
     the earlier rules are in force on every partition, by a command that is named."""
     for name, text in CONF.items():
         (tmp_path / name).write_text(text)
-    first = [row for row in world.ops("rules", "list", "--json").rows if row["in_force_on"]][0]["digest"]
+    first = next(row for row in world.ops("rules", "list", "--json").rows if row["in_force_on"])["digest"]
     observe = "version: 1\nenforcement:\n  - {tenant: watched, mode: observe}\n"
     (tmp_path / "supervisor.yaml").write_text(observe)
     assert world.ops("rules", "activate", str(tmp_path), "--as", "ana", "--reason", "watch").code == 0

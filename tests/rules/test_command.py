@@ -47,7 +47,7 @@ def test_check_names_the_bundle_and_what_may_surprise(
     directory = _write(tmp_path / "conf", "tool == 'x'")
     assert _rules("check", directory) == 0
     out = capsys.readouterr().out
-    assert "valid: 1 policies, 0 budgets, 0 models, 0 agents" in out
+    assert "valid: 1 policy, 0 limits, 0 effect classes, 0 models, 0 agents" in out
     assert digest_of(read_conf(directory)) in out
     assert "note: The policy 'p' cannot be decided where the request has no 'tool'" in out
 
