@@ -9,7 +9,7 @@ from msgspec import Struct
 from ops_stream.contract.models import TaskRequest
 from ops_stream.core.draft import Draft
 from ops_stream.core.rows import ASKS, Ask, ask_key
-from ops_stream.core.rules_effects import UNKNOWN, worst
+from ops_stream.core.rules_effects import IRREVERSIBLE, UNKNOWN, worst
 
 DEPTH_MAX: Final = 1_000_000
 """Nobody counts the links of a longer chain."""
@@ -44,6 +44,18 @@ def nature_of(draft: Draft, request: TaskRequest, ask: Ask, *, anew: bool) -> Na
         known = worst(known, above)
         depth = 1 if parent is None else min(parent.depth + 1, DEPTH_MAX)
     return Nature(known, effects.effective(known), depth)
+
+
+def why_irreversible(draft: Draft, request: TaskRequest, nature: Nature) -> str:
+    """Say who says that an ask cannot be taken back."""
+    effects = draft.rules.effects
+    if request.effect == IRREVERSIBLE:
+        return "it says so itself"
+    if effects.known(request.task_type, None, UNKNOWN) == IRREVERSIBLE:
+        return f"its task type {request.task_type} is classed so"
+    if effects.known("", request.tool, UNKNOWN) == IRREVERSIBLE:
+        return f"its tool {request.tool} is classed so"
+    return "nobody has classed it" if nature.known == UNKNOWN else "the ask that it came from is so"
 
 
 def _parent(draft: Draft, request: TaskRequest, parent_id: str) -> Ask | None:

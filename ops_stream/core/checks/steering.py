@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ops_stream.core.effects import why_irreversible
 from ops_stream.core.kills import kill_on
 from ops_stream.core.look import Look
 from ops_stream.core.policy import ESCALATE, QUEUE
@@ -57,7 +58,10 @@ def escalated(look: Look) -> str | None:
     steering = look.weighed.steering
     if steering is not None and steering.action == ESCALATE:
         return f"Policy {steering.name} wants a person to decide."
-    return "What is asked cannot be taken back: a person decides." if look.needs_person else None
+    if not look.needs_person:
+        return None
+    why = why_irreversible(look.draft, look.request, look.nature)
+    return f"What is asked cannot be taken back ({clip(why, 300)}): a person decides."
 
 
 def queued(look: Look) -> str | None:
