@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 PREFIXES: Final = tuple(table.prefix for table in (AGENTS, RECORDS, SUSPENSIONS, CONDUCTS, ASKS))
 """The rows of the journal that this needs."""
 SCORES: Final[Mapping[str, str]] = {
-    "cost_efficiency": "the share of its cost that had been held for it",
-    "reliability": "what went well among all that it was trusted with",
-    "quality": "the mean of its reports' quality scores",
+    "cost_efficiency": "share of its cost that was held for it",
+    "reliability": "share of what went well",
+    "quality": "mean of what its reports say",
     "speed": "estimated over taken time",
 }
 DAY_MS: Final = 86_400_000
