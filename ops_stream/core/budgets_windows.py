@@ -35,7 +35,7 @@ def open_rows(
     if all(row is not None and row.kinds == stored for row in rows):
         return [(name, row) for name, row in zip(names, rows, strict=True) if row is not None]
     known = _known(draft, account)
-    changed = {name for name, row in known.items() if row.kinds[:1] != CLOSED and _era(name, row) != era}
+    changed = [name for name, row in known.items() if row.kinds[:1] != CLOSED and _era(name, row) != era]
     for name in changed:
         known[name] = replace(known[name], kinds=CLOSED + _era(name, known[name]))
         draft.put(f"{account}|{name}", known[name])
