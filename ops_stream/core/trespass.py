@@ -5,7 +5,6 @@ from __future__ import annotations
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.models import Telemetry
 from ops_stream.core.draft import Draft
-from ops_stream.core.leases import overdue
 from ops_stream.core.rows import Ask
 from ops_stream.core.rules_lifecycle import Lifecycle, Violation
 from ops_stream.core.words import dollars
@@ -52,12 +51,13 @@ def _over_cost(ask: Ask, cost: int, rules: Lifecycle) -> bool:
 
 def _over_time(draft: Draft, ask: Ask, event: Telemetry, rules: Lifecycle) -> str:
     """Go by the broker's clock, and by the agent's own word where that says more."""
-    if overdue(draft, ask):
+    written = draft.written_ms
+    if ask.until <= written:
         return f"Ask {ask.request_id} was reported after its lease had ended at {format_time(ask.until)}."
-    took = max(draft.written_ms - ask.answer.at, round(event.latency_ms or 0))
+    took = max(written - ask.answer.at, event.latency_ms or 0)
     # A cap is a policy's word on how long at most; a lease alone may be renewed for good reasons.
     permitted = ask.time_cap_ms or ask.lease_ms
     tolerance = 0 if ask.time_cap_ms else rules.over_time_tolerance_percent
     if took <= permitted * (100 + tolerance) // 100:
         return ""
-    return f"Ask {ask.request_id} took {took // 1000} s where {permitted // 1000} s were permitted."
+    return f"Ask {ask.request_id} took {int(took) // 1000} s where {permitted // 1000} s were permitted."

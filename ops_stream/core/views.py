@@ -12,12 +12,12 @@ from ops_stream.core.budgets import Purse
 from ops_stream.core.calendar import hour, weekday
 from ops_stream.core.draft import Draft
 from ops_stream.core.effects import Nature
-from ops_stream.core.rows import CONDUCTS, Agent, Ask, Record, conduct_key
+from ops_stream.core.lifecycle import violations_of_a_day
+from ops_stream.core.rows import Agent, Ask, Record
 from ops_stream.core.scores import scores
 from ops_stream.core.windows import Needs, needs_of, show_agent, show_workflow
 
 _MICROS: Final = 1_000_000
-_DAY_MS: Final = 86_400_000
 
 
 def request_view(
@@ -109,9 +109,7 @@ def _add_common(
     if needs.scores:
         view.update((f"agent_score_{score}", value) for score, value in scores(record).items())
     if needs.violations:
-        conduct = draft.get(CONDUCTS, conduct_key(tenant, name))
-        breaches = () if conduct is None else conduct.breaches
-        view["agent_violations_1d"] = sum(breach.at > now - _DAY_MS for breach in breaches)
+        view["agent_violations_1d"] = violations_of_a_day(draft, tenant, name)
 
 
 def _add_budgets(view: dict[str, Any], purse: Purse, needs: Needs) -> None:
