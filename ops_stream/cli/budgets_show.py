@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, bar, clean
@@ -21,40 +22,27 @@ _WORDS: Final = {"tokens": " tok", "requests": " req", "concurrent": " run"}
 def branches(rows: Iterable[Row]) -> list[dict[str, Any]]:
     """Give the rows with what stands before them: `name` holds the branch of the tree, and headings are added."""
     found: list[dict[str, Any]] = []
-    for of_tenant in _runs(list(rows), lambda row: row["tenant"]):
-        levels = list(_runs(of_tenant, lambda row: row["scope"]))
-        for at, level in enumerate(levels):
-            scope = level[0]["scope"]
+    for tenant, of_tenant in groupby(rows, lambda row: row["tenant"]):
+        levels = [(scope, list(level)) for scope, level in groupby(of_tenant, lambda row: row["scope"])]
+        for at, (scope, level) in enumerate(levels):
             if scope == "tenant":
-                found += [{**row, "name": _first(n, row["tenant"])} for n, row in enumerate(level)]
-                continue
-            last = at == len(levels) - 1
-            found.append({"name": ("└─ " if last else "├─ ") + _TITLES[scope], "heading": True})
-            stem = "   " if last else "│  "
-            targets = list(_runs(level, lambda row: row.get("target")))
-            for number, target in enumerate(targets):
-                branch = "└─ " if number == len(targets) - 1 else "├─ "
-                below = "   " if number == len(targets) - 1 else "│  "
-                for n, row in enumerate(target):
-                    name = f"… {row['folded']:,} more" if "folded" in row else str(row["target"])
-                    found.append({**row, "name": stem + (branch + name if n == 0 else below.rstrip())})
+                found += [{**row, "name": "│" if number else tenant} for number, row in enumerate(level)]
+            else:
+                found += _level(_TITLES[scope], level, last=at == len(levels) - 1)
     return found
 
 
-def _first(number: int, name: str) -> str:
-    return name if number == 0 else "│"
-
-
-def _runs(rows: Sequence[Row], key: Callable[[Row], Any]) -> Iterable[list[Row]]:
-    """Cut rows where what they are about changes."""
-    run: list[Row] = []
-    for row in rows:
-        if run and key(run[-1]) != key(row):
-            yield run
-            run = []
-        run.append(row)
-    if run:
-        yield run
+def _level(title: str, rows: Iterable[Row], *, last: bool) -> Iterator[dict[str, Any]]:
+    """Give a heading, and below it each scope of a level: its name once, then a line for each of its limits."""
+    yield {"name": ("└─ " if last else "├─ ") + title, "heading": True}
+    stem = "   " if last else "│  "
+    scopes = [list(lines) for _, lines in groupby(rows, lambda row: row.get("target"))]
+    for lines in scopes:
+        ends = lines is scopes[-1]
+        for number, row in enumerate(lines):
+            name = f"… {row['folded']:,} more" if "folded" in row else str(row["target"])
+            branch = ("└─ " if ends else "├─ ") + name if number == 0 else " " if ends else "│"
+            yield {**row, "name": stem + branch}
 
 
 def columns(rows: Sequence[Row], out: Out) -> tuple[Column, ...]:
@@ -77,13 +65,11 @@ def columns(rows: Sequence[Row], out: Out) -> tuple[Column, ...]:
         *([Column("", _note, QUIET)] if any(_note(row) for row in rows) else []),
     )
     taken = sum(2 + max(len(text) for text in _texts(column, rows)) for column in others)
-    room = max(NAME_MIN, width - taken - 2)
-    return (
-        Column(
-            "budget", lambda row: _cut(row["name"], room), lambda row: QUIET if row.get("heading") else ""
-        ),
-        *others,
+    room = max(NAME_MIN, width - taken)
+    name = Column(
+        "budget", lambda row: _cut(row["name"], room), lambda row: QUIET if row.get("heading") else ""
     )
+    return (name, *others)
 
 
 def _texts(column: Column, rows: Sequence[Row]) -> list[str]:
