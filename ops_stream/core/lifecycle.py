@@ -53,7 +53,7 @@ def violated(draft: Draft, ask: Ask, kind: Violation, what: str) -> None:
     if agent is None:
         _alert(draft, ask.tenant, ask.agent, kind, ask.request_id, what, weight == "major", 1)
     elif ask.answer.would_decide:
-        _only_tell(draft, ask, kind, f"{what} It was only observed, and does not count.")
+        _only_tell(draft, ask.tenant, ask.agent, kind, ask.request_id, what)
     else:
         _count(draft, ask.tenant, ask.agent, agent, kind, ask.request_id, what, weight == "major")
 
@@ -61,11 +61,16 @@ def violated(draft: Draft, ask: Ask, kind: Violation, what: str) -> None:
 def ran_unasked(draft: Draft, tenant: str, name: str, request_id: str, what: str) -> None:
     """Hold against an agent that it reports what it has no ask for; never more than a minor violation.
 
-    The ask may have been forgotten, and anybody may have written the name: it must not suspend by itself.
+    The ask may have been forgotten, and anybody may have written the name: it must not suspend by itself. Of an
+    agent that is stopped already nothing more is kept, so that a flood of such reports stays cheap.
     """
     agent = draft.get(AGENTS, agent_key(tenant, name))
-    if agent is not None and draft.rules.lifecycle.unpermitted_run != "ignore":
+    if agent is None or agent.state in STOPPED or draft.rules.lifecycle.unpermitted_run == "ignore":
+        return
+    if draft.rules.supervisor.mode_for(tenant, name) == ("enforce", 100):
         _count(draft, tenant, name, agent, "unpermitted_run", request_id, what, major=False)
+    else:  # an agent that is observed may run before anybody answers
+        _only_tell(draft, tenant, name, "unpermitted_run", request_id, what)
 
 
 def came_late(draft: Draft, ask: Ask) -> None:
@@ -218,10 +223,10 @@ def _score(draft: Draft, tenant: str, name: str, kind: str, more: int) -> Record
     return record
 
 
-def _only_tell(draft: Draft, ask: Ask, kind: Violation, what: str) -> None:
-    key = conduct_key(ask.tenant, ask.agent)
-    row = draft.get(CONDUCTS, key) or Conduct(0)
-    row = _tell(draft, row, ask.tenant, ask.agent, kind, ask.request_id, what, major=False)
+def _only_tell(draft: Draft, tenant: str, name: str, kind: Violation, about: str, what: str) -> None:
+    key = conduct_key(tenant, name)
+    what = f"{what} It was only observed, and does not count."
+    row = _tell(draft, draft.get(CONDUCTS, key) or Conduct(0), tenant, name, kind, about, what, major=False)
     until = row.until or _until(row, draft.rules.lifecycle, warned=False)
     draft.put(key, replace(row, until=until))
 

@@ -161,19 +161,31 @@ def test_states_only_move_along_the_table(seed: int) -> None:
 
 
 def test_violations_are_bounded() -> None:
-    """However many there are, the row of an agent keeps the latest hundred, and its text stays short."""
-    world = world_of(warn_after=0, suspend_after=COUNT_MAX, tolerated_percent=0)
+    """However many there are, the row of an agent keeps the latest hundred."""
+    world = world_of(warn_after=0, suspend_after=0)
     world.strict = False
     for number in range(150):
-        report(world, f"never-asked-{number}-{'x' * 90}", "started", number)
+        report(world, f"never-asked-{number}", "started", number)
     row = conduct(world)
     assert len(row.breaches) == COUNT_MAX
-    assert row.breaches[-1].request_id.startswith("never-asked-149-")
+    assert row.breaches[-1].request_id == "never-asked-149"
+    assert len([alert for alert in world.of("Alert") if alert["kind"] == "violation"]) == 1
+
+
+def test_reasons_stay_short_and_a_flood_of_reports_stays_cheap() -> None:
+    """A reason names a few asks of each kind; once the agent is stopped, reports for no ask write nothing more."""
+    world = world_of(warn_after=0, suspend_after=COUNT_MAX, tolerated_percent=0)
+    world.strict = False
+    for number in range(120):
+        report(world, f"never-asked-{number}-{'x' * 90}", "started", number)
     (suspended,) = [status for status in world.of("AgentStatus") if status["state"] == "suspended"]
     assert "100 violations within 3600 s" in suspended["reason"]
     assert "and 95 more" in suspended["reason"]
     assert len(suspended["reason"]) < 1_000
-    assert len([alert for alert in world.of("Alert") if alert["kind"] == "violation"]) == 1
+    assert conduct(world).breaches[-1].request_id.startswith("never-asked-99-")
+    assert not [
+        key for key in world.partitions[0].journal[-1].decision.changes if key.startswith("violations/")
+    ]
 
 
 def test_reinstatement_counts_anew_and_says_whether_there_was_anything() -> None:
