@@ -17,7 +17,8 @@ from ops_stream.core.budgets_alerts import alert_overrun, alert_thresholds
 from ops_stream.core.budgets_find import DEFAULT_WINDOW as DEFAULT_WINDOW
 from ops_stream.core.budgets_find import bounds_of, purse_of, purse_of_ask, use_model
 from ops_stream.core.budgets_scope import Purse, Scope
-from ops_stream.core.budgets_windows import drop, joined_of, mark, opened, until_of
+from ops_stream.core.budgets_windows import FORGOTTEN_WITH_ASKS, drop, joined_of, mark, opened, until_of
+from ops_stream.core.calendar import kind_of
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.rows import BUDGETS, Ask, Budget, Record, task_budget_key, tenant_budget_key
@@ -50,7 +51,6 @@ SAMPLES_MIN: Final = 20
 Amounts: TypeAlias = tuple[int, int, int, int]
 """Held, unknown, spent and overrun."""
 _NOTHING: Final[Amounts] = (0, 0, 0, 0)
-_FORGOTTEN_WITH_ASKS: Final = ("budget/task", "budget/workflow")
 
 
 def hold_for(draft: Draft, estimate: int, record: Record | None) -> int:
@@ -173,7 +173,7 @@ def discharge(draft: Draft, ask: Ask) -> None:
         row = replace(row, asks=row.asks - 1)
         if row.asks < 0:
             raise InvariantBroken(f"the row {key} would become negative by ask {ask.request_id}")
-        if not row.asks and not row.until and key.startswith(_FORGOTTEN_WITH_ASKS):
+        if not row.asks and not row.until and key.startswith(FORGOTTEN_WITH_ASKS):
             drop(draft, key, row)
         else:
             draft.put(key, row)
@@ -184,7 +184,8 @@ def window_over(draft: Draft, key: str) -> None:
     row = draft.get(BUDGETS, key)
     if row is None:
         return
-    if row.asks:
+    # One without an end goes on as long as anything counts there.
+    if row.asks or (row.joined and kind_of(key.rpartition("|")[2]) == "total"):
         again = draft.now + max(60, draft.rules.supervisor.remember_s) * 1000
         draft.put(key, replace(row, until=again))
     else:

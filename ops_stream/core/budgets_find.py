@@ -131,7 +131,7 @@ def _main(
     if row is None:
         if account not in draft.state.budgets.windows and account not in draft.opened and not window:
             return Scope(level, name, key, window, kind, EMPTY, limit)
-    elif not row.kinds and not row.joined:
+    elif not row.kinds and not row.joined and not row.carried:
         return Scope(level, name, key, window, kind, row, limit)
     return _of_account(draft, level, tenant, name, [Bound("usd", kind, limit)], zone)[0]
 

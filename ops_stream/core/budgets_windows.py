@@ -9,6 +9,7 @@ the new limit, and go on changing as their asks settle. See docs/decisions/011.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
@@ -19,6 +20,8 @@ from ops_stream.core.rows import BUDGETS, SPENDINGS, Budget, Spending
 from ops_stream.core.rules_budgets import LENGTH, WindowKind, Zone
 
 CLOSED: Final = "-"
+FORGOTTEN_WITH_ASKS: Final = ("budget/task", "budget/workflow")
+"""Scopes without number: a row of theirs that has no end is forgotten with the last of its asks."""
 JOINED_MAX: Final = 64
 """Closed rows that one row has joined; of more, older ones count with what they had used by then."""
 _MARKED: Final[tuple[WindowKind, ...]] = ("hour", "day", "week", "month")
@@ -64,10 +67,15 @@ def until_of(draft: Draft, kind: WindowKind, zone: Zone | None) -> int:
 
 def joined_of(draft: Draft, account: str, row: Budget) -> Budget:
     """Add up what counts in a row of the closed ones that it has joined."""
+    return joined_in(row, lambda name: draft.get(BUDGETS, f"{account}|{name}"))
+
+
+def joined_in(row: Budget, find: Callable[[str], Budget | None]) -> Budget:
+    """Add up what counts in a row of others; `find` gives the row of the same scope and unit for a window's name."""
     held = unknown = 0
     spent = row.carried
     for name, before in row.joined:
-        other = draft.get(BUDGETS, f"{account}|{name}")
+        other = find(name)
         if other is not None:
             held += other.held
             unknown += other.unknown
@@ -148,7 +156,11 @@ def _before(draft: Draft, key: str, row: Budget, window: str, kind: WindowKind) 
 
 
 def _open(draft: Draft, account: str, name: str, kind: WindowKind, row: Budget, zone: Zone | None) -> None:
-    draft.put(f"{account}|{name}", replace(row, until=until_of(draft, kind, zone)))
+    until = until_of(draft, kind, zone)
+    if not until and account.startswith(FORGOTTEN_WITH_ASKS):
+        # Perhaps no ask is ever admitted here: then nothing else would have the row forgotten.
+        until = draft.now + max(60, draft.rules.supervisor.remember_s) * 1000
+    draft.put(f"{account}|{name}", replace(row, until=until))
     opened(draft, account, name)
 
 

@@ -150,7 +150,7 @@ class Budget(Row, frozen=True):
     `.concurrent`. WINDOW is the last part: `2026-11-24T13` (hour), `2026-11-24`, `2026-W48`, `2026-11`, or nothing for
     what has no end; `~2` behind it marks the second row of a window whose limits changed their windows in between.
     A row whose `kinds` begin with `-` takes no more asks. What counts against a limit is
-    `ops_stream.core.budgets.used_of`: the row's own numbers with those of the rows that it has joined.
+    the row's own numbers with `ops_stream.core.budgets_windows.joined_in`, those of the rows that it has joined.
     """
 
     held: int = 0

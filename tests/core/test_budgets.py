@@ -18,6 +18,7 @@ from tests.core.test_step import ask, registered
 from tests.core.world import DIGEST, START_MS, TENANT, World
 
 LEARNED = Rules(DIGEST, supervisor=Supervisor(hold_safety="learned"))
+TASK_DAY = Budgets({}, {"*": Limit(10_000_000, "day")})
 TODAY, MONTH = "2026-11-24", "2026-11"
 
 
@@ -113,6 +114,21 @@ def test_a_closed_window_is_carried_on_when_it_is_forgotten() -> None:
     assert world.answers("r2")[0]["reason"] == "budget_exhausted"
 
 
+def test_what_was_carried_on_counts_also_where_nothing_else_is_limited() -> None:
+    """Other rules with a longer window, the shorter one long forgotten: what was spent there counts all the same."""
+    plain = Budgets({"*": Limit(10_000_000, "day")})
+    world = registered(World(Rules(DIGEST, supervisor=Supervisor(remember_s=60), budgets=plain)))
+    world.send("task-requests", ask())
+    report(world, cost_usd=4)
+    world.rules = replace(world.rules, budgets=Budgets({"*": Limit(5_000_000, "month")}))
+    world.send("task-requests", ask("r2", estimated_cost_usd=2))
+    assert "spent 4.00 USD" in world.answers("r2")[0]["explanation"]
+    world.advance(2 * 86_400)
+    assert world.budget(f"tenant|{TENANT}|{MONTH}").carried == 4_000_000
+    world.send("task-requests", ask("r3", estimated_cost_usd=2))
+    assert "spent 4.00 USD" in world.answers("r3")[0]["explanation"]
+
+
 def test_what_windows_leave_behind_is_bounded() -> None:
     """However often an operator changes the window, the rows in force stay small and nothing is lost."""
     world = limited({"limit_usd": 200, "window": "month"})
@@ -123,6 +139,18 @@ def test_what_windows_leave_behind_is_bounded() -> None:
     assert max(map(len, rows)) < 2_000
     world.send("task-requests", ask("last", estimated_cost_usd=100.01))
     assert world.answers("last")[0]["reason"] == "budget_exhausted"
+
+
+def test_a_task_that_only_was_looked_at_is_forgotten() -> None:
+    """Where a task's window changes and no ask of it is admitted any more, none of its rows stays for ever."""
+    world = registered(World(Rules(DIGEST, supervisor=Supervisor(remember_s=60), budgets=TASK_DAY)))
+    world.send("task-requests", ask())
+    report(world, cost_usd=4)
+    world.rules = replace(world.rules, budgets=Budgets({}, {"*": Limit(4_000_000, "task")}))
+    world.send("task-requests", ask("r2"))
+    assert "spent 4.00 USD" in world.answers("r2")[0]["explanation"]
+    world.advance(10 * 86_400)
+    assert not [key for key in world.state.rows if key.startswith("budget/task")]
 
 
 def test_rows_of_earlier_versions_go_on() -> None:
