@@ -10,6 +10,8 @@ import pytest
 from ops_stream.audit.fold import PartitionFold
 from ops_stream.cli.agents_show import declared, rows_of, show_list, show_one, why
 from ops_stream.cli.output import Out
+from ops_stream.cli.owners import Owners
+from ops_stream.core.rows import RECORDS
 from tests.core.world import TENANT, World
 from tests.rules.building import compiled
 
@@ -77,6 +79,19 @@ def test_an_agent_that_works_shows_what_it_did_and_how_well(world: World) -> Non
     assert (row["cost_usd"], row["overrun_usd"], row["violations_1d"]) == (1.5, 0.5, 0)
     assert row["scores"] == {"cost_efficiency": 0.6667, "reliability": 1, "quality": 0.75, "speed": 1}
     assert why(row) == ""
+
+
+def test_a_report_without_a_cost_counts_as_what_was_held(world: World) -> None:
+    """As it does against the budgets; the scores go by what was really told."""
+    before = rows(world)["ada"]
+    report(world, "r2", "ada")
+    after = rows(world)["ada"]
+    assert (before["cost_usd"], after["cost_usd"]) == (1.5, 2.5)
+    assert after["scores"]["cost_efficiency"] == before["scores"]["cost_efficiency"]
+    owners = Owners()
+    owners.take(world.rules.agents, {"team-a|ada": RECORDS.decode(world.state.rows["record/team-a|ada"])}, {})
+    (row,) = owners.rows()
+    assert (row["owner"], row["spent_usd"], row["assumed_usd"]) == ("finance", 2.5, 1)
 
 
 def test_an_agent_that_was_silent_is_warned_and_the_violation_is_named(
