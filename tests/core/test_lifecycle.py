@@ -227,6 +227,17 @@ def test_new_thresholds_hold_for_what_was_counted_before() -> None:
     assert statuses(world) == ["registered", "suspended"]
 
 
+def test_a_longer_time_until_forgiveness_holds_for_who_is_warned_already() -> None:
+    """Rules that are activated later say when a warning is over."""
+    world = world_of(warn_after=1, tolerated_percent=0, forgive_s=600)
+    report(world, "x1", "started", 1)
+    world.rules = Rules(DIGEST, lifecycle=Lifecycle(forgive_s=6_000))
+    world.advance(5_990)
+    assert statuses(world) == ["registered", "warned"]
+    world.advance(20)
+    assert statuses(world) == ["registered", "warned", "active"]
+
+
 # -- agents that fall silent --------------------
 
 
