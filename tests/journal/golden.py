@@ -33,12 +33,15 @@ FLAG: Final = "--throw-the-old-history-away"
 KEY: Final = JournalKey(b"golden-golden-golden-golden-gold")
 START_MS: Final = 1_795_525_200_000  # 2026-11-24T13:00:00Z
 PARTITION, PARTITIONS = 0, 2
+NEW: Final = ("capped", "rerouted", "elsewhere")
 HERE, THERE = "alpha", "bravo"
 """A tenant of this partition, and one of the other."""
 
 
 class GoldenPolicies:
     """One policy of every kind, on what an ask says."""
+
+    fields: Final = frozenset(("task_type", "consecutive_failures"))
 
     def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
         """Give the policies that match."""
@@ -52,6 +55,9 @@ class GoldenPolicies:
             "simple": PolicyMatch("thrift", "downgrade_model", 5),
             "watched": PolicyMatch("watch", "notify", 4, parameters={"message": "look here"}),
             "shadowed": PolicyMatch("shadow", "block", 3, shadow=True),
+            "capped": PolicyMatch("cap", "cap", 2, parameters={"cost_micros": 100_000, "time_s": 30}),
+            "rerouted": PolicyMatch("route", "reroute", 1, parameters={"model": "small"}),
+            "elsewhere": PolicyMatch("route", "reroute", 1, parameters={"agent": "bob"}),
         }.get(view["task_type"])
         return [] if action is None else [action]
 
@@ -156,7 +162,7 @@ def write() -> list[tuple[int, bytes]]:
     scribe.stranger(b"hello")
     scribe.take_over("boot-1")
     scribe.event("agents", "AgentRegistration", agent="ann", role="clerk", capabilities=["general"])
-    for task_type in ("general", "blocked", "broken", "patient", "simple", "watched", "shadowed"):
+    for task_type in ("general", "blocked", "broken", "patient", "simple", "watched", "shadowed", *NEW):
         scribe.ask(f"r-{task_type}", task_type, estimated_cost_usd=0.25)
     scribe.ask(
         "r-reviewed", "reviewed", arguments={"amount": 12.5, "text": 'ümlaut "quoted"\\ 𝄞', "n": [None]}
@@ -164,6 +170,7 @@ def write() -> list[tuple[int, bytes]]:
     scribe.ask("r-reviewed", "reviewed", arguments={"amount": 13})
     scribe.ask("r-general", estimated_cost_usd=0.25)
     scribe.ask("r-dear", estimated_cost_usd=900)
+    scribe.ask("r-final", effect="irreversible", parent_request_id="r-general")
     escalation = next(row[11:] for row in scribe.ledger.state.rows if row.startswith("escalation/"))
     scribe.event(
         "resolutions",

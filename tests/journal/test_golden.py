@@ -76,10 +76,8 @@ def test_the_golden_journal_holds_every_kind_of_record_and_nearly_every_answer()
     assert encodings == {"json", "avro"}
     missing = {
         Reason.AGENT_UNREGISTERED,
-        Reason.AGENT_NOT_ALLOWED,
         Reason.AGENT_BLOCKED,
         Reason.ESCALATION_DENIED,
-        Reason.ESCALATION_EXPIRED,
         Reason.WITHDRAWN,
         Reason.RETRIES_EXHAUSTED,
         Reason.NO_MODEL,
