@@ -32,6 +32,7 @@ check: setup ## Format, lint, strict types, import rules, drift and core tests (
 	$(BIN)/ops-stream contract export --check
 	$(RUN) -m pytest -n 2 --dist worksteal $(FAST)
 
+test: export OPS_STREAM_TEST_THOROUGH := 1
 test: check ## Everything, on a real Kafka and a real Redis that the run starts itself
 	$(RUN) -m pytest tests $(addprefix --ignore=,$(FAST)) --durations=15
 

@@ -11,10 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as hypothesis
 
 from ops_stream.contract.settings import Settings
 from ops_stream.embedded import EmbeddedKafka, EmbeddedRedis, train
 from tests import brokers
+from tests.thorough import examples
+
+hypothesis.register_profile("run", max_examples=examples(100))
+hypothesis.load_profile("run")
 
 
 @pytest.fixture(scope="session")

@@ -25,8 +25,9 @@ from ops_stream.rules.conf_budgets import BudgetEntry, budgets_from
 from ops_stream.rules.conf_zones import named_zone
 from tests.core.checks import limit_of
 from tests.core.world import DIGEST, World, from_snapshot, refold
+from tests.thorough import examples
 
-EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_BUDGETS", "30"))
+EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_BUDGETS", 0)) or examples(30)
 STEPS = 60
 PROFILE = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -14,8 +14,9 @@ from ops_stream.core.state import State
 from ops_stream.core.step import step
 from tests.core.world import World, from_snapshot, refold
 from tests.properties import histories
+from tests.thorough import examples
 
-EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_HISTORIES", "60"))
+EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_HISTORIES", 0)) or examples(60)
 SEEDS = st.integers(0, 2**32)
 PROFILE = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

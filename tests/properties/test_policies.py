@@ -18,9 +18,12 @@ from ops_stream.rules.cel import Condition, compile_condition
 from ops_stream.rules.policies import CompiledPolicies, Policy
 from tests.core.test_step import ask, registered
 from tests.core.world import DIGEST, START_MS, TENANT, World
+from tests.thorough import examples
 
 PROFILE = settings(
-    max_examples=int(os.environ.get("OPS_STREAM_TEST_HISTORIES", "100")), deadline=None, derandomize=True
+    max_examples=int(os.environ.get("OPS_STREAM_TEST_HISTORIES", 0)) or examples(100),
+    deadline=None,
+    derandomize=True,
 )
 CONDITIONS = (
     "true",
