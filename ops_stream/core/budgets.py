@@ -13,12 +13,13 @@ from typing import Final, TypeAlias
 from msgspec.structs import replace
 
 from ops_stream.contract.models import Telemetry
+from ops_stream.contract.reasons import Reason
 from ops_stream.core.budgets_alerts import alert_overrun, alert_thresholds
 from ops_stream.core.budgets_find import DEFAULT_WINDOW as DEFAULT_WINDOW
 from ops_stream.core.budgets_find import bounds_of, purse_of, purse_of_ask, use_model
 from ops_stream.core.budgets_scope import Purse, Scope
 from ops_stream.core.budgets_windows import FORGOTTEN_WITH_ASKS, drop, joined_of, mark, opened, until_of
-from ops_stream.core.calendar import kind_of
+from ops_stream.core.calendar import kind_of, window_of
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.rows import BUDGETS, Ask, Budget, Record, task_budget_key, tenant_budget_key
@@ -124,7 +125,7 @@ def settle(draft: Draft, ask: Ask, cost: int, tokens: int | None = None) -> Ask:
         used = kept if tokens is None else tokens
         more: dict[Unit, Amounts] = {
             "tokens": (*_back(ask, kept), used, max(0, used - kept)),
-            "requests": _NOTHING if in_hand else (0, 0, 1, 1),
+            "requests": _NOTHING if in_hand or _lapsed_with_nothing(ask) else (0, 0, 1, 1),
             "concurrent": (-1 if ask.money == "held" else 0, 0, 0, 0),
         }
         _move(draft, ask, (*_back(ask, held), cost, overrun), more)
@@ -184,12 +185,23 @@ def window_over(draft: Draft, key: str) -> None:
     row = draft.get(BUDGETS, key)
     if row is None:
         return
-    # One without an end goes on as long as anything counts there.
-    if row.asks or (row.joined and kind_of(key.rpartition("|")[2]) == "total"):
+    if row.asks or _goes_on(draft, key, row):
         again = draft.now + max(60, draft.rules.supervisor.remember_s) * 1000
         draft.put(key, replace(row, until=again))
     else:
         drop(draft, key, row)
+
+
+def _goes_on(draft: Draft, key: str, row: Budget) -> bool:
+    """Say whether a window is not over yet: another time zone can make it last longer than it first seemed to.
+
+    One without an end goes on as long as anything counts there.
+    """
+    name = key.rpartition("|")[2]
+    kind = kind_of(name)
+    if kind == "total":
+        return bool(row.joined)
+    return window_of(kind, draft.now, draft.rules.zone(key.split("|", 2)[1])) == name.partition("~")[0]
 
 
 def _take_in(draft: Draft, ask: Ask, scope: Scope, amounts: Amounts) -> None:
@@ -226,6 +238,11 @@ def _keys_of(ask: Ask) -> tuple[str, ...]:
         task_budget_key(ask.tenant, ask.task_id, ask.task_window),
     )
     return (*main, *(f"budget/{name}" for name in ask.more)) if ask.more else main
+
+
+def _lapsed_with_nothing(ask: Ask) -> bool:
+    """Say whether a lease ended on which nothing was held: it still counts as a request, and not once more."""
+    return (ask.money, ask.held, ask.tokens, ask.answer.reason) == ("released", 0, 0, Reason.LEASE_EXPIRED)
 
 
 def _unit_of(key: str) -> Unit:

@@ -51,7 +51,9 @@ def open_rows(
         again = [int(one.partition("~")[2] or 1) for one in known if one.partition("~")[0] == name]
         fresh = Budget(kinds=stored)
         own = f"{name}~{max(again) + 1}" if again else name
-        if changed:
+        # The rows of the era before this one may be forgotten by now. That this window has a closed row of its own,
+        # or, having no beginning, comes after others, still tells that windows were changed within it.
+        if changed or again or (known and not name):
             fresh = _join(draft, account, known, kind, fresh, zone)
             _open(draft, account, own, kind, fresh, zone)
             fresh = draft.get(BUDGETS, f"{account}|{own}") or fresh

@@ -221,19 +221,25 @@ def release_sweep(draft: Draft, key: str, row: Sweep) -> None:
 
 
 def _release_orphans(draft: Draft, tenant: str) -> None:
-    """Release what asks that were forgotten too early left unknown in the tenant's own windows of now."""
+    """Release what asks that were forgotten too early left unknown in the tenant's own windows of now.
+
+    What that is, is worked out in the state as it was: the same record may have made other asks unknown.
+    """
+    rows = draft.state.rows
     for scope in purse_of(draft, tenant, EVERY):
-        row = draft.get(BUDGETS, scope.key)
-        if scope.level != "tenant" or row is None or not row.unknown:
+        row, raw = draft.get(BUDGETS, scope.key), rows.get(scope.key)
+        unknown = 0 if raw is None else BUDGETS.decode(raw).unknown
+        if scope.level != "tenant" or row is None or not unknown:
             continue
-        # Whatever a remembered ask still has unknown here is its own: only the rest belongs to nobody.
+        # Whatever a remembered ask had unknown here is its own: only the rest belongs to nobody.
         owned = 0
         for ask_key_, owner in draft.state.unknown.items():
-            ask = draft.get(ASKS, ask_key_) if owner == tenant else None
-            if ask is None or ask.money != "unknown":
+            if owner != tenant:
                 continue
+            ask = ASKS.decode(rows[ask_key_])
             if scope.key == f"budget/tenant|{tenant}|{ask.window}":
                 owned += ask.held or 0
             elif scope.key.removeprefix("budget/") in ask.more:
                 owned += ask.tokens if scope.unit == "tokens" else ask.held or 0
-        draft.put(scope.key, replace(row, unknown=owned))
+        if unknown != owned:
+            draft.put(scope.key, replace(row, unknown=row.unknown - (unknown - owned)))

@@ -115,7 +115,10 @@ def _settle(draft: Draft, ask: Ask, cost: int | None, ran: bool, tokens: int | N
     if cost is not None:
         return settle(draft, ask, cost, tokens)
     if ran:
-        return ask if ask.money == "none" else settle(draft, ask, ask.held or 0, tokens)
+        # What held nothing and costs nothing is not counted, unless it tells of tokens that it used.
+        if ask.money == "none" and tokens is None:
+            return ask
+        return settle(draft, ask, ask.held or 0, tokens)
     if ask.started and ask.money in ("held", "unknown"):
         return settle(draft, ask, ask.held or 0, tokens)
     return release(draft, ask)
@@ -211,4 +214,4 @@ def _call_person(draft: Draft, ask: Ask, event: Telemetry, weighed: Weighed) -> 
         stake=event.cost_micros,
         digest=ask.answer.digest or ask.digest,
     )
-    open_escalation(draft, escalation_id_of(ask.tenant, ask.request_id, event.event_id), row, None)
+    open_escalation(draft, escalation_id_of(ask.tenant, ask.request_id, "report", event.event_id), row, None)

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
+from ops_stream.contract.clocktext import parse_time
+from ops_stream.core import killswitch, limits_command
 from ops_stream.core.budgets import FACTOR_MAX, SAMPLES_MIN, hold_for
 from ops_stream.core.draft import Draft
 from ops_stream.core.inputs import Tick
 from ops_stream.core.rows import Record
-from ops_stream.core.rules_model import Budgets, Limit, Rules, Supervisor
+from ops_stream.core.rules_model import Budgets, Enforcement, Limit, Rules, Supervisor
 from ops_stream.core.state import State
 from ops_stream.rules.conf_budgets import BudgetEntry, budgets_from
+from ops_stream.rules.conf_zones import named_zone
 from tests.core.test_step import ask, registered
 from tests.core.world import DIGEST, START_MS, TENANT, World
 
@@ -168,3 +171,89 @@ def test_rows_of_earlier_versions_go_on() -> None:
     report(world, cost_usd=0)
     world.send("task-requests", ask("r4"))
     assert world.answers("r4")[0]["decision"] == "approved"
+
+
+@pytest.mark.parametrize("scope", ["tenant", "agent", "workflow", "model"])
+@pytest.mark.parametrize(
+    ("window", "between", "days"), [("month", "day", 3), ("total", "day", 3), ("total", "month", 70)]
+)
+def test_a_window_that_comes_back_counts_what_it_had_however_long_nothing_was_asked(
+    scope: str, window: str, between: str, days: int
+) -> None:
+    """The rows of the window in between may be forgotten by then; those of the one that comes back are not."""
+    world = limited({"scope": scope, "limit_usd": 10, "window": window}, remember_s=86_400)
+    world.now = parse_time("2026-11-04T12:00:00Z")
+    for number, (request_id, wanted) in enumerate((("r1", 8), ("r2", 1), ("r3", 8))):
+        if number == 2:
+            world.advance(days * 86_400)
+        if number:
+            set_budget(world, number, scope=scope, limit_usd=10, window=between if number == 1 else window)
+        body = ask(request_id, task_id=request_id, estimated_cost_usd=wanted)
+        world.send("task-requests", body | {"workflow_id": "w1", "required_model": "large"})
+        if number != 2 and world.answers(request_id)[-1]["decision"] == "approved":
+            report(world, request_id, cost_usd=wanted)
+    # What belongs to a workflow is forgotten with the last of its asks, as it always was.
+    expected = "approved" if (scope, window) == ("workflow", "total") else "denied"
+    assert world.answers("r3")[-1]["decision"] == expected
+
+
+def test_a_day_that_another_time_zone_makes_longer_is_not_forgotten_before_it_is_over() -> None:
+    """The window of the same name goes on, with all that it has, however short ids are remembered."""
+    budgets = budgets_from(
+        [BudgetEntry.model_validate({"scope": "tenant", "limit_usd": 10, "window": "day"})]
+    )
+    zones = {"*": named_zone("Pacific/Auckland")}
+    world = World(Rules(DIGEST, supervisor=Supervisor(remember_s=300), budgets=budgets, zones=zones))
+    world.now = parse_time("2026-11-25T10:00:00Z")
+    registered(world)
+    world.send("task-requests", ask("r1", estimated_cost_usd=9))
+    report(world, "r1", cost_usd=9)
+    world.rules = replace(world.rules, zones={"*": named_zone("Pacific/Honolulu")})
+    world.now = parse_time("2026-11-25T10:30:00Z")
+    world.advance(7_200)
+    world.send("task-requests", ask("r2", estimated_cost_usd=9))
+    assert world.answers("r2")[-1]["decision"] == "denied"
+    world.advance(2 * 86_400)
+    assert world.budget("tenant|team-a|2026-11-25") is None
+
+
+def test_a_release_leaves_what_the_same_tick_made_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill and a release that end in one record: the release does not take what the kill has just left there."""
+    for module in (killswitch, limits_command):
+        monkeypatch.setattr(module, "ITEMS_MAX", 2)
+    world = limited({"scope": "tenant", "limit_usd": 10, "window": "month"})
+    for number in range(5):
+        world.send("task-requests", ask(f"r{number}"))
+        report(world, f"r{number}", event_id=f"s{number}", kind="started")
+    kill = {"command_id": "c1", "command": "kill", "scope": "tenant", "target": TENANT, "issued_by": "olga"}
+    world.send("control", kill)
+    world.take(0, Tick())
+    world.now += 1
+    set_budget(world, 2, release_unknown=True)
+    world.take(0, Tick())
+    assert world.budget(f"tenant|{TENANT}|{MONTH}").unknown == 1_000_000
+    report(world, "r4", cost_usd=1)
+    assert world.budget(f"tenant|{TENANT}|{MONTH}").unknown == 0
+
+
+def test_tokens_that_nobody_held_count_also_where_no_cost_is_told() -> None:
+    """What an observed ask that did not fit has used is overrun, in each unit that is told."""
+    budgets = budgets_from(
+        [BudgetEntry.model_validate({"scope": "tenant", "limit_tokens": 50, "window": "month"})]
+    )
+    observed = Supervisor(enforcement=(Enforcement(TENANT, "*", "observe", 100),))
+    world = registered(World(Rules(DIGEST, supervisor=observed, budgets=budgets)))
+    world.send("task-requests", ask("r1", estimated_input_tokens=400))
+    report(world, "r1", input_tokens=400)
+    row = world.budget(f"tenant.tokens|{TENANT}|{MONTH}")
+    assert (row.spent, row.overrun) == (400, 400)
+
+
+def test_a_late_report_of_an_ask_that_held_nothing_is_no_second_request() -> None:
+    """It counted from its admission, and its lease's end has not taken that back."""
+    world = limited({"scope": "tenant", "limit_requests": 5, "window": "month"})
+    world.send("task-requests", ask("r1", estimated_cost_usd=0))
+    world.advance(1_000)
+    report(world, "r1", cost_usd=0)
+    row = world.budget(f"tenant.requests|{TENANT}|{MONTH}")
+    assert (row.spent, row.overrun) == (1, 0)

@@ -267,3 +267,24 @@ def test_step_takes_an_event_without_its_bytes() -> None:
     event = EventInput(Origin("task-requests", 0, 0, START_MS), TaskRequest.from_wire(ask()))
     decision = step(State(0, 1), event, Rules(DIGEST), START_MS)
     assert decision.outputs[0].value["reason"] == "agent_unregistered"
+
+
+def test_an_agent_cannot_close_the_escalation_of_its_ask_by_the_name_of_a_report() -> None:
+    """What a report calls a person for is another matter than the ask, whatever the report is called."""
+    policies = TestPolicies([TestPolicy("ask", "escalate"), TestPolicy("told", "escalate", when="telemetry")])
+    world = registered(World(Rules(DIGEST, policies=policies)))
+    world.send("task-requests", ask())
+    world.send(
+        "telemetry",
+        {
+            "event_id": "0",
+            "request_id": "r1",
+            "task_id": "t1",
+            "agent": "engineer",
+            "tenant": TENANT,
+            "kind": "progress",
+        },
+    )
+    assert len({value["escalation_id"] for value in world.of("Escalation")}) == 2
+    world.advance(world.rules.supervisor.escalation_ttl_s)
+    assert world.answers("r1")[-1]["reason"] == "escalation_expired"
