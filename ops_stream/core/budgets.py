@@ -223,6 +223,7 @@ def _take_in(draft: Draft, ask: Ask, scope: Scope, amounts: Amounts) -> None:
         row.carried,
         row.told,
         row.told_soft,
+        row.closed,
     )
     draft.put(scope.key, row)
 
@@ -275,6 +276,7 @@ def _move(draft: Draft, ask: Ask, usd: Amounts, more: dict[Unit, Amounts] | None
             row.carried,
             row.told,
             row.told_soft,
+            row.closed,
         )
         if min(moved.held, moved.unknown, moved.spent) < 0:
             raise InvariantBroken(f"the row {key} would become negative by ask {ask.request_id}")

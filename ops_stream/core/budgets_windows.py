@@ -40,7 +40,7 @@ def open_rows(
     known = _known(draft, account)
     changed = [name for name, row in known.items() if row.kinds[:1] != CLOSED and _era(name, row) != era]
     for name in changed:
-        known[name] = replace(known[name], kinds=CLOSED + _era(name, known[name]))
+        known[name] = replace(known[name], kinds=CLOSED + _era(name, known[name]), closed=draft.now)
         draft.put(f"{account}|{name}", known[name])
     found = []
     for kind, name in zip(kinds, names, strict=True):
@@ -51,9 +51,7 @@ def open_rows(
         again = [int(one.partition("~")[2] or 1) for one in known if one.partition("~")[0] == name]
         fresh = Budget(kinds=stored)
         own = f"{name}~{max(again) + 1}" if again else name
-        # The rows of the era before this one may be forgotten by now. That this window has a closed row of its own,
-        # or, having no beginning, comes after others, still tells that windows were changed within it.
-        if changed or again or (known and not name):
+        if changed or _changed_within(draft, known, kind, zone):
             fresh = _join(draft, account, known, kind, fresh, zone)
             _open(draft, account, own, kind, fresh, zone)
             fresh = draft.get(BUDGETS, f"{account}|{own}") or fresh
@@ -114,6 +112,12 @@ def mark(draft: Draft, key: str, kind: WindowKind, spent: int, zone: Zone | None
             name = window_of(shorter, draft.now, zone)
             began.append((name, before.get(name, spent)))
     draft.put(mark_key, Spending(window_end("hour", draft.now, zone), tuple(began)))
+
+
+def _changed_within(draft: Draft, known: dict[str, Budget], kind: WindowKind, zone: Zone | None) -> bool:
+    """Say whether windows changed since the one of now began; the rows of the era before may be forgotten by then."""
+    closed = max((row.closed for row in known.values()), default=0)
+    return bool(closed) and closed > window_start(kind, draft.now, zone)
 
 
 def _join(

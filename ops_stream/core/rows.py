@@ -173,6 +173,8 @@ class Budget(Row, frozen=True):
     told: int = 0
     """The highest threshold (percent) of the hard limit that was alerted in this window."""
     told_soft: int = 0
+    closed: int = 0
+    """When it took no more asks because the windows in force changed."""
 
 
 class Spending(Row, frozen=True):

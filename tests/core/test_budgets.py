@@ -197,6 +197,25 @@ def test_a_window_that_comes_back_counts_what_it_had_however_long_nothing_was_as
     assert world.answers("r3")[-1]["decision"] == expected
 
 
+def test_a_third_window_counts_the_first_although_the_second_is_forgotten() -> None:
+    """Month, day and, three days later, week: the row of the day is gone, that of the month is not."""
+    world = limited({"scope": "agent", "limit_usd": 10, "window": "month"})
+    world.now = parse_time("2026-11-23T12:00:00Z")
+    world.send("task-requests", ask("r1", estimated_cost_usd=8))
+    report(world, "r1", cost_usd=8)
+    set_budget(world, 1, scope="agent", limit_usd=10, window="day")
+    world.send("task-requests", ask("r2", estimated_cost_usd=1))
+    report(world, "r2", cost_usd=1)
+    world.advance(3 * 86_400)
+    assert world.budget("agent|team-a|engineer|2026-11-23") is None
+    set_budget(world, 2, scope="agent", limit_usd=10, window="week")
+    world.send("task-requests", ask("r3", estimated_cost_usd=8))
+    assert world.answers("r3")[-1]["decision"] == "denied"
+    world.advance(7 * 86_400)
+    world.send("task-requests", ask("r4", estimated_cost_usd=8))
+    assert world.answers("r4")[-1]["decision"] == "approved"
+
+
 def test_a_day_that_another_time_zone_makes_longer_is_not_forgotten_before_it_is_over() -> None:
     """The window of the same name goes on, with all that it has, however short ids are remembered."""
     budgets = budgets_from(
