@@ -131,7 +131,8 @@ def _join(
     start = window_start(kind, draft.now, zone)
     own = window_of(kind, draft.now, zone)
     joined: list[tuple[str, int]] = []
-    carried = 0
+    carried: dict[str, int] = {}
+    passed_on: set[str] = set()
     for name, row in known.items():
         its = kind_of(name)
         plain = name.partition("~")[0]
@@ -141,11 +142,14 @@ def _join(
             continue  # it was over before this window began
         longer = LENGTH[its] > LENGTH[kind]
         joined.append((name, _before(draft, f"{account}|{name}", row, own, kind) if longer else 0))
-        carried += row.carried
+        carried[name] = row.carried
+        if plain == own:  # an earlier row of this very window carries what those that it has joined carry
+            passed_on.update(one for one, _ in row.joined)
+    total = sum(amount for name, amount in carried.items() if name not in passed_on)
     for name, before in joined[:-JOINED_MAX]:
         row = known[name]
-        carried += row.held + row.unknown + max(0, row.spent - before)
-    return replace(fresh, joined=tuple(joined[-JOINED_MAX:]), carried=carried)
+        total += row.held + row.unknown + max(0, row.spent - before)
+    return replace(fresh, joined=tuple(joined[-JOINED_MAX:]), carried=total)
 
 
 def _before(draft: Draft, key: str, row: Budget, window: str, kind: WindowKind) -> int:

@@ -276,3 +276,16 @@ def test_a_late_report_of_an_ask_that_held_nothing_is_no_second_request() -> Non
     report(world, "r1", cost_usd=0)
     row = world.budget(f"tenant.requests|{TENANT}|{MONTH}")
     assert (row.spent, row.overrun) == (1, 0)
+
+
+def test_what_forgotten_rows_left_counts_once_however_often_windows_change() -> None:
+    """A total that comes back takes on what its rows before carry, not once for each of them."""
+    world = limited({"scope": "agent", "limit_usd": 100, "window": "month"})
+    world.send("task-requests", ask("r0", estimated_cost_usd=8))
+    report(world, "r0", cost_usd=8)
+    for number, window in enumerate(("total", "month", "total", "month", "total", "month", "total"), 1):
+        set_budget(world, number, scope="agent", limit_usd=100, window=window)
+        world.send("task-requests", ask(f"r{number}", estimated_cost_usd=0))
+        report(world, f"r{number}", cost_usd=0)
+        world.advance(40 * 86_400)
+    assert world.budget("agent|team-a|engineer|~4").carried == 8_000_000
