@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +51,11 @@ def read_conf(directory: Path | str, environment: Mapping[str, str] | None = Non
     problems: list[Problem] = []
     files: dict[str, str] = {}
     for path in sorted(directory.iterdir()):
-        if path.suffix not in (".yaml", ".yml") or path.name == CASES or path.name.endswith(_TEST_ENDING):
+        if (
+            path.suffix.lower() not in (".yaml", ".yml")
+            or path.name == CASES
+            or path.name.endswith(_TEST_ENDING)
+        ):
             continue
         if path.name not in FILES:
             problems.append(_unknown(path.name))
@@ -68,8 +72,17 @@ def read_conf(directory: Path | str, environment: Mapping[str, str] | None = Non
             next_step="Copy the ones that come with ops-stream, or name another directory.",
         )
     if problems:
-        raise RulesInvalid(problems)
+        raise RulesInvalid([*problems, *_further(files, frozenset(problem.file for problem in problems))])
     return files
+
+
+def _further(files: Mapping[str, str], unread: frozenset[str]) -> Iterable[Problem]:
+    """Find what is wrong with the files that could be read, so that all of it is said at once."""
+    try:
+        compile_bundle({name: text for name, text in files.items() if name not in unread}, unread=unread)
+    except RulesInvalid as invalid:
+        return invalid.problems
+    return ()
 
 
 def digest_of(files: Mapping[str, str]) -> str:
@@ -77,12 +90,19 @@ def digest_of(files: Mapping[str, str]) -> str:
     return "sha256:" + hashlib.sha256(rfc8785.dumps(dict(files))).hexdigest()
 
 
-def compile_bundle(files: Mapping[str, str], known: Collection[str] = ()) -> Rules:
-    """Check and compile a bundle, or raise RulesInvalid with everything that is wrong with it."""
+def compile_bundle(
+    files: Mapping[str, str], known: Collection[str] = (), unread: Collection[str] = ()
+) -> Rules:
+    """Check and compile a bundle, or raise RulesInvalid with everything that is wrong with it.
+
+    Of `unread` files it is known that they cannot be read: nothing is said about what they may hold.
+    """
     problems: list[Problem] = [_unknown(name) for name in files if name not in FILES]
     documents: dict[str, Document] = {}
     for name in FILES:
         text = files.get(name)
+        if name in unread:
+            continue
         if text is None:
             documents[name] = Document(name, "", {"version": 1})
             continue
@@ -96,7 +116,8 @@ def compile_bundle(files: Mapping[str, str], known: Collection[str] = ()) -> Rul
         *(documents.get(name) for name in (SUPERVISOR, BUDGETS, MODELS, AGENTS)), problems=problems
     )
     if POLICIES in documents:
-        problems.extend(unreachable(policies, tables, documents[POLICIES]))
+        wrong = {problem.file for problem in problems}.union(unread)
+        problems.extend(unreachable(policies, tables, documents[POLICIES], models_read=MODELS not in wrong))
     effects = read_effects(documents.get(EFFECTS), problems)
     lifecycle = read_lifecycle(documents.get(LIFECYCLE), problems)
     if problems:

@@ -18,7 +18,7 @@ from ops_stream.contract.wire import Event
 from ops_stream.core.rules_model import Rules
 from ops_stream.rules.bundle import CASES, compile_bundle, read_conf, read_text
 from ops_stream.rules.case_compare import compare
-from ops_stream.rules.case_entries import Case, CasesFile, Given
+from ops_stream.rules.case_entries import CASES_MAX, Case, CasesFile, Given
 from ops_stream.rules.case_world import AGENT, REQUEST, CaseWorld, Past, report_base
 from ops_stream.rules.conf_check import check, problem_of
 from ops_stream.rules.policies import CompiledPolicies
@@ -111,11 +111,13 @@ def _decide(one: ReadyCase, document: Document, rules: Rules) -> CaseResult:
 
 
 def _ready(document: Document, rules: Rules, problems: list[Problem]) -> Iterator[ReadyCase]:
-    if check(CasesFile, document, (), problems) is None:
+    check(CasesFile, document, (), problems)
+    entries = document.data.get("cases", ()) if isinstance(document.data, dict) else ()
+    if not isinstance(entries, list) or len(entries) > CASES_MAX:
         return
     names: dict[str, int] = {}
     known = _known_policies(rules)
-    for at in range(len(document.data.get("cases", ()))):
+    for at in range(len(entries)):
         path: Path = ("cases", at)
         case = check(Case, document, path, problems)
         if case is None:

@@ -38,7 +38,9 @@ def problem_of(model: type[BaseModel], document: Document, path: Path, error: An
     """Turn one of pydantic's errors about the data at a path into a problem with its place."""
     where: Path = (*path, *error["loc"])
     name = str(error["loc"][-1]) if error["loc"] else ""
-    kind, context = error["type"], error.get("ctx", {})
+    kind, context, given = error["type"], error.get("ctx", {}), error["input"]
+    what, a_key = _called(where)
+    where = where[:-1] if a_key else where
     if kind == "extra_forbidden":
         fields = _fields(model, error["loc"][:-1])
         later = getattr(model, "LATER", ())
@@ -52,22 +54,46 @@ def problem_of(model: type[BaseModel], document: Document, path: Path, error: An
         where = (*where, context["key"]) if context["key"] else where
         return document.problem(where, context["message"], context["suggestion"])
     if kind == "literal_error":
-        return _literal(document, where, name, context["expected"], error["input"])
+        return _literal(document, where, what, context["expected"], given)
     if kind in _MEANT:
-        message = f"'{name}' must be {_MEANT[kind]}." if name else f"The file must be {_MEANT[kind]}."
-        hint = "Put the text into quotes." if kind == "string_type" and error["input"] is not None else ""
-        return document.problem(where, message, hint)
+        hint = _quotes(kind, given)
+        return document.problem(where, f"{what} must be {_MEANT[kind]}.", hint)
     if kind == "string_pattern_mismatch":
-        message = f"'{name}' must be 1 to 128 characters of letters, digits and . _ : @ / -"
-        return document.problem(where, f"{message}.", "Use '-' for a space.")
+        message = f"{what} must be 1 to 128 characters of letters, digits and . _ : @ / -"
+        return document.problem(where, f"{message}.", "Use '-' for a space.", key=a_key)
+    if kind == "string_too_short":
+        return document.problem(where, f"{what} must not be empty.", key=a_key)
     said = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    return document.problem(where, f"'{name}': {said}.")
+    hint = "Leave the quotes out." if said.startswith("money is a JSON number") else ""
+    return document.problem(where, f"{what}: {said}.", hint if isinstance(given, str) else "", key=a_key)
 
 
-def _literal(document: Document, where: Path, name: str, expected: str, given: Any) -> Problem:
+def _called(where: Path) -> tuple[str, bool]:
+    """Give how a sentence calls what stands at a place, and whether it is the key itself."""
+    if not where:
+        return "The file", False
+    if where[-1] == "[key]" and len(where) > 1:
+        return f"The name '{str(where[-2])[:60]}'", True
+    if isinstance(where[-1], int):
+        return f"An entry of '{where[-2]}'" if len(where) > 1 else "An entry", False
+    return f"'{where[-1]}'", False
+
+
+def _quotes(kind: str, given: Any) -> str:
+    """Say where quotes are missing, or too many."""
+    if kind == "string_type":
+        return "" if given is None else "Put the text into quotes."
+    like = {"int_type": str.isdecimal, "bool_type": {"true", "false"}.__contains__}.get(kind)
+    return "Leave the quotes out." if like and isinstance(given, str) and like(given.lower()) else ""
+
+
+def _literal(document: Document, where: Path, what: str, expected: str, given: Any) -> Problem:
     words = [word.strip().strip("'") for word in expected.replace(" or ", ", ").split(",")]
     choice = f"one of {', '.join(words)}" if len(words) > 1 else words[0]
-    message = f"'{name}' must be {choice}, not '{str(given)[:60]}'."
+    if isinstance(given, str) and given in words:
+        # A number is wanted, and a text that looks like it is given.
+        return document.problem(where, f"{what} must be {choice}, a number.", "Leave the quotes out.")
+    message = f"{what} must be {choice}, not '{str(given)[:60]}'."
     hint = did_you_mean(given, words, listed=0) if isinstance(given, str) else ""
     return document.problem(where, message, hint)
 

@@ -9,6 +9,7 @@ import re2
 from ops_stream.rules.cel import Condition, compile_condition
 from ops_stream.rules.checked_expr import Call, Const, Ident, ListOf, Loop, Node, Select, walk
 from ops_stream.rules.conf_check import check
+from ops_stream.rules.conf_models import POLICIES_MAX
 from ops_stream.rules.fields import FIELDS, GIVEN, WHENS
 from ops_stream.rules.policies import Policy, compile_pattern
 from ops_stream.rules.policy_entries import CONDITION_MAX, PARAMETERS, Parameters, PoliciesFile, PolicyEntry
@@ -23,11 +24,13 @@ LOOPS_MAX: Final = 4
 
 def read_policies(document: Document, problems: list[Problem]) -> list[Policy]:
     """Give the enabled policies; add what is wrong with any of them, enabled or not."""
-    if check(PoliciesFile, document, (), problems) is None:
+    check(PoliciesFile, document, (), problems)
+    entries = _raw(document, (), "policies")
+    if not isinstance(entries, list) or len(entries) > POLICIES_MAX:
         return []
     policies: list[Policy] = []
     names: dict[str, int] = {}
-    for at in range(len(document.data.get("policies", ()))):
+    for at in range(len(entries)):
         path: Path = ("policies", at)
         entry = check(PolicyEntry, document, path, problems)
         condition = _condition(document, path, problems)

@@ -25,15 +25,21 @@ _PASSED_BY: Final = {
 """By a steering action: those that are never carried out where it goes before them, however the ask goes on."""
 
 
-def unreachable(policies: Sequence[Policy], tables: Tables, document: Document) -> Iterable[Problem]:
-    """Give everything about the enabled policies that can never come to anything."""
+def unreachable(
+    policies: Sequence[Policy], tables: Tables, document: Document, *, models_read: bool = True
+) -> Iterable[Problem]:
+    """Give everything about the enabled policies that can never come to anything.
+
+    Where the models could not be read (`models_read`), nothing is said about ways to them.
+    """
     places = _places(policies, document)
     for policy, block in _behind_blocks(policies):
         message = f"The action can never be carried out: the policy '{block.name}' blocks whatever this one matches."
         hint = f"Narrow '{block.name}', or remove this one."
         yield document.problem((*places[policy.name], "action"), message, hint)
     for policy in policies:
-        yield from _no_way(policy, tables, document, places[policy.name])
+        if models_read or ("model" not in policy.parameters and policy.action != "downgrade_model"):
+            yield from _no_way(policy, tables, document, places[policy.name])
         yield from _nobody(policy.agent, "agent", tables, document, places[policy.name])
 
 

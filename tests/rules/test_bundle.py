@@ -91,6 +91,45 @@ def test_the_digest_is_that_of_the_content() -> None:
     assert digest_of({POLICIES: "version: 1\n"}) == "sha256:" + hashlib.sha256(canonical).hexdigest()
 
 
+def test_a_mistake_at_the_top_hides_none_below() -> None:
+    """A wrong version or an unknown key is told with the mistakes of the policies."""
+    with pytest.raises(RulesInvalid) as caught:
+        compile_bundle(
+            {POLICIES: "version: '1'\npolices: []\npolicies:\n  - {name: a, action: blok}\n  - text\n"}
+        )
+    assert [(one.line, one.message, one.suggestion) for one in caught.value.problems] == [
+        (1, "'version' must be 1, a number.", "Leave the quotes out."),
+        (2, "Unknown key 'polices'.", "Did you mean 'policies'?"),
+        (4, "'condition' is missing.", "Add 'condition: …'."),
+        (
+            4,
+            "There is no action 'blok'.",
+            "Did you mean 'block'?",
+        ),
+        (5, "An entry of 'policies' must be a mapping of names to values.", ""),
+    ]
+
+
+def test_a_sentence_calls_things_by_their_names() -> None:
+    """Entries of lists and keys are called so, and quotes around numbers are pointed at."""
+    problems = problems_of(
+        "name: a\naction: log\ncondition: ''\npriority: '5'\nenabled: 'true'",
+        budgets="version: 1\nbudgets: [7, {limit_usd: '5'}]\n",
+        supervisor="version: 1\ntime_zones: {a b: UTC}\n",
+    )
+    assert [(one.message, one.suggestion) for one in problems] == [
+        ("'condition' must not be empty.", ""),
+        ("'priority' must be a whole number.", "Leave the quotes out."),
+        ("'enabled' must be true or false.", "Leave the quotes out."),
+        ("An entry of 'budgets' must be a mapping of names to values.", ""),
+        ("'limit_usd': money is a JSON number of US dollars, not str.", "Leave the quotes out."),
+        (
+            "The name 'a b' must be 1 to 128 characters of letters, digits and . _ : @ / -.",
+            "Use '-' for a space.",
+        ),
+    ]
+
+
 def test_line_ends_and_byte_order_marks_do_not_change_the_digest(tmp_path: Path) -> None:
     """The same rules checked out on another system are the same bundle."""
     one, other = tmp_path / "one", tmp_path / "other"
@@ -152,6 +191,40 @@ def test_files_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
         read_conf(tmp_path)
     (problem,) = caught.value.problems
     assert (problem.file, problem.suggestion) == ("budget.yaml", "Did you mean 'budgets.yaml'?")
+
+
+def test_a_file_that_cannot_be_read_hides_no_other_mistake(tmp_path: Path) -> None:
+    """Odd files, unset variables and misspelt names are told together with what the other files have wrong."""
+    _write(
+        tmp_path,
+        ai_ops_policies="version: 1\npolicies: [{name: a, condition: 'true', action: blok}]\n",
+        budget="version: 1\n",
+        effects="version: 1\nunknown: none\n",
+        supervisor="version: 1\nlease_min_s: ${UNSET}\nx: 1\n",
+    )
+    (tmp_path / "models.yaml").write_bytes(b"\xff")
+    (tmp_path / "agents.YAML").write_text("version: 1\n")
+    with pytest.raises(RulesInvalid) as caught:
+        read_conf(tmp_path, {})
+    said = [(one.file, one.line) for one in caught.value.problems]
+    assert said == [
+        ("agents.YAML", 1),
+        ("ai_ops_policies.yaml", 2),
+        ("budget.yaml", 1),
+        ("effects.yaml", 2),
+        ("models.yaml", 1),
+        ("supervisor.yaml", 2),
+    ]
+
+
+def test_nothing_is_said_about_models_that_cannot_be_read() -> None:
+    """Where models.yaml is broken, no policy is blamed for a model that is not found in it."""
+    problems = problems_of(
+        "name: a\naction: downgrade_model\ncondition: cost > 1.0",
+        "name: b\naction: reroute\ncondition: cost > 2.0\nparameters: {model: m}",
+        models="version: 1\nmodels: [{name: m, input_usd: .nan}]\n",
+    )
+    assert [one.file for one in problems] == ["models.yaml"]
 
 
 def test_odd_files_are_refused_and_never_waited_for(tmp_path: Path) -> None:

@@ -46,6 +46,14 @@ def test_a_mistake_is_explained_where_it_stands(line: str, message: str, hint: s
     assert hint in problem.suggestion
 
 
+def test_every_mistake_is_told_at_once() -> None:
+    """One wrong class hides no other, nor does anything else in the file."""
+    problems = problems_of(
+        effects="version: 1\nunknwon: none\ntask_types: {a: No, '': none, 'b*c': none}\ntools: {d: None}\n"
+    )
+    assert [(one.line, one.column) for one in problems] == [(2, 1), (3, 17), (3, 21), (3, 31), (4, 12)]
+
+
 def test_no_more_classes_than_the_limit() -> None:
     """A file with more entries than the limit is refused."""
     tools = "\n".join(f"  t{n}: none" for n in range(10_001))
