@@ -57,6 +57,8 @@ def report(draft: Draft, event: Telemetry) -> None:
         return
     if ask.report:
         _refuse(draft, event, "report_after_end", f"Report {ask.report} had already ended the ask.")
+        if ask.answer.reason == Reason.WITHDRAWN and event.kind != "cancelled":
+            _ran_after_all(draft, key, ask, event)
         return
     ask = replace(ask, seen=(*ask.seen, mark)[-SEEN_MAX:])
     if event.kind in ("started", "progress"):
@@ -69,6 +71,15 @@ def report(draft: Draft, event: Telemetry) -> None:
             violated(draft, before, kind, what)
         came_late(draft, before)
     _apply_policies(draft, ask, event)
+
+
+def _ran_after_all(draft: Draft, key: str, ask: Ask, event: Telemetry) -> None:
+    """An ask that was given up, so that its money is free again, ran: what it cost is spent, and held by nobody."""
+    what = f"It reports that it ran ask {ask.request_id}, which it had given up."
+    violated(draft, ask, "unpermitted_run", what)
+    if event.cost_micros and ask.money in ("none", "released"):
+        ask = settle(draft, ask, event.cost_micros, tokens_of(event))
+        draft.put(key, replace(ask, seen=(*ask.seen, short_hash(event.event_id))[-SEEN_MAX:]))
 
 
 def _refuse(draft: Draft, event: Telemetry, reason: str, why: str) -> None:
