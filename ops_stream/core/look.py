@@ -43,7 +43,7 @@ PASSED: Final[dict[Stage, frozenset[str]]] = {
     "reviewed": frozenset((ESCALATE, QUEUE)),
     "edited": frozenset(),
     "released": frozenset((QUEUE,)),
-    "released_after_review": frozenset((ESCALATE, QUEUE)),
+    "released_after_review": frozenset((QUEUE,)),
 }
 """Actions that a stage has behind it."""
 

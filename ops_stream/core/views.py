@@ -91,7 +91,6 @@ def _add_common(
     view["now_ms"] = now
     if needs.clock:
         zone = draft.rules.zone(tenant)
-        zone = draft.rules.zone(tenant)
         view["hour"] = hour(now, zone)
         view["weekday"] = weekday(now, zone)
     if agent is not None:
