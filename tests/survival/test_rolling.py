@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from ops_stream.contract.settings import Settings
+from ops_stream.core.engine import ENGINE_VERSION
 from ops_stream.core.journal.record import read
 from ops_stream.rules.engine import engine_version
 from ops_stream.streams.exits import Exit
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.bus, pytest.mark.survival, pytest.mark.timeout(240)]
 LIMIT = 1_000_000_000
 RATE = 100.0
 SESSION_S = 28.0
-NEWER = "2"
+NEWER = str(int(ENGINE_VERSION) + 1)
 
 
 async def test_a_worker_that_is_told_to_stop_drains_and_leaves_its_partitions_at_once(
