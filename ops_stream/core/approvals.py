@@ -8,8 +8,8 @@ from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.money import usd
 from ops_stream.core.calendar import stamp
 from ops_stream.core.draft import Draft
-from ops_stream.core.ids import bytes_digest, derived_id
-from ops_stream.core.inputs import RECORD_INPUTS, EventInput, MalformedInput
+from ops_stream.core.ids import derived_id
+from ops_stream.core.inputs import RECORD_INPUTS, EventInput
 from ops_stream.core.rows import Answer, Ask
 
 PLAIN: Final = "Every check passed."
@@ -125,11 +125,6 @@ def emit_refusal(
         traceparent=input_.traceparent,
         subject=request_id,
     )
-
-
-def digest_of_bytes(input_: MalformedInput) -> str:
-    """Give what stands for the action digest of a body that could not be read."""
-    return bytes_digest(input_.raw)
 
 
 def next_answer(draft: Draft, ask: Ask, decision: Any, reason: str, explanation: str) -> Answer:

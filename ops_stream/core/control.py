@@ -17,7 +17,6 @@ from ops_stream.core.refusals import Refused
 from ops_stream.core.rows import (
     COMMANDS,
     KILLS,
-    RULES,
     ActiveRules,
     Command,
     Kill,
@@ -168,11 +167,6 @@ def _activate_rules(draft: Draft, command: ControlCommand) -> None:
     if not isinstance(digest, str) or digest not in draft.rules.known:
         raise Refused("unknown_rules", "parameters.digest names no bundle on the rules topic.")
     draft.put("rules", ActiveRules(digest, draft.now, command.command_id))
-
-
-def active_rules(draft: Draft) -> ActiveRules | None:
-    """Give the rules in force."""
-    return draft.get(RULES, "rules")
 
 
 _ACTS: Final[Mapping[str, Callable[[Draft, ControlCommand], None]]] = {

@@ -8,7 +8,7 @@ rewriting old rows.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -323,27 +323,6 @@ FIRINGS: Final = Table("alert/", Firing)
 SPENDINGS: Final = Table("spending/", Spending)
 OVERRUNS: Final = Table("overrun/", Overrun)
 
-TABLES: Final[tuple[Table[Any], ...]] = (
-    ASKS,
-    AGENTS,
-    RECORDS,
-    SUSPENSIONS,
-    CONDUCTS,
-    PULSES,
-    MARKS,
-    FLOWS,
-    BUDGETS,
-    LIMITS,
-    KILLS,
-    SWEEPS,
-    COMMANDS,
-    ESCALATIONS,
-    RULES,
-    VIAS,
-    FIRINGS,
-    SPENDINGS,
-    OVERRUNS,
-)
 
 decode_facts: Final = msgspec.json.Decoder(AskFacts).decode
 decode_due: Final = msgspec.json.Decoder(Due).decode
