@@ -162,6 +162,7 @@ class Resolution(Event):
     action_digest: Digest | None = None
     edits: JsonObject | None = None
     reason: Text | None = None
+    rules_digest: Digest | None = None
 
 
 class ControlCommand(Event):

@@ -95,6 +95,8 @@ class TaskApproval(Event):
     recommendation: LongText | None = None
     rules_digest: Digest
     decided_at: Time
+    edits: JsonObject | None = None
+    approved_by: Annotated[tuple[Id, ...], many(100)] = ()
 
 
 class Scores(Part):
@@ -160,8 +162,22 @@ class TaskAssignment(Event):
     inputs: Annotated[dict[Id, Bulk], Field(max_length=1000)]
 
 
+class Vote(Part):
+    """What one person said to an escalation. `signed` says whether a signature proved who it was."""
+
+    resolver: Id
+    verdict: Name
+    at: Time
+    signed: bool = False
+    key_id: Name | None = None
+    reason: Text | None = None
+
+
 class Escalation(Event):
-    """Something waits for a person."""
+    """Something waits for a person, or did: proposed when it opens, decided, and done when what was decided ended.
+
+    `asks` are the asks that wait for it, `count` how often the same has been asked or has happened.
+    """
 
     escalation_id: Id
     request_id: Id | None = None
@@ -177,10 +193,23 @@ class Escalation(Event):
     rules_digest: Digest
     quorum: Count = 1
     expires_at: Time
-    on_expiry: Literal["deny"] = "deny"
+    on_expiry: Literal["deny", "approve"] = "deny"
     status: EscalationStatus
     level: Count
     count: Count
+    stage: Literal["proposed", "decided", "done"] = "proposed"
+    opened_at: Time | None = None
+    triggers: Annotated[tuple[Name, ...], many(100)] = ()
+    asks: Annotated[tuple[Id, ...], many(1000)] = ()
+    subject: Text | None = None
+    agent_record: JsonObject | None = None
+    levels: Count = 1
+    next_level_at: Time | None = None
+    roles: Annotated[tuple[Name, ...], many(100)] = ()
+    votes: Annotated[tuple[Vote, ...], many(100)] = ()
+    outcome: Name | None = None
+    cost_micros: TotalMicros | None = Field(default=None, alias="cost_usd")
+    ended_at: Time | None = None
 
 
 class JournalInput(Part):
@@ -248,6 +277,9 @@ class Alert(Event):
     subject: Text | None = None
     runbook: Text | None = None
     since: Time
+    group: Text | None = None
+    subjects: Annotated[tuple[Text, ...], many(1000)] = ()
+    ended_at: Time | None = None
 
 
 class Change(Part):

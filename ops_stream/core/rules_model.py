@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
+from ops_stream.core.rules_alerts import Alerts
 from ops_stream.core.rules_budgets import Bound as Bound
 from ops_stream.core.rules_budgets import Budgets as Budgets
 from ops_stream.core.rules_budgets import Limit as Limit
 from ops_stream.core.rules_budgets import WindowKind as WindowKind
 from ops_stream.core.rules_budgets import Zone as Zone
 from ops_stream.core.rules_effects import Effects
+from ops_stream.core.rules_escalations import Escalations
+from ops_stream.core.rules_kills import Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
+from ops_stream.core.rules_people import People
 
 ANY: Final = "*"
 """Stands for every tenant or every agent."""
@@ -179,6 +183,12 @@ class Rules:
     policies: PolicySet = field(default_factory=NoPolicies)
     effects: Effects = field(default_factory=Effects)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    escalations: Escalations = field(default_factory=Escalations)
+    people: People = field(default_factory=People)
+    alerts: Alerts = field(default_factory=Alerts)
+    kills: Kills = field(default_factory=Kills)
+    blocking_digest: str = ""
+    """Names what blocks: an approval of a person holds only while this is as it was when they were asked."""
     zones: Mapping[str, Zone] = field(default_factory=lambda: MappingProxyType({}))
     """Tenant or `*` → time zone; UTC where there is none."""
     known: Collection[str] = frozenset()

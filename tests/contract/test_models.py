@@ -19,7 +19,7 @@ TaskRequest: request_id task_id agent task_description tenant? workflow_id? obje
   attributes?
 TaskApproval: approval_id request_id task_id tenant agent decision sequence reason explanation action_digest
   model? priority cost_limit_usd? time_limit_s? token_limit? lease_expires_at? retry? queue?
-  escalation_id? matched_policies would_have? recommendation? rules_digest decided_at
+  escalation_id? matched_policies would_have? recommendation? rules_digest decided_at edits? approved_by?
 Telemetry: event_id request_id task_id agent tenant? kind success? latency_ms? cost_usd? input_tokens?
   output_tokens? cached_input_tokens? quality_score? model? error? error_class? output? timestamp?
   attributes?
@@ -32,13 +32,16 @@ WorkflowStatus: workflow_id tenant state problems steps cost_usd blamed
 TaskAssignment: assignment_id workflow_id step_id request approval inputs
 Escalation: escalation_id request_id? tenant agent? trigger severity summary request? recommendation
   at_stake_usd? action_digest? rules_digest quorum? expires_at on_expiry? status level count
-Resolution: resolution_id escalation_id tenant? resolver verdict action_digest? edits? reason?
+  stage? opened_at? triggers? asks? subject? agent_record? levels? next_level_at? roles? votes? outcome?
+  cost_usd? ended_at?
+Resolution: resolution_id escalation_id tenant? resolver verdict action_digest? edits? reason? rules_digest?
 ControlCommand: command_id command scope? tenant? target? parameters? issued_by reason? spread?
 JournalRecord: partition expected_offset kind input? at engine_version rules_digest outputs changes
   published_through state_digest previous_hash key_id hash
 Checkpoint: partition offset hash time key_id? signature?
 RuleBundle: digest files created_at issued_by
-Alert: alert_id tenant kind severity status dedupe_key count summary subject? runbook? since
+Alert: alert_id tenant kind severity status dedupe_key count summary subject? runbook? since group? subjects?
+  ended_at?
 Optimization: optimization_id tenant kind scope state change samples effect interval confidence
   expected_saving_usd risk expires_at?
 Kpi: kpi scope window_start window_s value? numerator denominator samples

@@ -1,0 +1,41 @@
+"""How alerts are told: the rules of `conf/alerts.yaml`. Without the file each is told as it comes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+ANY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Alerts that are counted and not told for a while."""
+
+    name: str
+    tenant: str = ANY
+    kind: str = ANY
+    severities: frozenset[str] = frozenset(("info", "warning"))
+    """A critical alert is silenced only where the file names it."""
+    from_ms: int = 0
+    """The window's begin, inclusive; 0 for ever."""
+    until_ms: int = 0
+    """The window's end, exclusive; 0 for no end."""
+    daily: tuple[int, int] | None = None
+    """Minutes of the tenant's day (begin, end) in which it holds; past midnight where the end is lower."""
+    weekdays: frozenset[int] = frozenset(range(7))
+    """0 is Monday."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """How alerts are told. With everything 0 each one is told as it comes."""
+
+    repeat_s: int = 0
+    """The same alert (by its dedupe key) is told once in this time, the next one with the count."""
+    group_s: int = 0
+    """After one alert of a kind and tenant, others of that kind wait so long and are told as one."""
+    resolve_after_s: int = 0
+    """An alert without an end of its own is resolved when it did not come again for so long; 0 for never."""
+    silences: tuple[Silence, ...] = ()
+    default_severity: Literal["info", "warning", "critical"] = "warning"

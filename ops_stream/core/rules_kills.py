@@ -1,0 +1,31 @@
+"""The kill switch: how long a stop may stay unproved, and what is stopped by itself (`conf/kills.yaml`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+ANY: Final = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class AutomaticKill:
+    """A rate past which an agent is stopped. Exactly one of the two amounts is set."""
+
+    name: str
+    tenant: str = ANY
+    agent: str = ANY
+    spend_micros: int | None = None
+    asks: int | None = None
+    within_s: int = 60
+    shadow: bool = False
+    """Only tell what would be stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kills:
+    """Without the file nothing is stopped by itself."""
+
+    confirm_s: int = 30
+    """A revoked ask of which nothing is heard for so long is unconfirmed, and alerted."""
+    automatic: tuple[AutomaticKill, ...] = ()
