@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 from msgspec import Raw
 from msgspec.structs import replace
@@ -20,13 +20,11 @@ from ops_stream.core.ids import percentile
 from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
 from ops_stream.core.look import Look, Stage, look_at
-from ops_stream.core.policy import ESCALATE, tell
 from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
+from ops_stream.core.policy import tell
 from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, EscalationRow, encode_row
 from ops_stream.core.windows import admitted
 from ops_stream.core.words import clip, dollars
-
-Severity: TypeAlias = Literal["info", "warning", "critical"]
 
 _APPROVED: Final[dict[Stage, Reason]] = {
     "first": Reason.APPROVED,
@@ -175,7 +173,8 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
 def _escalate(draft: Draft, look: Look, ask: Ask) -> Ask:
     """Open an escalation for a person. Nothing is held while it waits."""
     request, answer = look.request, ask.answer
-    trigger, severity, advice = _call_for(look)
+    call = look.call
+    assert call is not None
     expires = draft.now + draft.rules.supervisor.escalation_ttl_s * 1000
     if request.deadline is not None:
         expires = min(expires, parse_time(request.deadline))
@@ -187,10 +186,10 @@ def _escalate(draft: Draft, look: Look, ask: Ask) -> Ask:
         until=expires,
         opened_at=draft.now,
         expires=expires,
-        trigger=clip(trigger, 256),
-        severity=severity,
+        trigger=clip(call.trigger, 256),
+        severity=call.severity,
         summary=clip(f"Agent {ask.agent} asks: {request.task_description}"),
-        recommendation=clip(advice),
+        recommendation=clip(call.advice),
         rules=answer.rules,
         request_id=ask.request_id,
         agent=ask.agent,
@@ -202,20 +201,6 @@ def _escalate(draft: Draft, look: Look, ask: Ask) -> Ask:
     explanation = f"{answer.explanation} Escalation {id_} is open until {format_time(expires)}."
     answer = replace(answer, escalation=id_, explanation=explanation, recommendation=row.recommendation)
     return replace(ask, phase="escalated", until=0, answer=answer, request=Raw(encode_row(wire)))
-
-
-def _call_for(look: Look) -> tuple[str, Severity, str]:
-    """Give what calls for a person: its trigger, how severe it is, and what is recommended."""
-    policy = look.weighed.steering
-    if policy is None or policy.action != ESCALATE:
-        return "effect:irreversible", "critical", "Approve only what may stay done: it cannot be taken back."
-    severity = policy.parameters.get("severity")
-    advice = policy.parameters.get("recommendation")
-    return (
-        f"policy:{policy.name}",
-        severity if severity in ("info", "warning", "critical") else "warning",
-        advice if isinstance(advice, str) else f"Deny, because of policy {policy.name}.",
-    )
 
 
 def _queue(draft: Draft, look: Look, ask: Ask) -> Ask:

@@ -7,6 +7,7 @@ from typing import Final, Literal
 
 from ops_stream.contract.models import TaskRequest
 from ops_stream.core.budgets import Purse, hold_for, purse_of, use_model
+from ops_stream.core.calls import Call, call_for
 from ops_stream.core.draft import Draft
 from ops_stream.core.effects import Nature, nature_of
 from ops_stream.core.policy import (
@@ -74,6 +75,8 @@ class Look:
     """Whether a finding holds even where the ask is only observed."""
     reported: Weighed | None = None
     """What the policies demand, if any check got as far as them."""
+    called: Call | Literal[False] | None = False
+    """What calls for a person; False while no check has wanted to know."""
 
     @property
     def weighed(self) -> Weighed:
@@ -129,10 +132,20 @@ class Look:
         return self.draft.rules.effects.irreversible_needs_person and self.weighed.permit is None
 
     @property
+    def call(self) -> Call | None:
+        """What calls for a person, if anything does; found out when the first check wants to know."""
+        called = self.called
+        if called is False:
+            called = self.called = call_for(self)
+        return called
+
+    @property
     def waits(self) -> bool:
         """Whether the ask would wait for a person or in the batch queue."""
+        if self.call is not None:
+            return True
         steering = self.weighed.steering
-        return self.needs_person or (steering is not None and steering.action in (ESCALATE, QUEUE))
+        return steering is not None and steering.action == QUEUE
 
 
 def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:

@@ -12,6 +12,7 @@ import rfc8785
 from ops_stream.contract.errors import NotSo
 from ops_stream.core.rules_model import Rules
 from ops_stream.rules import conf_tables
+from ops_stream.rules.blocking import blocking_digest
 from ops_stream.rules.conf_effects import read_effects
 from ops_stream.rules.conf_lifecycle import read_lifecycle
 from ops_stream.rules.conf_policies import read_policies
@@ -28,7 +29,23 @@ AGENTS: Final = "agents.yaml"
 SUPERVISOR: Final = "supervisor.yaml"
 LIFECYCLE: Final = "lifecycle.yaml"
 EFFECTS: Final = "effects.yaml"
-FILES: Final = (AGENTS, POLICIES, BUDGETS, EFFECTS, LIFECYCLE, MODELS, SUPERVISOR)
+ESCALATIONS: Final = "escalations.yaml"
+PEOPLE: Final = "people.yaml"
+ALERTS: Final = "alerts.yaml"
+KILLS: Final = "kills.yaml"
+FILES: Final = (
+    AGENTS,
+    POLICIES,
+    ALERTS,
+    BUDGETS,
+    EFFECTS,
+    ESCALATIONS,
+    KILLS,
+    LIFECYCLE,
+    MODELS,
+    PEOPLE,
+    SUPERVISOR,
+)
 """The files of a bundle. A missing one leaves its defaults; the policies must be there."""
 
 CASES: Final = "tests.yaml"
@@ -132,6 +149,7 @@ def compile_bundle(
         effects=effects,
         lifecycle=lifecycle,
         policies=CompiledPolicies(policies),
+        blocking_digest=blocking_digest(policies, effects),
         known=frozenset(known),
     )
 

@@ -244,8 +244,8 @@ def test_odd_files_are_refused_and_never_waited_for(tmp_path: Path) -> None:
 
 def test_a_bundle_with_files_of_a_later_version_is_refused() -> None:
     """What this engine does not know it must not leave out of its decisions."""
-    (problem,) = problems_of(people="version: 1\n")
-    assert problem.file == "people.yaml"
+    (problem,) = problems_of(learning="version: 1\n")
+    assert problem.file == "learning.yaml"
 
 
 def test_the_shipped_rules_are_valid_and_decide_what_they_say() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from ops_stream.core.effects import why_irreversible
 from ops_stream.core.kills import kill_on
 from ops_stream.core.look import Look
-from ops_stream.core.policy import ESCALATE, QUEUE
+from ops_stream.core.policy import QUEUE
 from ops_stream.core.words import because, clip
 
 
@@ -54,14 +53,9 @@ def _model_stopped(look: Look) -> str | None:
 
 
 def escalated(look: Look) -> str | None:
-    """A policy wants a person to decide, or what is asked cannot be taken back."""
-    steering = look.weighed.steering
-    if steering is not None and steering.action == ESCALATE:
-        return f"Policy {steering.name} wants a person to decide."
-    if not look.needs_person:
-        return None
-    why = why_irreversible(look.draft, look.request, look.nature)
-    return f"What is asked cannot be taken back ({clip(why, 300)}): a person decides."
+    """A policy or a trigger wants a person to decide, or what is asked cannot be taken back."""
+    call = look.call
+    return None if call is None else call.why
 
 
 def queued(look: Look) -> str | None:
