@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from ops_stream.contract.models import ControlCommand, is_id
 from ops_stream.core.agents import quarantine, reinstate
+from ops_stream.core.authority import may_command
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.kills import kill_key
@@ -58,6 +59,10 @@ def obey(draft: Draft, command: ControlCommand) -> None:
     key = f"command/{command.command_id}"
     if draft.get(COMMANDS, key) is not None:
         return
+    against = may_command(draft, command, tenant_of(command))
+    if against is not None:  # and its id stays free: nobody can spoil another's command beforehand
+        _refuse(draft, command, against.reason, against.why)
+        return
     draft.put(key, Command(draft.now + REMEMBER_MS))
     act = _ACTS.get(command.command)
     try:
@@ -67,8 +72,12 @@ def obey(draft: Draft, command: ControlCommand) -> None:
             _spread(draft, command)
         act(draft, command)
     except Refused as refused:
-        text = f"Command {command.command_id} of {command.issued_by} changes nothing: {refused.why}"
-        dead_letter(draft, tenant_of(command) or command.tenant, refused.reason, text)
+        _refuse(draft, command, refused.reason, refused.why)
+
+
+def _refuse(draft: Draft, command: ControlCommand, reason: str, why: str) -> None:
+    text = f"Command {command.command_id} of {command.issued_by} changes nothing: {why}"
+    dead_letter(draft, tenant_of(command) or command.tenant, reason, text)
 
 
 def _spread(draft: Draft, command: ControlCommand) -> None:

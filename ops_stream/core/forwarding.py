@@ -37,11 +37,15 @@ def asked_in(input_: RecordInput) -> bool:
 
 
 def seen_before(draft: Draft, input_: RecordInput) -> bool:
-    """Say whether a forwarded record was already taken in, and take note of this one."""
+    """Say whether a record that a supervisor wrote for this partition was already taken in, and note this one.
+
+    Positions only rise on each of the two topics: written there again, by whomever and however much later, a copy of
+    a command or a forwarded record changes nothing.
+    """
     if input_.via is None:
         return False
     source, offset, index = input_.via
-    key = f"via/{source}"
+    key = f"via/{source}" if input_.forwarded_from is not None else f"via/{source}|{input_.origin.topic}"
     row = draft.get(VIAS, key)
     if row is not None and (offset, index) <= (row.offset, row.index):
         return True

@@ -14,6 +14,7 @@ from ops_stream.core.inputs import Event, EventInput, Headers, MalformedInput, O
 from ops_stream.core.journal.record import RawInput
 
 FORWARDED = "forwarded"
+CONTROL = "control"
 UNKNOWN_RULES_HEADER = "ops-rules-unknown"
 """Set by the worker on a command that names rules which `ops.rules` did not hold when it was decided."""
 
@@ -35,7 +36,9 @@ class _Envelope(msgspec.Struct):
 def read_input(raw: RawInput) -> RecordInput:
     """The input of a record. What cannot be read becomes a `MalformedInput`; nothing raises."""
     if raw.topic != FORWARDED:
-        return _read(raw.origin, raw.topic, raw.value, raw.headers, None, None)
+        # A copy of a command for all partitions; the worker keeps its position only where a MAC proves it.
+        via = _via(raw.headers) if raw.topic == CONTROL else None
+        return _read(raw.origin, raw.topic, raw.value, raw.headers, None, via)
     via = _via(raw.headers)
     if via is None:
         return MalformedInput(

@@ -259,6 +259,10 @@ class EscalationRow(Row, frozen=True):
     stake: int | None = None
     digest: str = ""
     resolvers: tuple[str, ...] = ()
+    level: int = 1
+    """The rung of the ladder that it has reached."""
+    roles: tuple[str, ...] = ()
+    """Roles of which an answer needs one, besides those of the ladder."""
 
 
 class ActiveRules(Row, frozen=True):

@@ -29,6 +29,11 @@ class Person:
         """Say whether the person decides for a tenant."""
         return EVERYBODY in self.tenants or tenant in self.tenants
 
+    @property
+    def serves_all(self) -> bool:
+        """Whether the person decides for every tenant."""
+        return EVERYBODY in self.tenants
+
 
 @dataclass(frozen=True, slots=True)
 class People:
