@@ -46,6 +46,7 @@ class EventInput(Struct, frozen=True):
 
     `forwarded_from` is where a forwarded record stood first, and `via` the position (partition, offset,
     index) of the journal output that forwarded it; `origin` is then the record on the forwarded topic.
+    A copy of a command for all partitions has only `via`.
     """
 
     origin: Origin

@@ -12,10 +12,11 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
 from ops_stream.contract.settings import Settings
 from ops_stream.core.intake import UNKNOWN_RULES_HEADER
+from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.record import RawInput
 from ops_stream.streams.bus import new_reader, offsets
 from ops_stream.streams.exits import die, other_input
-from ops_stream.streams.intake import meaningful
+from ops_stream.streams.intake import meaningful_signed
 from ops_stream.streams.rulebook import Rulebook
 from ops_stream.streams.sequencer import Arrival, Sequencer
 from ops_stream.streams.topics_in import PRIORITY
@@ -37,11 +38,13 @@ class PriorityReader:
         sequencer: Callable[[int], Sequencer | None],
         rulebook: Rulebook,
         refresh_rules: Callable[[], Awaitable[None]],
+        key: JournalKey,
     ) -> None:
         self._consumer: AIOKafkaConsumer = new_reader(settings)
         self._sequencer = sequencer
         self._rulebook = rulebook
         self._refresh_rules = refresh_rules
+        self._key = key
         self._names = {settings.topic(name): name for name in PRIORITY}
         self._seeks: dict[TopicPartition, int] = {}
         self._partitions: set[int] = set()
@@ -96,14 +99,16 @@ class PriorityReader:
             if sequencer is None:
                 continue
             for record in records:
-                unknown = await self._unknown_rules(record.value)
+                name, value = self._names[tp.topic], record.value
+                unknown = await self._unknown_rules(value)
+                kept = meaningful_signed(self._key, name, tp.topic, record.headers, value)
                 raw = RawInput(
-                    self._names[tp.topic],
+                    name,
                     tp.partition,
                     record.offset,
                     record.timestamp,
-                    record.value,
-                    (*meaningful(record.headers), *unknown),
+                    value,
+                    (*kept, *unknown),
                 )
                 sequencer.offer(Arrival(raw, _nothing), priority=True)
 

@@ -21,6 +21,8 @@ from ops_stream.core.journal.record import OutputDoc
 from ops_stream.streams.lane import Lane, Parcel
 
 FORWARD_MAC_HEADER = "ops-mac"
+PROVED = ("forwarded", "control")
+"""What supervisors write to each other, on topics that others may write to as well."""
 
 
 @dataclass(slots=True)
@@ -90,8 +92,8 @@ class Publisher:
             traceparent=output.traceparent,
             journal=position,
         )
-        if output.topic == "forwarded":
-            headers.append((FORWARD_MAC_HEADER, forward_mac(self._key, str(position), value)))
+        if output.topic in PROVED:
+            headers.append((FORWARD_MAC_HEADER, forward_mac(self._key, str(position), value, output.topic)))
         target = self.partition if output.partition is None else output.partition
         self._lane(output.topic, target).put(Parcel(output.key.encode(), value, headers, entry))
 
@@ -127,6 +129,6 @@ class Publisher:
             self.on_progress()
 
 
-def forward_mac(key: JournalKey, position: str, value: bytes) -> bytes:
-    """Proves to the receiving partition that a supervisor wrote a forwarded record."""
-    return key.mac(b"forwarded\n" + position.encode() + b"\n" + value).encode()
+def forward_mac(key: JournalKey, position: str, value: bytes, topic: str = "forwarded") -> bytes:
+    """Proves to the receiving partition that a supervisor wrote a forwarded record, or a command's copy."""
+    return key.mac(topic.encode() + b"\n" + position.encode() + b"\n" + value).encode()

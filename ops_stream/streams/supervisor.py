@@ -86,7 +86,9 @@ class Supervisor:
         self._known: dict[int, Ledger] = {}
         self._background: set[asyncio.Task[Any]] = set()
         self._logical = {settings.topic(name): name for name in ALL}
-        self._priority = PriorityReader(settings, self.sequencer, owner.rulebook, owner.refresh_rules)
+        self._priority = PriorityReader(
+            settings, self.sequencer, owner.rulebook, owner.refresh_rules, owner.key
+        )
         prober = Prober(settings)
         self._flow = BusFlow(settings, self._priority, prober, self.sequencer, self.run_in_background)
         self._ticker = Ticker(settings, self.clock, self.live, prober)

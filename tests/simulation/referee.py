@@ -49,7 +49,7 @@ class Fold:
     unpublished: dict[Position, None] = field(default_factory=dict)
     highest: dict[tuple[str, int], Position] = field(default_factory=dict)
     """The highest position that went to each partition of each topic."""
-    via: dict[int, Position] = field(default_factory=dict)
+    via: dict[tuple[str, int], Position] = field(default_factory=dict)
     lines: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     answered: dict[tuple[str, str], None] = field(default_factory=dict)
     voids: int = 0
@@ -169,13 +169,13 @@ class Referee:
         self._demand(same, "the journal holds the input as it was", stored)
         if isinstance(read, EventInput | MalformedInput) and read.via is not None:
             source, *place = read.via
-            if fold.via.get(source, (-1, -1)) >= tuple(place):
+            if fold.via.get((raw.topic, source), (-1, -1)) >= tuple(place):
                 # Any record may find that too many ended asks are remembered, and forget some.
                 forgotten = all(row.startswith(("ask/", "budget/", "alert/remember_max")) for row in changes)
                 told = {output.type for output in rec.decode_outputs(record.outputs)}
                 self._demand(forgotten and told <= {"Alert"}, "what was forwarded is decided once", stored)
             else:
-                fold.via[source] = (place[0], place[1])
+                fold.via[raw.topic, source] = (place[0], place[1])
 
     def _reach(self, fold: Fold, topic: str, first: int, next_offset: int, stored: Stored) -> None:
         expected = fold.positions.get(topic, 0)

@@ -21,8 +21,8 @@ from ops_stream.core.rows import RULES
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.core.step import step
-from ops_stream.streams.intake import meaningful, meaningful_forwarded
-from ops_stream.streams.publisher import FORWARD_MAC_HEADER, forward_mac
+from ops_stream.streams.intake import meaningful, meaningful_forwarded, meaningful_signed
+from ops_stream.streams.publisher import FORWARD_MAC_HEADER, PROVED, forward_mac
 from ops_stream.streams.topics_in import ALL, PRIORITY
 from tests.simulation.broker import Broker, Stored, Wire
 from tests.simulation.discipline import Discipline
@@ -216,6 +216,8 @@ class Seat:
             kept = meaningful_forwarded(self.home.key, stored.headers, stored.value)
         elif topic == "forwarded":
             kept = stored.headers
+        elif topic in PRIORITY:
+            kept = meaningful_signed(self.home.key, topic, topic, stored.headers, stored.value)
         else:
             kept = meaningful(stored.headers)
         return RawInput(topic, self.partition, stored.offset, stored.at_ms, stored.value, kept)
@@ -353,8 +355,9 @@ class Seat:
         headers: Headers = (("ce_type", output.type.encode()), ("ops-journal", position.encode()))
         if output.encoding == "avro":
             headers = (*headers, ("content-type", b"application/avro"))
-        if output.topic == "forwarded":
-            headers = (*headers, (FORWARD_MAC_HEADER, forward_mac(self.home.key, position, value)))
+        if output.topic in PROVED:
+            mac = forward_mac(self.home.key, position, value, output.topic)
+            headers = (*headers, (FORWARD_MAC_HEADER, mac))
         target = self.partition if output.partition is None else output.partition
         self.home.wire.put(
             (output.topic, target), output.key, value, headers, entry, self._delivered, self.name
