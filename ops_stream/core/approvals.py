@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.money import usd
 from ops_stream.core.calendar import stamp
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import RECORD_INPUTS, EventInput
-from ops_stream.core.rows import Answer, Ask
+from ops_stream.core.rows import NOTHING, Answer, Ask
 
 PLAIN: Final = "Every check passed."
 """What an approval says where there is nothing else to say; rows leave it out."""
@@ -52,6 +54,10 @@ def approval_of(ask: Ask) -> dict[str, Any]:
         if ask.token_limit:
             value["token_limit"] = ask.token_limit
         value["lease_expires_at"] = stamp(answer.at + ask.lease_ms)
+        if ask.approved_by:
+            value["approved_by"] = list(ask.approved_by)
+        if ask.edits is not NOTHING:
+            value["edits"] = msgspec.json.decode(ask.edits)
     if answer.not_before:
         value["queue"] = {"position": answer.position, "not_before": stamp(answer.not_before)}
     if answer.escalation:

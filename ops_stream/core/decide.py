@@ -7,22 +7,23 @@ from typing import Final
 from msgspec import Raw
 from msgspec.structs import replace
 
-from ops_stream.contract.clocktext import format_time, parse_time
 from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.agents import activate
 from ops_stream.core.approvals import emit_answer
 from ops_stream.core.budgets import charge, use_model
+from ops_stream.core.calls import noted
 from ops_stream.core.checks import Finding, examine, examine_observed
 from ops_stream.core.draft import Draft
-from ops_stream.core.escalation import escalation_id_of, open_escalation
+from ops_stream.core.escalation import open_for_ask
+from ops_stream.core.escalation_folding import crowded
 from ops_stream.core.ids import percentile
 from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
 from ops_stream.core.look import Look, Stage, look_at
 from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
 from ops_stream.core.policy import tell
-from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, EscalationRow, encode_row
+from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, encode_row
 from ops_stream.core.windows import admitted
 from ops_stream.core.words import clip, dollars
 
@@ -30,33 +31,43 @@ _APPROVED: Final[dict[Stage, Reason]] = {
     "first": Reason.APPROVED,
     "reviewed": Reason.APPROVED_AFTER_REVIEW,
     "edited": Reason.APPROVED_WITH_CHANGES,
+    "again": Reason.APPROVED,
     "released": Reason.APPROVED,
     "released_after_review": Reason.APPROVED_WITH_CHANGES,
 }
 
 
 def decide(
-    draft: Draft, key: str, request: TaskRequest, stage: Stage, ask: Ask, sequence: int, digest: str = ""
+    draft: Draft,
+    key: str,
+    request: TaskRequest,
+    stage: Stage,
+    ask: Ask,
+    sequence: int,
+    digest: str = "",
+    note: str = "",
 ) -> None:
     """Look at an ask and put what follows in force.
 
-    `ask` is its row so far (a bare one at the first look), `digest` that of a request that a person edited.
+    `ask` is its row so far (a bare one at the first look), `digest` that of a request that a person edited, and
+    `note` what people are told before what is asked, if they are.
     """
     look = look_at(draft, request, stage, ask)
-    finding = examine(look)
+    finding = _with_room(draft, request, examine(look))
     observed = _observed(draft, request)
     if observed:
         binding = examine_observed(look, finding)
         if binding is not None:
             finding, observed = binding, False
-    answer = _answer(draft, look, finding, observed, sequence, digest, digest not in ("", ask.digest))
+    answer = _answer(draft, look, finding, observed, sequence, digest, ask)
     if observed:
         look.observe()
     ask = replace(ask, answer=answer, model=look.model, effect=look.nature.known, depth=look.nature.depth)
     if answer.decision == "approved":
         ask = _admit(draft, look, ask)
     elif answer.decision == "escalated":
-        ask = _escalate(draft, look, ask)
+        assert look.call is not None
+        ask = open_for_ask(draft, look, ask, look.call, note)
     elif answer.decision == "queued":
         ask = _queue(draft, look, ask)
     else:
@@ -66,6 +77,14 @@ def decide(
     weighed = look.reported
     if weighed is not None and stage in ("first", "edited") and (weighed.notify or weighed.faults):
         tell(draft, weighed, ask.tenant, ask.request_id, (ask.request_id, sequence))
+
+
+def _with_room(draft: Draft, request: TaskRequest, finding: Finding | None) -> Finding | None:
+    """Refuse an ask where too many that are the same wait for a person already."""
+    if finding is None or finding.reason is not Reason.ESCALATED:
+        return finding
+    why = crowded(draft, request)
+    return finding if why is None else Finding(Reason.OVERLOADED, why)
 
 
 def _observed(draft: Draft, request: TaskRequest) -> bool:
@@ -83,13 +102,14 @@ def _answer(
     observed: bool,
     sequence: int,
     digest: str,
-    changed: bool,
+    ask: Ask,
 ) -> Answer:
+    changed = digest not in ("", ask.digest)
     approved = Reason.APPROVED_WITH_CHANGES if changed else _APPROVED[look.stage]
     recommendation = ""
     if finding is None:
         decision: Decided = "approved"
-        reason, explanation = approved, _obligations(look)
+        reason, explanation = approved, _said(look.stage, ask) + _obligations(look)
     else:
         decision, reason, explanation = _decision(finding.reason), finding.reason, finding.explanation
         recommendation = _elsewhere(look, finding)
@@ -113,6 +133,14 @@ def _answer(
         would_reason=would[1],
         recommendation=recommendation,
     )
+
+
+def _said(stage: Stage, ask: Ask) -> str:
+    """Say by whose word an ask runs that has waited for people."""
+    if ask.approved_by:
+        how = "changed and approved" if ask.reviewed == "edit" else "approved"
+        return f"{' and '.join(ask.approved_by[:5])} {how} it. "
+    return "Nobody answered; conf/escalations.yaml approves then. " if stage == "reviewed" else ""
 
 
 def _obligations(look: Look) -> str:
@@ -165,42 +193,11 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
     ask = replace(ask, phase="running", lease_ms=length, until=draft.now + length, request=NOTHING)
     if look.agent is not None and look.agent.state == "registered":
         activate(draft, ask.tenant, ask.agent, look.agent)
+    if draft.rules.escalations.any_before:
+        ask = noted(look, ask)
     ask = charge(draft, look.purse, ask, hold, look.estimate)
     admitted(draft, ask, look.record)
     return ask
-
-
-def _escalate(draft: Draft, look: Look, ask: Ask) -> Ask:
-    """Open an escalation for a person. Nothing is held while it waits."""
-    request, answer = look.request, ask.answer
-    call = look.call
-    assert call is not None
-    expires = draft.now + draft.rules.supervisor.escalation_ttl_s * 1000
-    if request.deadline is not None:
-        expires = min(expires, parse_time(request.deadline))
-    id_ = escalation_id_of(ask.tenant, ask.request_id, answer.sequence)
-    wire = request.wire()
-    row = EscalationRow(
-        tenant=ask.tenant,
-        status="open",
-        until=expires,
-        opened_at=draft.now,
-        expires=expires,
-        trigger=clip(call.trigger, 256),
-        severity=call.severity,
-        summary=clip(f"Agent {ask.agent} asks: {request.task_description}"),
-        recommendation=clip(call.advice),
-        rules=answer.rules,
-        request_id=ask.request_id,
-        agent=ask.agent,
-        waiting=True,
-        stake=look.hold,
-        digest=answer.digest or ask.digest,
-    )
-    open_escalation(draft, id_, row, wire)
-    explanation = f"{answer.explanation} Escalation {id_} is open until {format_time(expires)}."
-    answer = replace(answer, escalation=id_, explanation=explanation, recommendation=row.recommendation)
-    return replace(ask, phase="escalated", until=0, answer=answer, request=Raw(encode_row(wire)))
 
 
 def _queue(draft: Draft, look: Look, ask: Ask) -> Ask:

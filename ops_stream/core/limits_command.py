@@ -22,6 +22,7 @@ from ops_stream.contract.models import ControlCommand
 from ops_stream.contract.money import parse_usd
 from ops_stream.core.budgets import bounds_of, purse_of, release, settle, use_model
 from ops_stream.core.budgets_find import limit_key
+from ops_stream.core.containment import proved
 from ops_stream.core.draft import ITEMS_MAX, Draft
 from ops_stream.core.lines import end
 from ops_stream.core.notices import alert
@@ -188,11 +189,12 @@ def _release(draft: Draft, command: ControlCommand, parameters: dict[str, Any]) 
     if ask is None or ask.money != "unknown":
         raise Refused("nothing_to_do", "parameters.release_unknown names no ask whose cost is unknown.")
     cost = parameters.get("cost_usd")
-    if cost is None:
+    spent = None if cost is None else _micros(cost, "cost_usd")
+    if spent is None:
         ask = release(draft, ask)
     else:
-        ask = settle(draft, replace(ask, report=f"command {command.command_id}"), _micros(cost, "cost_usd"))
-    draft.put(ask_key(ask.tenant, ask.request_id), end(draft, ask))
+        ask = settle(draft, replace(ask, report=f"command {command.command_id}"), spent)
+    draft.put(ask_key(ask.tenant, ask.request_id), end(draft, ask, "unknown", spent))
 
 
 def release_sweep(draft: Draft, key: str, row: Sweep) -> None:
@@ -212,7 +214,7 @@ def release_sweep(draft: Draft, key: str, row: Sweep) -> None:
         cursor = ask_key_
         ask = draft.get(ASKS, ask_key_)
         if ask is not None and ask.money == "unknown" and ask.ended_at <= row.at:
-            draft.put(ask_key_, end(draft, release(draft, ask)))
+            draft.put(ask_key_, end(draft, release(draft, ask), "unknown"))
     if found and cursor != found[-1]:
         draft.put(key, replace(row, cursor=cursor))
         return

@@ -6,17 +6,24 @@ from msgspec.structs import replace
 
 from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.draft import Draft
+from ops_stream.core.escalation import finish
 from ops_stream.core.rows import NOTHING, Ask, Decided
 
 
-def end(draft: Draft, ask: Ask) -> Ask:
-    """Close an ask: nothing of it waits or runs. An unknown cost keeps it known until it is reported."""
+def end(draft: Draft, ask: Ask, outcome: str = "not_run", cost: int | None = None) -> Ask:
+    """Close an ask: nothing of it waits or runs. An unknown cost keeps it known until it is reported.
+
+    `outcome` and `cost` (micro-dollars) are told to whoever let it go on (`escalation.finish`).
+    """
+    if ask.escalation:
+        finish(draft, ask, outcome, cost)
     return replace(
         ask,
         phase="unknown" if ask.money == "unknown" else "ended",
         until=draft.now + draft.rules.supervisor.remember_s * 1000,
         ended_at=draft.now,
         request=NOTHING,
+        edits=NOTHING,
     )
 
 

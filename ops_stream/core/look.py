@@ -36,13 +36,15 @@ from ops_stream.core.rules_effects import IRREVERSIBLE
 from ops_stream.core.rules_model import NoPolicies, PolicyMatch
 from ops_stream.core.views import request_view
 
-Stage = Literal["first", "reviewed", "edited", "released", "released_after_review"]
-"""The first look; after a person's approval; after a person's edit; when the batch queue lets an ask out."""
+Stage = Literal["first", "reviewed", "edited", "again", "released", "released_after_review"]
+"""The first look; after a person's approval; after a person's edit; once more while it still waits for a person;
+when the batch queue lets an ask out."""
 
 PASSED: Final[dict[Stage, frozenset[str]]] = {
     "first": frozenset(),
     "reviewed": frozenset((ESCALATE, QUEUE)),
     "edited": frozenset(),
+    "again": frozenset(),
     "released": frozenset((QUEUE,)),
     "released_after_review": frozenset((QUEUE,)),
 }
@@ -97,7 +99,10 @@ class Look:
             self.asked_model,
             self.nature,
         )
-        found = self.reported = evaluate(self.draft, "request", view, PASSED[self.stage], self.request.agent)
+        passed = PASSED[self.stage]
+        if self.draft.rules.escalations.trigger("policy", self.request.tenant) is None:
+            passed |= {ESCALATE}
+        found = self.reported = evaluate(self.draft, "request", view, passed, self.request.agent)
         if found.steering is not None:
             self.model = self._chosen(found.steering)
         if found.caps is not UNCAPPED:
@@ -129,7 +134,10 @@ class Look:
         """Whether the ask cannot be taken back, and no person and no policy has said that it may run."""
         if self.nature.effective != IRREVERSIBLE or self.stage == "reviewed":
             return False
-        return self.draft.rules.effects.irreversible_needs_person and self.weighed.permit is None
+        rules = self.draft.rules
+        if not rules.effects.irreversible_needs_person or self.weighed.permit is not None:
+            return False
+        return rules.escalations.trigger("effect", self.request.tenant) is not None
 
     @property
     def call(self) -> Call | None:

@@ -1,144 +1,208 @@
-"""A person's verdict on an escalation: approve, deny or edit."""
+"""What people say to escalations: approve, deny or edit; and what follows where nobody says anything in time.
+
+An approval binds: to the ask as it was seen, to the escalation, to its expiry, and to what blocks as it was then. What
+comes to nothing is a dead letter that says why, and changes nothing.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
-import msgspec
 from msgspec.structs import replace
-from pydantic import ValidationError
 
 from ops_stream.contract.digest import action_digest
 from ops_stream.contract.models import Resolution, TaskRequest
 from ops_stream.contract.reasons import Reason
+from ops_stream.core.agents import quarantine
+from ops_stream.core.authority import may_resolve
 from ops_stream.core.decide import decide
-from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
-from ops_stream.core.escalation import close_escalation, escalation_key
+from ops_stream.core.escalation import climb, close, let_go
+from ops_stream.core.escalation_edits import FIXED as FIXED
+from ops_stream.core.escalation_edits import BadEdit, edited, request_of, with_edit
+from ops_stream.core.escalation_events import find, publish
+from ops_stream.core.escalation_onward import deny_all, go_on, look_again, waiting
+from ops_stream.core.escalation_votes import agreeing, ballot_of, no_room
 from ops_stream.core.killswitch import enforce_kill
-from ops_stream.core.leases import estimated_ms
-from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import dead_letter
-from ops_stream.core.rows import ASKS, ESCALATIONS, NOTHING, Ask, EscalationRow, ask_key
-from ops_stream.core.words import because
-
-FIXED: Final = ("request_id", "task_id", "agent", "tenant")
-"""Fields of an ask that no edit may change."""
+from ops_stream.core.rows import ESCALATIONS, Ask, EscalationRow, Suspension, ask_key
+from ops_stream.core.rules_effects import IRREVERSIBLE
+from ops_stream.core.words import because, clip
 
 
-class BadEdit(Exception):
-    """An edit that does not make a valid ask."""
+class _Refused(Exception):
+    """A verdict that changes nothing: `reason` is for programs, `why` a half-sentence for people."""
+
+    def __init__(self, reason: str, why: str) -> None:
+        super().__init__(reason, why)
+        self.reason = reason
+        self.why = why
 
 
 def resolve(draft: Draft, event: Resolution) -> None:
     """Take in a verdict. What comes to nothing is kept as a dead letter and changes nothing."""
-    key = escalation_key(event.escalation_id)
+    try:
+        _resolve(draft, event)
+    except _Refused as refused:
+        text = f"The verdict of {event.resolver} on escalation {event.escalation_id} changes nothing: {refused.why}"
+        dead_letter(draft, event.tenant, refused.reason, text)
+
+
+def escalation_due(draft: Draft, key: str) -> None:
+    """Do what time does to an escalation: it climbs, expires, or is forgotten."""
     row = draft.get(ESCALATIONS, key)
-    if row is None or row.tenant != event.tenant:
-        _refuse(draft, event, "unknown_escalation", "no such escalation is known to this tenant.")
+    if row is None:
         return
+    if row.status != "open":
+        draft.delete(key)
+    elif row.until < row.expires:
+        climb(draft, key.partition("/")[2], row)
+    else:
+        _expire(draft, key.partition("/")[2], row)
+
+
+def _resolve(draft: Draft, event: Resolution) -> None:
+    id_ = event.escalation_id
+    row = find(draft, id_)
+    if row is None or row.tenant != event.tenant:
+        raise _Refused("unknown_escalation", "no such escalation is known to this tenant.")
     if event.resolver in row.resolvers:
         return  # the same person again changes nothing
-    if row.status == "open" and row.expires <= draft.written_ms:
-        row = expire_escalation(draft, key, row)
-    ask = _waiting_ask(draft, row)
-    if ask is not None and enforce_kill(draft, ask_key(ask.tenant, ask.request_id), ask):
-        row = draft.get(ESCALATIONS, key) or row
+    row = _up_to_date(draft, id_, row)
     if row.status != "open":
-        _refuse(draft, event, "escalation_closed", f"it is no longer open: {row.status}.")
-    elif event.action_digest is not None and row.digest and event.action_digest != row.digest:
-        _refuse(draft, event, "digest_mismatch", "it is about another action than the one that was seen.")
-    elif ask is None:
-        close_escalation(
-            draft, event.escalation_id, "denied" if event.verdict == "deny" else "approved", event.resolver
-        )
+        raise _Refused("escalation_closed", f"it is no longer open: {row.status}.")
+    ask = waiting(draft, row.tenant, row.request_id) if row.waiting else None
+    _must_be_seen(event, row)
+    against = may_resolve(draft, event, row, "" if ask is None else ask.agent)
+    if against is not None:
+        raise _Refused(against.reason, against.why)
+    if ask is None:
+        _vote_on_call(draft, event, row)
     else:
-        _resolve_ask(draft, event, ask)
+        _vote_on_ask(draft, event, row, ask)
 
 
-def expire_escalation(draft: Draft, key: str, row: EscalationRow) -> EscalationRow:
-    """End an escalation that nobody answered in time; its ask is denied."""
-    ask = _waiting_ask(draft, row)
-    close_escalation(draft, key.partition("/")[2], "expired")
-    if ask is not None:
-        ask_row = ask_key(ask.tenant, ask.request_id)
-        why = "Nobody answered before the escalation expired."
-        follow(draft, ask_row, end(draft, ask), "denied", Reason.ESCALATION_EXPIRED, why)
-    return draft.get(ESCALATIONS, key) or row
+def _up_to_date(draft: Draft, escalation_id: str, row: EscalationRow) -> EscalationRow:
+    """Let an escalation expire that had by the time the verdict was written, and stop what a kill switch binds."""
+    if row.status == "open" and row.expires <= draft.written_ms:
+        _expire(draft, escalation_id, row)
+        row = find(draft, escalation_id) or row
+    while row.status == "open" and row.waiting:
+        ask = waiting(draft, row.tenant, row.request_id)
+        if ask is None or not enforce_kill(draft, ask_key(ask.tenant, ask.request_id), ask):
+            break
+        row = find(draft, escalation_id) or row
+    return row
 
 
-def request_of(ask: Ask) -> TaskRequest:
-    """Give the ask as it was seen when it began to wait."""
-    return TaskRequest.from_wire(_body_of(ask))
+def _must_be_seen(event: Resolution, row: EscalationRow) -> None:
+    """Refuse a verdict on something else than what is shown."""
+    if event.action_digest is not None and row.digest and event.action_digest != row.digest:
+        raise _Refused("digest_mismatch", "it is about another action than the one that was seen.")
+    if event.rules_digest is not None and event.rules_digest != row.rules and event.verdict != "deny":
+        raise _Refused("policy_changed", "it was given under other rules than those it is shown under now.")
 
 
-def _body_of(ask: Ask) -> dict[str, Any]:
-    if ask.request is NOTHING:
-        raise InvariantBroken(f"ask {ask.request_id} waits without what was asked")
-    body: dict[str, Any] = msgspec.json.decode(ask.request)
-    return body
-
-
-def _waiting_ask(draft: Draft, row: EscalationRow) -> Ask | None:
-    if not row.waiting:
-        return None
-    ask = draft.get(ASKS, ask_key(row.tenant, row.request_id))
-    return ask if ask is not None and ask.phase == "escalated" else None
-
-
-def _resolve_ask(draft: Draft, event: Resolution, ask: Ask) -> None:
-    key = ask_key(ask.tenant, ask.request_id)
-    sequence = ask.answer.sequence + 1
+def _vote_on_call(draft: Draft, event: Resolution, row: EscalationRow) -> None:
+    """Take in what a person says to something that has happened; nothing waits for it."""
+    if event.verdict == "edit":
+        raise _Refused("malformed_edit", "it is about what has happened; there is nothing to edit.")
+    id_ = event.escalation_id
+    row, people = _voted(draft, event, row, None)
     if event.verdict == "deny":
-        close_escalation(draft, event.escalation_id, "denied", event.resolver)
-        why = f"{event.resolver} denied it{because(event.reason)}"
-        follow(draft, key, end(draft, ask), "denied", Reason.ESCALATION_DENIED, why)
-    elif event.verdict == "approve":
-        close_escalation(draft, event.escalation_id, "approved", event.resolver)
+        close(draft, id_, row, "denied")
+        if row.suspends:
+            why = clip(f"{event.resolver} denied escalation {id_}{because(event.reason)}", 1_000)
+            suspension = Suspension(event.resolution_id, event.resolver, draft.now, why)
+            quarantine(draft, row.tenant, row.agent, suspension)
+    elif len(people) >= row.quorum:
+        close(draft, id_, row, "approved")
+    else:
+        publish(draft, id_, row)
+
+
+def _vote_on_ask(draft: Draft, event: Resolution, row: EscalationRow, ask: Ask) -> None:
+    id_ = event.escalation_id
+    if event.verdict == "deny":
+        row, _ = _voted(draft, event, row, None)
+        close(draft, id_, row, "denied")
+        deny_all(draft, row, Reason.ESCALATION_DENIED, f"{event.resolver} denied it{because(event.reason)}")
+        return
+    if row.blocking != draft.rules.blocking_digest:
+        raise _Refused(
+            "policy_changed",
+            f"what blocks has changed since it was shown. {look_again(draft, id_, row, ask)}",
+        )
+    request = None
+    if event.verdict == "edit":
+        try:
+            request = edited(ask, event.edits or {})
+        except BadEdit as error:
+            raise _Refused("malformed_edit", str(error)) from None
+    row, people = _voted(draft, event, row, event.edits or {} if request is not None else None)
+    if len(people) < row.quorum:
+        publish(draft, id_, row)
+    else:
+        _let_run(draft, id_, row, ask, people, request)
+
+
+def _voted(
+    draft: Draft, event: Resolution, row: EscalationRow, edits: dict[str, Any] | None
+) -> tuple[EscalationRow, tuple[str, ...]]:
+    """Add a vote; gives the people who say the same, too."""
+    ballot = ballot_of(draft, event, edits)
+    why = no_room(row, ballot)
+    if why is not None:
+        raise _Refused("too_many_votes", why)
+    row = replace(row, votes=(*row.votes, ballot), resolvers=(*row.resolvers, event.resolver))
+    return row, agreeing(draft, row, ballot)
+
+
+def _let_run(
+    draft: Draft,
+    escalation_id: str,
+    row: EscalationRow,
+    ask: Ask,
+    people: tuple[str, ...],
+    request: TaskRequest | None,
+) -> None:
+    """Put into force what enough people agree on: exactly the ask that was shown is decided again by every rule.
+
+    Those that are the same go on waiting, for an escalation of their own.
+    """
+    let_go(draft, escalation_id, row, "approved")
+    key, sequence = ask_key(ask.tenant, ask.request_id), ask.answer.sequence + 1
+    ask = replace(ask, escalation=escalation_id, approved_by=people)
+    if request is None:
         ask = replace(ask, reviewed="review")
         decide(draft, key, request_of(ask), "reviewed", ask, sequence, ask.answer.digest)
     else:
-        try:
-            request = _edited(ask, event.edits or {})
-        except BadEdit as error:
-            _refuse(draft, event, "malformed_edit", str(error))
-            return
-        close_escalation(draft, event.escalation_id, "approved", event.resolver)
-        ask = replace(
-            ask,
-            reviewed="edit",
-            priority=request.priority,
-            task_type=request.task_type,
-            tool=request.tool or "",
-            workflow=request.workflow_id or "",
-            complexity=request.complexity,
-            impact=request.customer_impact,
-            effect=request.effect,
-            retry_count=request.retry_count,
-            estimated_ms=estimated_ms(request),
-        )
-        decide(draft, key, request, "edited", ask, sequence, action_digest(request))
+        decide(draft, key, request, "edited", with_edit(ask, request), sequence, action_digest(request))
+    said = "approved" if request is None else "edited and approved"
+    go_on(draft, row.tenant, row.asks, f"{people[-1]} {said} the same ask {ask.request_id}; one more of it: ")
 
 
-def _edited(ask: Ask, edits: dict[str, Any]) -> TaskRequest:
-    """Give the ask with a person's changes; null takes a field away."""
-    body = _body_of(ask)
-    for name in FIXED:
-        if name in edits and edits[name] != body.get(name):
-            raise BadEdit(f"the field {name} of an ask cannot be edited.")
-    unknown = sorted(name for name in edits if name not in _NAMES)
-    if unknown:
-        raise BadEdit(f"an ask has no field {unknown[0][:100]!r}.")
-    try:
-        return TaskRequest.from_wire({**body, **edits})
-    except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise BadEdit(f"the edited ask is not valid, see its field {where}.") from None
+def _expire(draft: Draft, escalation_id: str, row: EscalationRow) -> None:
+    """End an escalation that nobody answered in time; its asks are denied, unless the rules let them run then."""
+    ask = waiting(draft, row.tenant, row.request_id) if row.waiting else None
+    if ask is None or not _runs_unanswered(draft, row, ask):
+        close(draft, escalation_id, row, "expired")
+        if row.waiting:
+            deny_all(draft, row, Reason.ESCALATION_EXPIRED, "Nobody answered before the escalation expired.")
+        return
+    let_go(draft, escalation_id, row, "expired")
+    for number, request_id in enumerate((row.request_id, *row.asks)):
+        one = waiting(draft, row.tenant, request_id)
+        if one is None:
+            continue
+        key = ask_key(one.tenant, one.request_id)
+        # It is told how the one that was shown ends.
+        one = replace(one, reviewed="review", escalation=escalation_id if number == 0 else "")
+        decide(draft, key, request_of(one), "reviewed", one, one.answer.sequence + 1, one.answer.digest)
 
 
-def _refuse(draft: Draft, event: Resolution, reason: str, why: str) -> None:
-    text = f"The verdict of {event.resolver} on escalation {event.escalation_id} changes nothing: {why}"
-    dead_letter(draft, event.tenant, reason, text)
-
-
-_NAMES: Final = frozenset(field.alias or name for name, field in TaskRequest.model_fields.items())
+def _runs_unanswered(draft: Draft, row: EscalationRow, ask: Ask) -> bool:
+    """Say whether an ask may run that nobody has answered: never what cannot be taken back, nor under other blocks."""
+    if row.on_expiry != "approve" or row.blocking != draft.rules.blocking_digest:
+        return False
+    return draft.rules.effects.effective(ask.effect) != IRREVERSIBLE

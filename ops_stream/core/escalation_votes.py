@@ -1,0 +1,58 @@
+"""Votes: who said what to an escalation, and whether enough distinct people agree."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import Raw
+
+from ops_stream.contract.models import Resolution
+from ops_stream.core.authority import authority_of
+from ops_stream.core.draft import Draft
+from ops_stream.core.rows import NOTHING, Ballot, EscalationRow, encode_row
+from ops_stream.core.words import clip
+
+VOTES_MAX: Final = 100
+"""People who vote on one escalation."""
+EDIT_BYTES_MAX: Final = 65_536
+"""What the edits of all votes on one escalation may take while they wait for others."""
+
+
+def ballot_of(draft: Draft, event: Resolution, edits: dict[str, object] | None) -> Ballot:
+    """Give the vote that a resolution is; two of the same edits are the same to the byte."""
+    authority = authority_of(draft)
+    return Ballot(
+        resolver=event.resolver,
+        verdict=event.verdict,
+        at=draft.written_ms,
+        signed=authority.signed,
+        key_id=authority.key_id,
+        reason=clip(event.reason or "", 256),
+        edits=NOTHING if edits is None else Raw(encode_row(dict(sorted(edits.items())))),
+    )
+
+
+def no_room(row: EscalationRow, ballot: Ballot) -> str | None:
+    """Say why one more vote cannot wait for others, or None."""
+    if len(row.votes) >= VOTES_MAX:
+        return f"{VOTES_MAX} people have voted already."
+    size = sum(len(bytes(one.edits)) for one in (*row.votes, ballot) if one.edits is not NOTHING)
+    if ballot.edits is not NOTHING and row.quorum > 1 and size > EDIT_BYTES_MAX:
+        return f"the edits of all votes on one escalation may take {EDIT_BYTES_MAX:,} bytes."
+    return None
+
+
+def agreeing(draft: Draft, row: EscalationRow, ballot: Ballot) -> tuple[str, ...]:
+    """Give the people who say the same as the last vote, as far as they may still vote, in the order of voting."""
+    listed = draft.rules.people.people
+    return tuple(
+        one.resolver
+        for one in row.votes
+        if one.verdict == ballot.verdict
+        and _same(one.edits, ballot.edits)
+        and (not listed or one.resolver in listed)
+    )
+
+
+def _same(one: Raw, other: Raw) -> bool:
+    return bytes(one) == bytes(other)
