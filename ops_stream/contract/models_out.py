@@ -171,6 +171,7 @@ class Vote(Part):
     signed: bool = False
     key_id: Name | None = None
     reason: Text | None = None
+    edits: JsonObject | None = None
 
 
 class Escalation(Event):
