@@ -10,11 +10,13 @@ from typing import Final
 import rfc8785
 
 from ops_stream.contract.errors import NotSo
+from ops_stream.core.rules_escalations import Escalations
 from ops_stream.core.rules_model import Rules
 from ops_stream.rules import conf_tables
 from ops_stream.rules.blocking import blocking_digest
 from ops_stream.rules.conf_effects import read_effects
 from ops_stream.rules.conf_lifecycle import read_lifecycle
+from ops_stream.rules.conf_people import check_people, read_people
 from ops_stream.rules.conf_policies import read_policies
 from ops_stream.rules.environment import substitute
 from ops_stream.rules.policies import CompiledPolicies
@@ -137,6 +139,8 @@ def compile_bundle(
         problems.extend(unreachable(policies, tables, documents[POLICIES], models_read=MODELS not in wrong))
     effects = read_effects(documents.get(EFFECTS), problems)
     lifecycle = read_lifecycle(documents.get(LIFECYCLE), problems)
+    people = read_people(documents.get(PEOPLE), problems)
+    problems.extend(check_people(documents.get(PEOPLE), people, Escalations(), tables.agents))
     if problems:
         raise RulesInvalid(problems)
     return Rules(
@@ -148,6 +152,7 @@ def compile_bundle(
         zones=tables.zones,
         effects=effects,
         lifecycle=lifecycle,
+        people=people,
         policies=CompiledPolicies(policies),
         blocking_digest=blocking_digest(policies, effects),
         known=frozenset(known),
