@@ -126,6 +126,7 @@ def verify(
     position: str = "",
 ) -> bool:
     """Say whether a signature is this public key's over this record. Its expiry is for the caller to compare."""
+    _ed25519()
     from cryptography.exceptions import InvalidSignature
 
     signed = message(type_, topic, key, value, expires_ms=signature.expires_ms, position=position)
