@@ -189,7 +189,7 @@ def _seen(row: Row) -> str:
 
 
 def _ago(moment: str) -> str:
-    from ops_stream.cli.escalations import span
+    from ops_stream.cli.escalation_rows import span
 
     return f"{span(time.time() - parse_time(moment) / 1000)} ago"
 

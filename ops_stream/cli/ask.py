@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from ops_stream.cli.common import Out, load_settings, output_options, run
-from ops_stream.cli.output import QUIET, clean
+from ops_stream.cli.output import QUIET, clean, to_json
 from ops_stream.contract.errors import ExitCode, WrongUse
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ async def _tell(out: Out, bus: Bus, starts: Any, request_id: str) -> None:
             continue
         if seen.body["decision"] == "escalated" and seen.body.get("escalation_id"):
             escalation_id = seen.body["escalation_id"]
-            out.note(f"Waiting for a person. Elsewhere: ops-stream approve {escalation_id}   (or deny)")
+            out.note(f"Waiting for a person. Elsewhere: ops-stream approve {escalation_id}   (or deny, edit)")
         elif seen.body["decision"] == "queued":
             place = seen.body.get("queue") or {}
             out.note(f"Queued at position {place.get('position')}, until {place.get('not_before')}.")
@@ -178,6 +178,8 @@ def _print(out: Out, approval: Approval) -> None:
         "held": money(approval.cost_limit_usd) if approval.cost_limit_usd is not None else None,
         "lease until": approval.lease_expires_at,
         "policies": ", ".join(policy.name for policy in approval.matched_policies),
+        "approved by": ", ".join(body.get("approved_by", ())),
+        "edited": to_json(body["edits"]) if body.get("edits") else None,
         "rules": approval.rules_digest,
     }
     lines += [f"  {out.style(name.ljust(12), QUIET)}{clean(text)}" for name, text in details.items() if text]

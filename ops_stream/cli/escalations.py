@@ -1,155 +1,177 @@
-"""`ops-stream escalations`: what waits for a person."""
+"""`ops-stream escalations`: what waits for a person, as a live list, as lines, or one of them whole."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from ops_stream.cli.common import Out, load_settings, output_options, run
-from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Row, table_of
+from ops_stream.cli.escalation_rows import COLUMNS, Known, by_urgency, columns_for, find, seen_token, take_in
+from ops_stream.cli.output import QUIET, Row, table_of
+from ops_stream.contract.errors import WrongUse
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ops_stream.cli.bus import Bus
-    from ops_stream.cli.events import Seen
     from ops_stream.contract.settings import Settings
 
-Known = dict[str, dict[str, Any]]
-"""Escalations by id, in the order in which they were opened."""
+_REFRESH_S: Final = 1.0
+_HEAD_LINES: Final = 4
+"""Lines of a terminal that the list does not use: the titles, the hint, the prompt below."""
+_EMPTY: Final = "Nothing waits for a person."
 
 
 @click.command()
+@click.argument("escalation_id", metavar="[ID]", required=False)
 @click.option("--all", "closed_too", is_flag=True, help="Also those that are closed.")
 @click.option("--tenant", help="Only this tenant's.")
-@click.option("--watch", is_flag=True, help="Go on, and show each change.")
+@click.option("--once", is_flag=True, help="Print the list and end, also on a terminal.")
+@click.option("--watch", is_flag=True, help="Go on and print each change, also where nobody sees a terminal.")
 @output_options
-def escalations(out: Out, closed_too: bool, tenant: str | None, watch: bool) -> None:
-    """List what waits for a person. Answer with `approve ID` or `deny ID`.
+def escalations(
+    out: Out, escalation_id: str | None, closed_too: bool, tenant: str | None, once: bool, watch: bool
+) -> None:
+    """Show what waits for a person: a live list on a terminal, until Ctrl-C; a list elsewhere; or one: ID.
+
+    Answer with `approve ID`, `deny ID` or `edit ID`. With an ID it shows all of one: what is asked and why,
+    the agent's record, who has said what, and how to answer. The first characters of an ID are enough.
 
     \b
     ops-stream escalations
-    ops-stream escalations --watch
-    ops-stream escalations --json | jq -r .escalation_id
+    ops-stream escalations --once --tenant team-a
+    ops-stream escalations esc_3f9c21d0
+    ops-stream escalations --watch --json | jq -r '.escalation_id + " " + .status'
     """
+    if once and watch:
+        raise WrongUse("--once ends at once and --watch goes on.", where="--once", next_step="Leave one out.")
+    if escalation_id is not None and (closed_too or tenant is not None or watch):
+        raise WrongUse("An ID names one escalation.", where="ID", next_step="Leave the other options out.")
     settings = load_settings()
-    run(settings, _escalations(out, settings, tenant, closed_too=closed_too, watch=watch))
+    live = watch or (out.terminal and not once)
+    if escalation_id is not None:
+        run(settings, _one(out, settings, escalation_id))
+    else:
+        run(settings, _escalations(out, settings, _Wanted(tenant, closed_too), live=live))
 
 
-async def _escalations(
-    out: Out, settings: Settings, tenant: str | None, *, closed_too: bool, watch: bool
-) -> None:
+class _Wanted:
+    """Which escalations are shown."""
+
+    def __init__(self, tenant: str | None, closed_too: bool) -> None:
+        self.tenant = tenant
+        self.closed_too = closed_too
+
+    def __call__(self, row: Row) -> bool:
+        return (self.closed_too or row["status"] == "open") and self.tenant in (None, row["tenant"])
+
+    def of(self, known: Known) -> list[dict[str, Any]]:
+        return by_urgency(row for row in known.values() if self(row))
+
+
+async def _one(out: Out, settings: Settings, escalation_id: str) -> None:
     from ops_stream.cli.bus import connect
+    from ops_stream.cli.escalation_show import page
 
-    def wanted(row: Row) -> bool:
-        return (closed_too or row["status"] == "open") and tenant in (None, row["tenant"])
+    async with connect(settings) as bus:
+        row = await find(bus, escalation_id)
+    out.row(_for_programs(row), page(out, row))
+
+
+async def _escalations(out: Out, settings: Settings, wanted: _Wanted, *, live: bool) -> None:
+    from ops_stream.cli.bus import connect
 
     async with connect(settings) as bus:
         ranges = await bus.ends(bus.places(["escalations"]))
         known: Known = {}
         async for record in bus.read(ranges):
-            _fold(known, bus.take(record))
-        if watch:
-            changes = bus.follow({tp: end for tp, (_, end) in ranges.items()})
-            await _watch(out, bus, known, changes, wanted)
+            _forget_closed(known, take_in(known, bus.take(record)), wanted)
+        if not live:
+            _list(out, wanted.of(known), wanted)
+            return
+        changes = bus.follow({tp: end for tp, (_, end) in ranges.items()})
+        if out.terminal:
+            await _draw(out, bus, known, changes, wanted)
         else:
-            rows = [row for row in known.values() if wanted(row)]
-            out.table(rows, COLUMNS, empty="Nothing waits for a person.")
+            await _lines(out, bus, known, changes, wanted)
 
 
-async def find(bus: Bus, escalation_id: str) -> Mapping[str, Any] | None:
-    """Give an escalation as it stands now."""
-    known: Known = {}
-    async for seen in bus.outputs("escalations"):
-        if seen.body is not None and seen.body["escalation_id"] == escalation_id:
-            _fold(known, seen)
-    return known.get(escalation_id)
+def _list(out: Out, rows: list[dict[str, Any]], wanted: _Wanted) -> None:
+    columns = COLUMNS
+    if out.terminal:
+        columns = columns_for(rows, get_terminal_size().columns, closed_too=wanted.closed_too)
+    out.table([_for_programs(row) for row in rows], columns, empty=_EMPTY)
 
 
-def _fold(known: Known, seen: Seen | None) -> dict[str, Any] | None:
-    """Take in one event; what it leaves out (the ask as it was seen) stays as it was."""
-    if seen is None or seen.body is None:
-        return None
-    escalation_id = seen.body["escalation_id"]
-    row = known.get(escalation_id, {"at_ms": seen.timestamp_ms}) | dict(seen.body)
-    known[escalation_id] = row
-    return row
+def _for_programs(row: Row) -> Row:
+    return {**row, "seen": seen_token(row)}
 
 
-async def _watch(out: Out, bus: Bus, known: Known, changes: AsyncIterator[Any], wanted: Any) -> None:
-    """Show the list and every change: a table that is drawn again on a terminal, lines elsewhere."""
-    if not out.terminal:
-        for row in known.values():
-            if wanted(row):
-                out.row(row, _line(row))
-        async for record in changes:
-            changed = _fold(known, bus.take(record))
-            if changed is not None:
-                out.row(changed, _line(changed))
-        return
-    from rich.live import Live
+def _forget_closed(known: Known, row: Row | None, wanted: _Wanted) -> None:
+    """Keep in memory only what may be shown: the topic goes back a month."""
+    if row is not None and row["status"] != "open" and not wanted.closed_too:
+        del known[row["escalation_id"]]
 
-    def draw() -> Any:
-        rows = [row for row in known.values() if wanted(row)]
-        return table_of(rows, COLUMNS) if rows else "Nothing waits for a person."
 
-    from rich.console import Console
-
-    console = Console(no_color=not out.color, highlight=False)
-    with Live(console=console, get_renderable=draw, refresh_per_second=1, screen=False) as live:
-        async for record in changes:
-            if _fold(known, bus.take(record)) is not None:
-                live.refresh()
+async def _lines(out: Out, bus: Bus, known: Known, changes: AsyncIterator[Any], wanted: _Wanted) -> None:
+    """Write a line for each that is there and for every change, also for the end of one."""
+    for row in wanted.of(known):
+        out.row(_for_programs(row), _line(row))
+    async for record in changes:
+        changed = take_in(known, bus.take(record))
+        if changed is not None and wanted.tenant in (None, changed["tenant"]):
+            out.row(_for_programs(changed), _line(changed))
+        _forget_closed(known, changed, wanted)
 
 
 def _line(row: Row) -> str:
     return "  ".join(column.text(row) for column in COLUMNS)
 
 
-def _age(row: Row) -> str:
-    return span(time.time() - row["at_ms"] / 1000)
+async def _draw(out: Out, bus: Bus, known: Known, changes: AsyncIterator[Any], wanted: _Wanted) -> None:
+    """Draw the list again with every change and once a second, so that ages and expiries are true."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(no_color=not out.color, highlight=False, markup=False, emoji=False)
+
+    def picture() -> RenderableType:
+        return _picture(wanted.of(known), wanted, console.width, console.height)
+
+    async def tick() -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_S)
+            live.refresh()
+
+    # Drawn from this loop alone: a thread of the library's would read what is being changed.
+    with Live(console=console, get_renderable=picture, auto_refresh=False) as live:
+        live.refresh()
+        ticking = asyncio.create_task(tick())
+        try:
+            async for record in changes:
+                row = take_in(known, bus.take(record))
+                _forget_closed(known, row, wanted)
+                if row is not None:
+                    live.refresh()
+        finally:
+            ticking.cancel()
+            with suppress(asyncio.CancelledError):
+                await ticking
 
 
-def _left(row: Row) -> str:
-    from ops_stream.contract.clocktext import parse_time
+def _picture(rows: list[dict[str, Any]], wanted: _Wanted, width: int, height: int) -> RenderableType:
+    from rich.console import Group
+    from rich.text import Text
 
-    if row["status"] != "open":
-        return ""
-    seconds = parse_time(row["expires_at"]) / 1000 - time.time()
-    return span(seconds) if seconds > 0 else "now"
-
-
-def span(seconds: float) -> str:
-    """Write a length of time for people."""
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{max(0.0, seconds):.0f} s"
-
-
-def _stake(row: Row) -> str:
-    from ops_stream.cli.events import money
-
-    return money(row.get("at_stake_usd"))
-
-
-def _severity_style(row: Row) -> str:
-    return {"critical": BAD, "warning": WAIT}.get(str(row["severity"]), "")
-
-
-def _status_style(row: Row) -> str:
-    return {"open": WAIT, "approved": GOOD}.get(str(row["status"]), QUIET)
-
-
-COLUMNS: Final = (
-    Column("id", "escalation_id"),
-    Column("status", "status", _status_style),
-    Column("severity", "severity", _severity_style),
-    Column("tenant", "tenant"),
-    Column("agent", "agent"),
-    Column("at stake", _stake, right=True),
-    Column("age", _age, right=True),
-    Column("expires in", _left, right=True),
-    Column("summary", "summary", wrap=True),
-)
+    if not rows:
+        return Text(f"{_EMPTY} Ctrl-C ends.", style=QUIET)
+    columns = columns_for(rows, width, closed_too=wanted.closed_too)
+    shown = rows[: max(1, height - _HEAD_LINES)]
+    more = f"{len(rows) - len(shown)} more. " if len(rows) > len(shown) else ""
+    hint = f"{more}Look: escalations ID. Answer: approve, deny or edit ID. Ctrl-C ends."
+    return Group(table_of(shown, columns, one_line=True), Text(hint, style=QUIET))

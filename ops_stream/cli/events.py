@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -122,7 +122,9 @@ def _request(body: Body) -> tuple[str, str, str]:
 def _approval(body: Body) -> tuple[str, str, str]:
     decision, reason = body["decision"], body["reason"]
     why = "" if reason == decision else f" ({reason})"
-    text = f"{decision}{why} for {body['agent']} {money(body.get('cost_limit_usd'))} {body['explanation']}"
+    edited = f" (edited: {', '.join(sorted(body['edits']))})" if body.get("edits") else ""
+    head = f"{decision}{why}{edited} for {body['agent']}"
+    text = f"{head} {money(body.get('cost_limit_usd'))} {body['explanation']}"
     return f"{body['request_id']}#{body['sequence']}", text, decision_color(decision)
 
 
@@ -134,8 +136,22 @@ def _telemetry(body: Body) -> tuple[str, str, str]:
 
 def _escalation(body: Body) -> tuple[str, str, str]:
     color = {"open": WAIT, "approved": GOOD}.get(body["status"], QUIET)
-    text = f"{body['status']} {money(body.get('at_stake_usd'))} {body['summary']}"
-    return body["escalation_id"], text, color
+    words = [body["status"], *_progress(body), money(body.get("at_stake_usd")), body["summary"]]
+    return body["escalation_id"], " ".join(filter(None, words)), color
+
+
+def _progress(body: Body) -> Iterator[str]:
+    """Say how far an escalation is, as far as there is anything to say: its level, its votes, what came of it."""
+    if body.get("outcome") and body["outcome"] != "not_run":
+        yield f"({body['outcome']})"
+    if body["status"] != "open":
+        return
+    if body["level"] > 1:
+        yield f"level {body['level']}"
+    if body["quorum"] > 1:
+        yield f"{len(body.get('votes') or ())} of {body['quorum']} votes"
+    if body["count"] > 1:
+        yield f"{body['count']}x"
 
 
 def _resolution(body: Body) -> tuple[str, str, str]:

@@ -18,7 +18,7 @@ import click
 Row = Mapping[str, Any]
 
 # Controls, the soft hyphen, bidirectional and invisible marks, line separators, half characters, tags.
-_UNSAFE: Final = re.compile(
+UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
@@ -38,13 +38,13 @@ def clean(text: object, keep: str = "") -> str:
         code = ord(character)
         return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{{{code:x}}}")
 
-    return _UNSAFE.sub(escape, str(text))
+    return UNSAFE.sub(escape, str(text))
 
 
 def to_json(row: object) -> str:
     """Write one line of JSON that a terminal can show as well: what is unsafe there stays escaped."""
     text = json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str)
-    return _UNSAFE.sub(lambda match: json.dumps(match.group())[1:-1], text)
+    return UNSAFE.sub(lambda match: json.dumps(match.group())[1:-1], text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +128,8 @@ class Out:
         return "".join(line.rstrip() + "\n" for line in capture.get().splitlines())
 
 
-def table_of(rows: Iterable[Row], columns: Sequence[Column]) -> Any:
-    """Build the table that `rich` draws."""
+def table_of(rows: Iterable[Row], columns: Sequence[Column], *, one_line: bool = False) -> Any:
+    """Build the table that `rich` draws; with `one_line`, what would be wrapped is cut off instead."""
     from rich.table import Table
     from rich.text import Text
 
@@ -142,7 +142,17 @@ def table_of(rows: Iterable[Row], columns: Sequence[Column]) -> Any:
             overflow="fold" if column.wrap else "ellipsis",
         )
     for row in rows:
-        table.add_row(*(Text(column.text(row), style=column.style_of(row)) for column in columns))
+        table.add_row(
+            *(
+                Text(
+                    column.text(row),
+                    style=column.style_of(row),
+                    no_wrap=one_line or None,
+                    overflow="ellipsis" if one_line else None,
+                )
+                for column in columns
+            )
+        )
     return table
 
 

@@ -54,11 +54,14 @@ async def _status(out: Out, settings: Settings) -> int:
             return ExitCode.NOT_SO
         group = await _group(settings)
         out.row({"part": "workers", **group}, _group_lines(out, group))
-        folds = await fold(bus, out, "kill/")
+        folds = await fold(bus, out, "kill/", "escalation/")
         ends = await _ends(bus)
     out.table([_row(number, folded, ends) for number, folded in sorted(folds.items())], _COLUMNS)
     for key, switch in _kills(folds).items():
         out.row({"part": "kill", "scope": key, **switch}, _kill_line(out, key, switch, len(folds)))
+    waiting = _waiting(folds)
+    if waiting["open"] or out.as_json:
+        out.row({"part": "escalations", **waiting}, _waiting_line(out, waiting))
     return ExitCode.DONE if not differences and group["members"] else ExitCode.NOT_SO
 
 
@@ -174,8 +177,35 @@ def _kill_line(out: Out, key: str, switch: Mapping[str, Any], partitions: int) -
     return out.style(text, BAD, bold=True)
 
 
+def _waiting(folds: Mapping[int, PartitionFold]) -> dict[str, Any]:
+    """Count what waits for a person, and say when the first of it expires."""
+    from ops_stream.contract.clocktext import format_time
+    from ops_stream.core.rows import ESCALATIONS
+
+    rows = [row for folded in folds.values() for row in folded.table(ESCALATIONS).values()]
+    rows = [row for row in rows if row.status == "open"]
+    first = min((row.expires for row in rows), default=None)
+    return {
+        "open": len(rows),
+        "critical": sum(row.severity == "critical" for row in rows),
+        "first_expires_at": None if first is None else format_time(first),
+    }
+
+
+def _waiting_line(out: Out, waiting: Mapping[str, Any]) -> str:
+    from ops_stream.cli.escalation_rows import until
+
+    count, critical = waiting["open"], waiting["critical"]
+    if not count:
+        return ""
+    what = f"{count} escalation{'s' if count > 1 else ''}"
+    some = f", {critical} of them critical" if critical else ""
+    text = out.style(f"{what} wait{'' if count > 1 else 's'} for a person{some}", BAD if critical else WAIT)
+    return f"{text}; the first expires in {until(waiting['first_expires_at'])}. See: ops-stream escalations"
+
+
 def _age(row: Row) -> str:
-    from ops_stream.cli.escalations import span
+    from ops_stream.cli.escalation_rows import span
     from ops_stream.contract.clocktext import parse_time
 
     return f"{span(time.time() - parse_time(row['decided_at']) / 1000)} ago" if row["decided_at"] else ""
