@@ -224,6 +224,9 @@ def _take_in(draft: Draft, ask: Ask, scope: Scope, amounts: Amounts) -> None:
         row.told,
         row.told_soft,
         row.closed,
+        row.by,
+        row.passed,
+        row.called,
     )
     draft.put(scope.key, row)
 
@@ -277,6 +280,9 @@ def _move(draft: Draft, ask: Ask, usd: Amounts, more: dict[Unit, Amounts] | None
             row.told,
             row.told_soft,
             row.closed,
+            row.by,
+            row.passed,
+            row.called,
         )
         if min(moved.held, moved.unknown, moved.spent) < 0:
             raise InvariantBroken(f"the row {key} would become negative by ask {ask.request_id}")

@@ -1,21 +1,34 @@
-"""Whether an ask must wait for a person, and why."""
+"""Whether an ask must wait for a person, and why.
+
+A policy and an irreversible effect call at every look that no person has answered; cost, words, priority and loops
+call once, and not again about an ask that a person has approved or edited.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
+from msgspec.structs import replace as replace_row
+
+from ops_stream.core import loops
 from ops_stream.core.effects import why_irreversible
 from ops_stream.core.policy import ESCALATE
+from ops_stream.core.rules_effects import IRREVERSIBLE
 from ops_stream.core.rules_escalations import Severity, Trigger
 from ops_stream.core.rules_model import PolicyMatch
-from ops_stream.core.words import clip
+from ops_stream.core.words import clip, dollars
 
 if TYPE_CHECKING:
+    from ops_stream.contract.models import TaskRequest
     from ops_stream.core.look import Look
+    from ops_stream.core.rows import Ask
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
 """From the least to the most."""
+UNSEEN: Final = frozenset(("first", "again", "released"))
+"""Stages of an ask that no person has seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,7 @@ class Call:
     triggers: tuple[str, ...]
     """All of them, the strongest first."""
     severity: Severity
+    """The highest of all that called."""
     advice: str
     """What the supervisor would do, and why."""
     why: str
@@ -37,35 +51,174 @@ class Call:
 
 def call_for(look: Look) -> Call | None:
     """Say whether an ask must wait for a person, and why; None where it need not."""
+    escalations = look.draft.rules.escalations
+    calls: list[Call] = []
     steering = look.weighed.steering
     if steering is not None and steering.action == ESCALATE:
-        return _by_policy(look, steering)
-    return _by_effect(look) if look.needs_person else None
+        calls.append(_policy(look, steering))
+    if look.needs_person:
+        calls.append(_effect(look))
+    if escalations.any_before and look.stage in UNSEEN:
+        calls += _triggered(look)
+    return _joined(look, calls) if calls else None
 
 
-def _by_policy(look: Look, policy: PolicyMatch) -> Call:
-    rule = look.draft.rules.escalations.trigger("policy", look.request.tenant) or Trigger(on=True)
-    severity = policy.parameters.get("severity")
-    advice = policy.parameters.get("recommendation")
-    name = f"policy:{policy.name}"
+def noted(look: Look, ask: Ask) -> Ask:
+    """Take note of an ask that may run, before it is held, as far as triggers look back at it later."""
+    request, by_person = look.request, look.stage not in UNSEEN
+    for name, rule in look.draft.rules.escalations.before_for(request.tenant):
+        task = look.purse.task
+        if name == "loop":
+            ask = loops.admitted(look.draft, request, task, ask, rule, by_person=by_person)
+        elif name == "cost" and by_person and rule.cost_micros:
+            reached = (task.used + look.hold) // rule.cost_micros
+            if reached > task.row.passed:
+                task.row = replace_row(task.row, passed=reached)
+    return ask
+
+
+def _joined(look: Look, calls: list[Call]) -> Call:
+    """Put all that calls into one: the first is named, the strictest demands hold."""
+    first, rules = calls[0], [call.rule for call in calls]
+    severity = max((call.severity for call in calls), key=SEVERITIES.index)
+    times = [rule.ttl_s for rule in rules if rule.ttl_s is not None]
+    lenient = all(rule.on_expiry == "approve" for rule in rules) and look.nature.effective != IRREVERSIBLE
+    escalations = look.draft.rules.escalations
     return Call(
-        trigger=name,
-        triggers=(name,),
-        severity=severity if severity in SEVERITIES else "warning",
-        advice=advice if isinstance(advice, str) else f"Deny, because of policy {policy.name}.",
-        why=f"Policy {policy.name} wants a person to decide.",
-        rule=rule,
+        trigger=first.trigger,
+        triggers=tuple(call.trigger for call in calls),
+        severity=severity,
+        advice=" ".join([first.advice, *(f"Besides: {call.why}" for call in calls[1:])]),
+        why=" ".join(call.why for call in calls),
+        rule=replace(
+            first.rule,
+            severity=severity,
+            quorum=max(escalations.quorum(rule, severity) for rule in rules),
+            roles=frozenset().union(*(rule.roles for rule in rules)),
+            ttl_s=min(times, default=None),
+            on_expiry="approve" if lenient else "deny",
+        ),
     )
 
 
-def _by_effect(look: Look) -> Call:
+def _one(name: str, rule: Trigger, why: str, advice: str, severity: Severity | None = None) -> Call:
+    return Call(name, (name,), severity or rule.severity, advice, why, rule)
+
+
+def _policy(look: Look, policy: PolicyMatch) -> Call:
+    rule = look.draft.rules.escalations.trigger("policy", look.request.tenant) or Trigger(on=True)
+    given = policy.parameters.get("severity")
+    advice = policy.parameters.get("recommendation")
+    return _one(
+        f"policy:{policy.name}",
+        rule,
+        f"Policy {policy.name} wants a person to decide.",
+        advice if isinstance(advice, str) else f"Deny, because of policy {policy.name}.",
+        given if given in SEVERITIES else None,
+    )
+
+
+def _effect(look: Look) -> Call:
     rule = look.draft.rules.escalations.trigger("effect", look.request.tenant) or Trigger(on=True)
     why = why_irreversible(look.draft, look.request, look.nature)
-    return Call(
-        trigger="effect:irreversible",
-        triggers=("effect:irreversible",),
-        severity="critical",
-        advice="Approve only what may stay done: it cannot be taken back.",
-        why=f"What is asked cannot be taken back ({clip(why, 300)}): a person decides.",
-        rule=rule,
+    return _one(
+        "effect:irreversible",
+        rule,
+        f"What is asked cannot be taken back ({clip(why, 300)}): a person decides.",
+        "Approve only what may stay done: it cannot be taken back.",
     )
+
+
+def _triggered(look: Look) -> Iterator[Call]:
+    for name, rule in look.draft.rules.escalations.before_for(look.request.tenant):
+        if name == "cost":
+            yield from _cost(look, rule)
+        elif name == "words":
+            yield from _words(look.request, rule)
+        elif name == "priority":
+            yield from _priority(look.request, rule)
+        elif name == "loop":
+            yield from _loop(look, rule)
+
+
+def _cost(look: Look, rule: Trigger) -> Iterator[Call]:
+    task, step = look.purse.task, rule.cost_micros
+    total = task.used + look.hold
+    reached = total // step
+    if reached <= task.row.passed:
+        return
+    yield _one(
+        "cost",
+        rule,
+        f"With this ask, task {look.request.task_id} comes to {dollars(total)}; a person decides from "
+        f"{dollars(reached * step)} on.",
+        f"Approve if the task is worth it, else ask for smaller steps: with this ask it comes to "
+        f"{dollars(total)}. The next question comes at {dollars((reached + 1) * step)}.",
+    )
+
+
+def _words(request: TaskRequest, rule: Trigger) -> Iterator[Call]:
+    if rule.words is None:
+        return
+    for kind, word in rule.words.find(_texts(request)):
+        yield _one(
+            f"words:{kind}",
+            rule,
+            f"The ask speaks of {kind} matters ({clip(word, 100)!r}): a person decides.",
+            f"Read it before it runs, because of the word {clip(word, 100)!r}; approve it if nobody is bound or "
+            "harmed by it.",
+        )
+
+
+def _texts(request: TaskRequest) -> Iterator[str]:
+    """Give what an ask says in words: its description, its tool, its tags and the texts of its arguments."""
+    yield request.task_description
+    if request.tool:
+        yield request.tool
+    yield from request.tags
+    waiting: list[Any] = [request.arguments] if request.arguments else []
+    while waiting:  # all of it: an ask is at most as large as an input may be
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            waiting += value.values()
+        elif isinstance(value, list | tuple):
+            waiting += value
+
+
+def _priority(request: TaskRequest, rule: Trigger) -> Iterator[Call]:
+    if request.priority < rule.priority_at_least and request.customer_impact not in rule.impacts:
+        return
+    what = f"priority {request.priority} and customer impact {request.customer_impact}"
+    yield _one(
+        "priority",
+        rule,
+        f"The ask has {what}: a person decides.",
+        f"Approve if it is as urgent as it says, and right for the customer: it has {what}.",
+    )
+
+
+def _loop(look: Look, rule: Trigger) -> Iterator[Call]:
+    request, draft = look.request, look.draft
+    tries = loops.tries_with(draft, request, rule) if rule.repeats else 0
+    if rule.repeats and tries >= rule.repeats:
+        what = (
+            f"this is try {tries} in a row of agent {request.agent} at {request.task_type} of task "
+            f"{request.task_id}, each after the one before had ended without success"
+        )
+        yield _one(
+            "loop:repeat",
+            rule,
+            f"This looks like a loop: {what}.",
+            f"Deny, and look at what fails: {what}. An approval gives it {rule.repeats} more tries.",
+        )
+    count, other = loops.handovers_with(draft, request, look.purse.task, rule) if rule.handovers else (0, "")
+    if rule.handovers and count >= rule.handovers:
+        what = f"agents {other} and {request.agent} have handed task {request.task_id} to each other {count} times"
+        yield _one(
+            "loop:handover",
+            rule,
+            f"This looks like a loop: {what}.",
+            f"Deny, and say who does it: {what}. An approval lets them hand it over as often again.",
+        )

@@ -16,6 +16,7 @@ from ops_stream.core.lifecycle import violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.rows import Ask
 from ops_stream.core.rules_model import Supervisor
+from ops_stream.core.triggers import unknown_outcome
 
 LEASE_MAX_S: Final = 30 * 86_400
 """No lease is longer, whatever an ask estimates."""
@@ -71,5 +72,6 @@ def expire(draft: Draft, key: str, ask: Ask, *, spoken_of: bool = False) -> Ask:
 
 def lose(draft: Draft, key: str, ask: Ask, why: str) -> Ask:
     """Take an ask from its agent, which may or may not have run it."""
-    ask = end(draft, make_unknown(draft, ask))
+    unknown_outcome(draft, ask, why)
+    ask = end(draft, make_unknown(draft, ask), "unknown")
     return follow(draft, key, ask, "revoked", Reason.LEASE_EXPIRED, why)

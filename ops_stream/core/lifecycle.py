@@ -29,6 +29,7 @@ from ops_stream.core.rows import (
 )
 from ops_stream.core.rules_lifecycle import COUNT_MAX, Lifecycle, Violation
 from ops_stream.core.standing import STOPPED, move
+from ops_stream.core.triggers import violation as call_for_violation
 from ops_stream.core.words import clip
 
 DAY_MS: Final = 86_400_000
@@ -52,6 +53,7 @@ def violated(draft: Draft, ask: Ask, kind: Violation, what: str) -> None:
     agent = draft.get(AGENTS, agent_key(ask.tenant, ask.agent))
     if agent is None:
         _alert(draft, ask.tenant, ask.agent, kind, ask.request_id, what, weight == "major", 1)
+        call_for_violation(draft, ask.tenant, ask.agent, kind, ask.request_id, what, major=weight == "major")
     elif ask.answer.would_decide:
         _only_tell(draft, ask.tenant, ask.agent, kind, ask.request_id, what)
     else:
@@ -140,6 +142,7 @@ def _count(
     breach = Breach(draft.now, kind, about, record.done + record.failed)
     row = replace(row, breaches=(*row.breaches, breach)[-COUNT_MAX:])
     row = _tell(draft, row, tenant, name, kind, about, what, major)
+    call_for_violation(draft, tenant, name, kind, about, what, major=major)
     counted = _counted(row, draft.now, rules)
     tolerated = _tolerated(counted, record, rules)
     if major:

@@ -8,36 +8,35 @@ from msgspec.structs import replace
 
 from ops_stream.contract.models import Telemetry
 from ops_stream.contract.reasons import Reason
+from ops_stream.core.automatic import spent
 from ops_stream.core.budgets import release, settle, tokens_of
+from ops_stream.core.containment import proved
 from ops_stream.core.draft import Draft
-from ops_stream.core.escalation import close_escalation, escalation_id_of, open_escalation
+from ops_stream.core.escalation import withdraw
 from ops_stream.core.ids import short_hash
 from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.leases import expire, overdue, renew
 from ops_stream.core.lifecycle import came_late, ran_unasked, violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import alert, dead_letter
-from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, Weighed, evaluate, tell
+from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, evaluate, tell
 from ops_stream.core.rows import (
     AGENTS,
     ASKS,
     RECORDS,
     Ask,
-    EscalationRow,
     Record,
     agent_key,
     ask_key,
     record_key,
 )
 from ops_stream.core.trespass import breaches, ran_against, unpermitted
+from ops_stream.core.triggers import reported, telemetry_policy
 from ops_stream.core.views import telemetry_view
 from ops_stream.core.windows import failed, mark
-from ops_stream.core.words import clip
 
 SEEN_MAX: Final = 8
 """Reports of one ask that are known again; an older one repeated would renew its lease once more."""
-ESCALATIONS_MAX: Final = 100_000
-"""Escalations of a partition beyond which reports open no more; asks have a limit of their own."""
 
 
 def report(draft: Draft, event: Telemetry) -> None:
@@ -66,7 +65,7 @@ def report(draft: Draft, event: Telemetry) -> None:
     else:
         found = breaches(draft, ask, event)
         before, ask = ask, _ended(draft, key, ask, event)
-        _remember(draft, ask, event)
+        reported(draft, before, event, _remember(draft, ask, event))
         for kind, what in found:
             violated(draft, before, kind, what)
         came_late(draft, before)
@@ -108,8 +107,11 @@ def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry) -> Ask:
     ask = _settle(draft, ask, event.cost_micros, ran, tokens_of(event))
     withdrawn = waited or (not ran and ask.answer.decision == "approved")
     if ask.phase == "escalated":
-        close_escalation(draft, ask.answer.escalation, "withdrawn")
-    ask = end(draft, replace(ask, report=event.event_id))
+        withdraw(draft, ask)
+    outcome = "failed" if event.kind == "completed" and event.success is False else event.kind
+    cost = event.cost_micros if event.cost_micros is not None or not ran else ask.held or 0
+    ask = replace(proved(draft, ask, "contained"), report=event.event_id)
+    ask = end(draft, ask, "not_run" if waited else outcome, cost)
     if withdrawn:
         why = (
             f"Agent {ask.agent} has given the ask up."
@@ -135,15 +137,15 @@ def _settle(draft: Draft, ask: Ask, cost: int | None, ran: bool, tokens: int | N
     return release(draft, ask)
 
 
-def _remember(draft: Draft, ask: Ask, event: Telemetry) -> None:
-    """Add the report to the agent's record."""
+def _remember(draft: Draft, ask: Ask, event: Telemetry) -> Record | None:
+    """Add the report to the agent's record, and give it; None where there is none to add to."""
     if event.kind == "cancelled":
-        return
+        return None
     key = record_key(ask.tenant, ask.agent)
     record = draft.get(RECORDS, key)
     if record is None:
         if draft.get(AGENTS, agent_key(ask.tenant, ask.agent)) is None:
-            return
+            return None
         record = Record()
     good = event.kind == "completed" and event.success is not False
     quality = event.quality_score
@@ -168,7 +170,10 @@ def _remember(draft: Draft, ask: Ask, event: Telemetry) -> None:
         estimated_ms=record.estimated_ms + (0 if latency is None else ask.estimated_ms),
         taken_ms=record.taken_ms + (0 if latency is None else round(latency)),
     )
+    if draft.rules.kills.automatic:
+        record = spent(draft, ask, record, held if cost is None else cost)
     draft.put(key, record)
+    return record
 
 
 def _ran_unasked(draft: Draft, event: Telemetry, what: str) -> None:
@@ -184,45 +189,17 @@ def _apply_policies(draft: Draft, ask: Ask, event: Telemetry) -> None:
     weighed = evaluate(draft, "telemetry", telemetry_view(draft, event, ask, agent, record))
     seed = (ask.request_id, event.event_id)
     tell(draft, weighed, ask.tenant, ask.request_id, seed)
-    room = draft.state.counts["escalation/"] < ESCALATIONS_MAX
-    if room and weighed.steering is not None and weighed.steering.action == ESCALATE:
-        _call_person(draft, ask, event, weighed)
-    blocks = [reported for reported in weighed.reported if reported.action == BLOCK and not reported.shadow]
-    for reported in blocks[:NOTICES_MAX]:
-        text = f"Policy {reported.name} would block what ask {ask.request_id} reports as {event.kind}."
+    if weighed.steering is not None and weighed.steering.action == ESCALATE:
+        telemetry_policy(draft, ask, event, weighed.steering)
+    blocks = [matched for matched in weighed.reported if matched.action == BLOCK and not matched.shadow]
+    for matched in blocks[:NOTICES_MAX]:
+        text = f"Policy {matched.name} would block what ask {ask.request_id} reports as {event.kind}."
         alert(
             draft,
             ask.tenant,
             "policy_notice",
             text,
-            dedupe=reported.name,
-            seed=(reported.name, NOTIFY, *seed),
+            dedupe=matched.name,
+            seed=(matched.name, NOTIFY, *seed),
             subject=ask.request_id,
         )
-
-
-def _call_person(draft: Draft, ask: Ask, event: Telemetry, weighed: Weighed) -> None:
-    policy = weighed.steering
-    assert policy is not None
-    severity = policy.parameters.get("severity")
-    advice = policy.parameters.get("recommendation")
-    expires = draft.now + draft.rules.supervisor.escalation_ttl_s * 1000
-    row = EscalationRow(
-        tenant=ask.tenant,
-        status="open",
-        until=expires,
-        opened_at=draft.now,
-        expires=expires,
-        trigger=clip(f"policy:{policy.name}", 256),
-        severity=severity if severity in ("info", "warning", "critical") else "warning",
-        summary=f"Agent {ask.agent} reports {event.kind} for ask {ask.request_id}.",
-        recommendation=clip(
-            advice if isinstance(advice, str) else f"Look into it, because of policy {policy.name}."
-        ),
-        rules=draft.rules.digest,
-        request_id=ask.request_id,
-        agent=ask.agent,
-        stake=event.cost_micros,
-        digest=ask.answer.digest or ask.digest,
-    )
-    open_escalation(draft, escalation_id_of(ask.tenant, ask.request_id, "report", event.event_id), row, None)

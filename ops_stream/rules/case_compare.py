@@ -87,8 +87,15 @@ def _of_the_escalation(
     if not told:
         yield document.problem(path, "Expected an escalation, got none.")
         return
-    for name in ("trigger", "severity", "recommendation"):
-        wanted, came = getattr(expect, name), told[-1].get(name)
+    shown = next((one for one in reversed(told) if one["trigger"] == expect.trigger), told[-1])
+    if expect.triggers is not None:
+        came = shown.get("triggers") or [shown["trigger"]]
+        if sorted(came) != sorted(expect.triggers):
+            yield _other(
+                document, (*path, "triggers"), "escalation.triggers", _listed(expect.triggers), _listed(came)
+            )
+    for name in ("trigger", "quorum", "severity", "recommendation"):
+        wanted, came = getattr(expect, name), shown.get(name)
         if wanted is not None and wanted != came and not (name == "recommendation" and wanted in str(came)):
             yield _other(document, (*path, name), f"escalation.{name}", repr(wanted), repr(came))
 

@@ -15,7 +15,7 @@ NOON: Final = 1_795_521_600_000
 """2026-11-24T12:00:00Z, a Tuesday: when cases happen that name no time."""
 
 AgentState = Literal["registered", "active", "warned", "suspended", "blocked"]
-After = Literal["a person approves", "a person denies", "the batch is released"]
+After = Literal["a person approves", "another person approves", "a person denies", "the batch is released"]
 Names = Annotated[list[Word], Field(max_length=1_000)]
 
 
@@ -90,6 +90,9 @@ class EscalationExpected(Part):
     """What a person is told."""
 
     trigger: Word | None = None
+    triggers: Names | None = None
+    """All that called, in any order."""
+    quorum: Annotated[int, Field(ge=1)] | None = None
     severity: Literal["info", "warning", "critical"] | None = None
     recommendation: Words | None = None
 

@@ -12,6 +12,7 @@ from ops_stream.contract.models import AgentRegistration, Resolution, TaskReques
 from ops_stream.core.inputs import Event, EventInput, Input, Origin, Tick
 from ops_stream.core.outputs import Output
 from ops_stream.core.rows import AGENTS, agent_key, encode_row
+from ops_stream.core.rules_escalations import Escalations, escalations_of
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import Enforcement, PolicyMatch, PolicySet, Rules
 from ops_stream.core.state import State
@@ -103,6 +104,7 @@ class CaseWorld:
             policies=Watched(rules.policies, silent=True),
             supervisor=replace(rules.supervisor, enforcement=(Enforcement(mode="observe"),)),
             lifecycle=_PAST,
+            escalations=_only_loops(rules.escalations),
         )
         self.state = State(0, 1)
         self.now = 0
@@ -187,17 +189,23 @@ class CaseWorld:
         return decision.outputs
 
 
+def _only_loops(escalations: Escalations) -> Escalations:
+    """What came before a case called nobody, but whoever went in circles did."""
+    loops = {key: rule for key, rule in escalations.triggers.items() if key[0] == "loop"}
+    return escalations_of(loops)
+
+
 def _answer(outputs: Sequence[Output]) -> Mapping[str, Any] | None:
     return next((out.value for out in reversed(outputs) if out.type == "TaskApproval"), None)
 
 
 def _resolution(answer: Mapping[str, Any], then: str) -> Resolution:
     return Resolution(
-        resolution_id=f"case-{answer['sequence']}",
+        resolution_id=f"case-{answer['sequence']}-{then.partition(' ')[0]}",
         escalation_id=answer["escalation_id"],
         tenant=answer["tenant"],
-        resolver="case",
-        verdict="approve" if then == "a person approves" else "deny",
+        resolver="case-2" if then.startswith("another") else "case",
+        verdict="deny" if then.endswith("denies") else "approve",
         action_digest=answer["action_digest"],
     )
 
