@@ -50,6 +50,8 @@ FILES: Final = (
 )
 """The files of a bundle. A missing one leaves its defaults; the policies must be there."""
 
+WEBHOOKS: Final = "webhooks.yaml"
+"""Who is told what: it decides nothing, and is read by the notifier alone."""
 CASES: Final = "tests.yaml"
 _TEST_ENDING: Final = ".test.yaml"
 """Cases for policies lie beside them and are no part of the bundle."""
@@ -72,7 +74,7 @@ def read_conf(directory: Path | str, environment: Mapping[str, str] | None = Non
     for path in sorted(directory.iterdir()):
         if (
             path.suffix.lower() not in (".yaml", ".yml")
-            or path.name == CASES
+            or path.name in (CASES, WEBHOOKS)
             or path.name.endswith(_TEST_ENDING)
         ):
             continue

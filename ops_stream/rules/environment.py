@@ -10,6 +10,7 @@ from typing import Final
 from ops_stream.rules.problems import Problem, nearest
 
 VALUE_MAX: Final = 1000
+PUBLISHED: Final = "the rules are published"
 
 _PLACE: Final = re.compile(r"\$?\$\{([^}\n]*)\}?")
 _NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]{0,127})(?::-(.*))?", re.DOTALL)
@@ -18,23 +19,30 @@ _SECRET: Final = re.compile(
 )
 
 
-def substitute(file: str, text: str, environment: Mapping[str, str], problems: list[Problem]) -> str:
-    """Put in `${NAME}` and `${NAME:-otherwise}`; `$${` stands for `${`. Lines of comment stay as they are."""
+def substitute(
+    file: str, text: str, environment: Mapping[str, str], problems: list[Problem], why: str = PUBLISHED
+) -> str:
+    """Put in `${NAME}` and `${NAME:-otherwise}`; `$${` stands for `${`. Lines of comment stay as they are.
+
+    `why` ends the sentence that refuses a variable which looks like a secret.
+    """
     if "${" not in text:
         return text
     lines = text.split("\n")
     for at, line in enumerate(lines):
         if "${" in line and not line.lstrip().startswith("#"):
-            lines[at] = _line(file, at + 1, line, environment, problems)
+            lines[at] = _line(file, at + 1, line, environment, problems, why)
     return "\n".join(lines)
 
 
-def _line(file: str, number: int, line: str, environment: Mapping[str, str], problems: list[Problem]) -> str:
+def _line(
+    file: str, number: int, line: str, environment: Mapping[str, str], problems: list[Problem], why: str
+) -> str:
     def put_in(match: re.Match[str]) -> str:
         whole = match.group()
         if whole.startswith("$$"):
             return whole[1:]
-        fault = _fault(whole, match[1], environment)
+        fault = _fault(whole, match[1], environment, why)
         if fault is None:
             name, otherwise = _parts(match[1])
             return environment.get(name, otherwise or "")
@@ -50,7 +58,7 @@ def _parts(inside: str) -> tuple[str, str | None]:
     return match[1], match[2]
 
 
-def _fault(whole: str, inside: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
+def _fault(whole: str, inside: str, environment: Mapping[str, str], why: str) -> tuple[str, str] | None:
     if not whole.endswith("}"):
         return "'${' has no '}' on its line.", "Write '$${' where '${' is meant as it stands."
     if not _NAME.fullmatch(inside):
@@ -61,7 +69,7 @@ def _fault(whole: str, inside: str, environment: Mapping[str, str]) -> tuple[str
     name, otherwise = _parts(inside)
     if _SECRET.search(name):
         return (
-            f"'{name}' looks like a secret, and the rules are published.",
+            f"'{name}' looks like a secret, and {why}.",
             "Give the variable another name if it is none.",
         )
     value = environment.get(name, otherwise)

@@ -11,6 +11,7 @@ from ops_stream.contract.catalog import Catalog
 from ops_stream.contract.settings import Settings
 
 SUPERVISOR: Final = "supervisor"
+NOTIFIER: Final = "notifier"
 _READ: Final = ("Read", "Describe")
 _WRITE: Final = ("Write", "Describe")
 
@@ -53,7 +54,8 @@ def roles() -> tuple[str, ...]:
 def acls(settings: Settings, principals: Mapping[str, str] | None = None) -> tuple[Acl, ...]:
     """Give every list that the catalogue calls for; a role without a principal is `User:<role>`."""
     names = {role: f"User:{role}" for role in roles()} | dict(principals or {})
-    return tuple(_of_topics(settings, names)) + tuple(_of_the_worker(settings, names[SUPERVISOR]))
+    groups = Acl(NOTIFIER, names[NOTIFIER], _READ, "group", settings.topic(f"{NOTIFIER}."), prefixed=True)
+    return (*_of_topics(settings, names), *_of_the_worker(settings, names[SUPERVISOR]), groups)
 
 
 def _of_topics(settings: Settings, names: Mapping[str, str]) -> Iterator[Acl]:

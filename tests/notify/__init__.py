@@ -1,0 +1,1 @@
+"""Webhooks, against real web servers and a real broker."""
