@@ -44,13 +44,14 @@ def no_room(row: EscalationRow, ballot: Ballot) -> str | None:
 
 def agreeing(draft: Draft, row: EscalationRow, ballot: Ballot) -> tuple[str, ...]:
     """Give the people who say the same as the last vote, as far as they may still vote, in the order of voting."""
-    listed = draft.rules.people.people
+    listed, demanded = draft.rules.people.people, draft.rules.people.require_signatures
     return tuple(
         one.resolver
         for one in row.votes
         if one.verdict == ballot.verdict
         and _same(one.edits, ballot.edits)
         and (not listed or one.resolver in listed)
+        and (one.signed or not demanded)
     )
 
 
