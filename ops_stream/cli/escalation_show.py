@@ -45,6 +45,7 @@ _OUTCOMES: Final = {
     "revoked": "it was stopped",
     "unknown": "nobody knows whether it was done",
     "not_run": "it was not run",
+    "asked_again": "people were asked once more",
 }
 
 
@@ -80,7 +81,7 @@ def _open_until(out: Out, row: Row) -> Iterator[str]:
     if row["status"] != "open":
         return
     then = "approved" if row["on_expiry"] == "approve" else "denied"
-    what = f"; then it is {then}" if row.get("request_id") else ""
+    what = f"; then it is {then}" if row.get("asks") else ""
     yield _label(out, "expires", f"in {until(row['expires_at'])} ({clean(row['expires_at'])}){what}")
     if level(row):
         more = f"; the next in {until(row['next_level_at'])}" if row.get("next_level_at") else ", the last"
@@ -104,11 +105,14 @@ def _trigger(name: str) -> str:
 
 def _so_often(row: Row) -> str:
     asks = [str(name) for name in row.get("asks") or ()]
-    if len(asks) < 2:
+    if not asks:
         return f"{row['count']} times"
-    named = ", ".join(clean(name) for name in asks[:_LISTED])
-    more = f" and {len(asks) - _LISTED} more" if len(asks) > _LISTED else ""
-    return f"{row['count']} times; one verdict is for the ask shown, of: {named}{more}"
+    named = ", ".join(clean(name) for name in asks[1 : _LISTED + 1])
+    more = f" and {len(asks) - 1 - _LISTED} more" if len(asks) - 1 > _LISTED else ""
+    also = (
+        f"; with the one below wait: {named}{more}. Denial is for all, approval for this one" if named else ""
+    )
+    return f"asked {row['count']} times{also}"
 
 
 def _asked(out: Out, row: Row) -> Iterator[list[str]]:

@@ -59,8 +59,8 @@ class Outcome:
     approval: Body | None = None
     open: bool = False
     """Whether it still waits, because others must agree."""
-    followers: list[Body] = field(default_factory=list)
-    """Escalations that opened with this verdict: for the same asked again."""
+    others: dict[str, Body] = field(default_factory=dict)
+    """What the same asks that waited with this one were told, by request."""
 
 
 @click.command()
@@ -147,10 +147,13 @@ async def give(bus: Bus, out: Out, found: Body, answer: Answer) -> int:
         said_to = f"{clean(answer.person)} says {answer.verdict} to {clean(found['escalation_id'])}"
         out.row(body, f"Sent: {said_to}.")
         return ExitCode.DONE
+    outcome = Outcome()
     try:
         async with asyncio.timeout(answer.wait_s):
-            outcome = await _outcome(bus, starts, found, answer, sent)
+            await _learn_all(outcome, bus, starts, found, answer, sent)
     except TimeoutError:
+        if outcome.escalation is not None:
+            return report(out, answer, outcome)
         raise NotSo(
             f"The verdict is on the topic, but nothing came of it within {answer.wait_s:g} s.",
             where=f"{bus.settings.topic('resolutions')} {sent.partition}:{sent.offset}",
@@ -187,11 +190,15 @@ def _said_already(out: Out, found: Body, answer: Answer) -> int | None:
     return ExitCode.DONE
 
 
-async def _outcome(
-    bus: Bus, starts: Mapping[TopicPartition, int], found: Body, answer: Answer, sent: Sent
-) -> Outcome:
+async def _learn_all(
+    outcome: Outcome,
+    bus: Bus,
+    starts: Mapping[TopicPartition, int],
+    found: Body,
+    answer: Answer,
+    sent: Sent,
+) -> None:
     """Wait until it is known what came of an answer; raises NotSo where it came to nothing."""
-    outcome = Outcome()
     place = (sent.topic, sent.partition, sent.offset)
     async for record in bus.follow(starts):
         seen = bus.take(record)
@@ -203,11 +210,13 @@ async def _outcome(
                 raise _refused(found, body)
         elif seen.topic == "escalations":
             _learn(outcome, found, answer, body)
-        elif body["request_id"] == found.get("request_id") and body["tenant"] == found["tenant"]:
-            outcome.approval = body
+        elif body["tenant"] == found["tenant"] and body["request_id"] in (found.get("asks") or ()):
+            if body["request_id"] == found["request_id"]:
+                outcome.approval = body
+            else:
+                outcome.others[body["request_id"]] = body
         if _is_known(outcome, found):
-            return outcome
-    raise AssertionError("records come for ever")
+            return
 
 
 def _learn(outcome: Outcome, found: Body, answer: Answer, body: Body) -> None:
@@ -224,7 +233,9 @@ def _learn(outcome: Outcome, found: Body, answer: Answer, body: Body) -> None:
 def _is_known(outcome: Outcome, found: Body) -> bool:
     if outcome.escalation is None:
         return False
-    return outcome.open or found.get("request_id") is None or outcome.approval is not None
+    asks = found.get("asks") or ()
+    told = outcome.approval is not None and (len(asks) == 1 or bool(outcome.others))
+    return outcome.open or not asks or told
 
 
 def _refused(found: Body, letter: Body) -> NotSo:
@@ -255,6 +266,9 @@ def report(out: Out, answer: Answer, outcome: Outcome) -> int:
             text += (
                 f"\nIt waits for a person as it is now: ops-stream approve {clean(approval['escalation_id'])}"
             )
+    again = {one.get("escalation_id") for one in outcome.others.values() if one["decision"] == "escalated"}
+    for name in sorted(filter(None, again)):
+        text += f"\nThe same is asked again: ops-stream approve {clean(name)}"
     out.row(row, text)
     wanted = "denied" if answer.verdict == "deny" else "approved"
     came = closed["status"] if approval is None else _allowed(str(approval["decision"]))
