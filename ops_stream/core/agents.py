@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from ops_stream.contract.models import AgentRegistration, Heartbeat, RevocationAck
 from ops_stream.contract.reasons import Reason
+from ops_stream.core.containment import proved
 from ops_stream.core.draft import Draft
 from ops_stream.core.kills import kill_on
 from ops_stream.core.leases import overdue, renew
 from ops_stream.core.lifecycle import start_anew
-from ops_stream.core.notices import dead_letter
+from ops_stream.core.notices import dead_letter, ended
 from ops_stream.core.rows import (
     AGENTS,
     ASKS,
@@ -113,7 +114,7 @@ def acknowledge(draft: Draft, event: RevocationAck) -> None:
             f"No ask {event.request_id} of agent {event.agent} is known, so nothing was revoked.",
         )
     elif ask.answer.decision == "revoked" and not ask.acked_at:
-        draft.put(key, replace(ask, acked_at=event.stopped_at))
+        draft.put(key, replace(proved(draft, ask, "acked"), acked_at=event.stopped_at))
 
 
 def seen(draft: Draft, tenant: str, name: str) -> None:
@@ -143,5 +144,7 @@ def reinstate(draft: Draft, tenant: str, name: str) -> bool:
     if agent is None or agent.state in ("registered", "active"):
         return quarantined
     start_anew(draft, tenant, name, blocked=agent.state == "blocked")
+    for kind in ("agent_suspended", "agent_blocked"):
+        ended(draft, tenant, kind, f"Agent {name} of tenant {tenant} was reinstated.", dedupe=name)
     move(draft, tenant, name, agent, "active", "reinstatement")
     return True

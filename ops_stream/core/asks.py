@@ -6,6 +6,7 @@ from typing import Final
 
 from ops_stream.contract.digest import action_digest
 from ops_stream.contract.models import TaskRequest
+from ops_stream.core.automatic import asked
 from ops_stream.core.decide import decide
 from ops_stream.core.draft import Draft
 from ops_stream.core.duplicates import repeat
@@ -25,6 +26,8 @@ def ask_in(draft: Draft, request: TaskRequest) -> None:
     if known is not None:
         repeat(draft, key, known, request, digest)
     else:
+        if draft.rules.kills.automatic:
+            asked(draft, request)
         decide(draft, key, request, "first", bare_ask(draft, request, digest), 0)
 
 

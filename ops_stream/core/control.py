@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
+
+from msgspec.structs import astuple
 
 from ops_stream.contract.models import ControlCommand, is_id
 from ops_stream.core.agents import quarantine, reinstate
 from ops_stream.core.authority import may_command
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
-from ops_stream.core.kills import kill_key
-from ops_stream.core.killswitch import sweep
 from ops_stream.core.limits_command import set_budget
-from ops_stream.core.notices import alert, dead_letter
+from ops_stream.core.notices import dead_letter
 from ops_stream.core.refusals import Refused
-from ops_stream.core.rows import (
-    COMMANDS,
-    KILLS,
-    ActiveRules,
-    Command,
-    Kill,
-    Suspension,
-    Sweep,
-    encode_row,
-)
-from ops_stream.core.words import because, clip
+from ops_stream.core.rows import COMMANDS, ActiveRules, Command, Suspension, encode_row
+from ops_stream.core.switches import SWITCHES, WRITTEN, kill, resume, stamp_of, switch_of, tenant_of
+from ops_stream.core.words import clip
 
 SPREAD_BYTES_MAX: Final = 1_572_864
 """All copies of one command: with its dead letter and the journal's own fields well under 4 MiB."""
@@ -33,25 +25,6 @@ OUTPUT_BYTES: Final = 300
 """What an output has around its value in a record."""
 REMEMBER_MS: Final = 7 * 86_400_000
 """Commands are remembered as long as the topic keeps them."""
-ALL: Final = "*"
-
-
-def tenant_of(command: ControlCommand) -> str | None:
-    """Give the tenant that a command is for; None for all of them.
-
-    `activate_rules` and whatever has the scope `all` to kill or resume are for all. A kill of a workflow, an
-    agent or a model is for the tenant that the command names, and for all where it names none.
-    """
-    name = command.command
-    if name == "activate_rules":
-        return None
-    if name not in ("kill", "resume"):
-        return command.tenant
-    if command.scope == "all":
-        return None
-    if command.scope == "tenant":
-        return command.target if command.target and is_id(command.target) else command.tenant
-    return command.tenant if "tenant" in command.model_fields_set else None
 
 
 def obey(draft: Draft, command: ControlCommand) -> None:
@@ -85,8 +58,10 @@ def _spread(draft: Draft, command: ControlCommand) -> None:
     value = {**command.wire(), "event": "ControlCommand", "spread": True}
     if "tenant" not in command.model_fields_set:
         value.pop("tenant", None)
-    if command.command != "activate_rules":
-        value.pop("parameters", None)  # neither a kill nor a resume has any
+    if command.command in SWITCHES:
+        value["parameters"] = {WRITTEN: astuple(stamp_of(draft, command, switch_of(command)))}
+    elif command.command != "activate_rules":
+        value.pop("parameters", None)
     most = SPREAD_BYTES_MAX // draft.state.partitions - OUTPUT_BYTES
     if len(encode_row(value)) > most:
         value.pop("reason", None)  # the first partition keeps it, and alerts with it
@@ -104,55 +79,6 @@ def _spread(draft: Draft, command: ControlCommand) -> None:
                 partition=partition,
                 subject=command.command_id,
             )
-
-
-def _switch(command: ControlCommand) -> tuple[str, str, str]:
-    """Give scope, tenant and target of a kill or a resume."""
-    tenant = tenant_of(command) or ALL
-    if command.scope == "tenant" and command.target and not is_id(command.target):
-        raise Refused("malformed_command", "the target is no tenant's name.")
-    if command.scope in ("all", "tenant"):
-        return command.scope, tenant, ""
-    if not command.target:
-        raise Refused("malformed_command", f"the scope {command.scope} needs a target.")
-    return command.scope, tenant, command.target
-
-
-def _kill(draft: Draft, command: ControlCommand) -> None:
-    scope, tenant, target = _switch(command)
-    reason = clip(command.reason or "", 1_000)
-    key = kill_key(scope, tenant, target)
-    draft.put(key, Kill(command.command_id, command.issued_by, draft.now, reason))
-    _announce(draft, command, key, "firing", f"The kill switch is on for {key[5:]}")
-    row = Sweep(
-        "kill", scope, tenant, target, command.command_id, command.issued_by, draft.now, reason=reason
-    )
-    sweep(draft, f"sweep/{command.command_id}", row)
-
-
-def _resume(draft: Draft, command: ControlCommand) -> None:
-    key = kill_key(*_switch(command))
-    if draft.get(KILLS, key) is None:
-        return  # nothing was stopped here
-    draft.delete(key)
-    _announce(draft, command, key, "resolved", f"The kill switch is off for {key[5:]}")
-
-
-def _announce(draft: Draft, command: ControlCommand, key: str, status: Any, text: str) -> None:
-    """Alert once, on the partition to which the command was written."""
-    if command.spread:
-        return
-    alert(
-        draft,
-        tenant_of(command) or "default",
-        "kill_switch",
-        f"{text}, by {command.issued_by}{because(command.reason)}",
-        dedupe=key,
-        seed=(command.command_id,),
-        severity="critical" if status == "firing" else "info",
-        status=status,
-        subject=key[5:],
-    )
 
 
 def _quarantine(draft: Draft, command: ControlCommand) -> None:
@@ -179,8 +105,8 @@ def _activate_rules(draft: Draft, command: ControlCommand) -> None:
 
 
 _ACTS: Final[Mapping[str, Callable[[Draft, ControlCommand], None]]] = {
-    "kill": _kill,
-    "resume": _resume,
+    "kill": kill,
+    "resume": resume,
     "quarantine_agent": _quarantine,
     "reinstate_agent": _reinstate,
     "set_budget": set_budget,

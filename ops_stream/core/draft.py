@@ -32,6 +32,7 @@ class Draft:
         "bytes",
         "flow_held",
         "input",
+        "kills",
         "limits",
         "now",
         "opened",
@@ -51,6 +52,8 @@ class Draft:
         """What this draft has held more for workflows, which the state's index does not know yet."""
         self.limits = False
         """Whether this draft sets a limit."""
+        self.kills = False
+        """Whether this draft turns a kill switch on."""
         self.opened: dict[str, set[str]] = {}
         """Windows that this draft gives budgets rows for, as in the state's index."""
         self._rows: dict[str, Row | None] = {}

@@ -10,12 +10,12 @@ import msgspec
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.models import ControlCommand
 from ops_stream.contract.partitions import partition_for
-from ops_stream.core.control import tenant_of
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import EventInput, MalformedInput, RecordInput
 from ops_stream.core.notices import dead_letter
 from ops_stream.core.rows import VIAS, Via
+from ops_stream.core.switches import tenant_of
 
 SMALL_BYTES: Final = 65_536
 """What a short value may swell by, so that it can be read in the journal."""

@@ -26,7 +26,7 @@ def in_scope(scope: str, tenant: str, target: str, ask: tuple[str, str, str, str
 
 def kill_on(draft: Draft, tenant: str, agent: str, workflow: str, model: str) -> Kill | None:
     """Give the kill switch that binds an ask, the widest first."""
-    if not draft.state.counts["kill/"]:
+    if not draft.state.counts["kill/"] and not draft.kills:
         return None
     keys = [
         "kill/all",

@@ -8,8 +8,9 @@ from msgspec.structs import replace
 
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.budgets import make_unknown, release
+from ops_stream.core.containment import opened, stopped, swept
 from ops_stream.core.draft import ITEMS_MAX, Draft
-from ops_stream.core.escalation import close_escalation
+from ops_stream.core.escalation import withdraw
 from ops_stream.core.kills import in_scope, kill_on
 from ops_stream.core.lines import end, follow
 from ops_stream.core.rows import ASKS, Ask, Kill, Sweep
@@ -23,11 +24,13 @@ def stop(draft: Draft, key: str, ask: Ask, kill: Kill) -> Ask:
     What was held is released where the agent never said that it had started, and unknown where it did.
     """
     why = f"The kill switch was pulled by {kill.issued_by}{because(kill.reason)}"
-    if ask.phase == "running":
+    running = ask.phase == "running"
+    ask = stopped(draft, ask, kill.command_id, ran=running)
+    if running:
         ask = make_unknown(draft, ask) if ask.started else release(draft, ask)
-        return follow(draft, key, end(draft, ask), "revoked", Reason.KILL_REVOKED, why)
+        return follow(draft, key, end(draft, ask, "revoked"), "revoked", Reason.KILL_REVOKED, why)
     if ask.phase == "escalated":
-        close_escalation(draft, ask.answer.escalation, "withdrawn")
+        withdraw(draft, ask)
     return follow(draft, key, end(draft, ask), "denied", Reason.KILL_SWITCH, why)
 
 
@@ -35,6 +38,19 @@ def enforce_kill(draft: Draft, key: str, ask: Ask) -> Ask | None:
     """Stop an open ask that a kill switch binds and that its sweep has not reached; else give None."""
     kill = kill_on(draft, ask.tenant, ask.agent, ask.workflow, ask.model)
     return None if kill is None else stop(draft, key, ask, kill)
+
+
+def pull(draft: Draft, key: str, kill: Kill, row: Sweep) -> None:
+    """Turn a kill switch on, and stop what is in its scope; what is too much for one record is left to Ticks."""
+    draft.put(key, kill)
+    draft.kills = True
+    begin_sweep(draft, row)
+
+
+def begin_sweep(draft: Draft, row: Sweep) -> None:
+    """Stop what is open in a kill's scope, and count how far it is proved."""
+    opened(draft, row.command_id, row.tenant)
+    sweep(draft, f"sweep/{row.command_id}", row)
 
 
 def sweep(draft: Draft, key: str, row: Sweep) -> None:
@@ -65,5 +81,6 @@ def sweep(draft: Draft, key: str, row: Sweep) -> None:
             stop(draft, ask_key, ask, kill)
     if not found or cursor == found[-1]:
         draft.delete(key)
+        swept(draft, row.command_id)
     else:
         draft.put(key, replace(row, cursor=cursor))

@@ -21,11 +21,13 @@ from msgspec.structs import replace
 from ops_stream.contract.models import ControlCommand
 from ops_stream.contract.money import parse_usd
 from ops_stream.core.budgets import bounds_of, purse_of, release, settle, use_model
+from ops_stream.core.budgets_alerts import alert_raised
 from ops_stream.core.budgets_find import limit_key
+from ops_stream.core.calendar import window_end
 from ops_stream.core.containment import proved
 from ops_stream.core.draft import ITEMS_MAX, Draft
 from ops_stream.core.lines import end
-from ops_stream.core.notices import alert
+from ops_stream.core.notices import alert, ended
 from ops_stream.core.refusals import Refused
 from ops_stream.core.rows import ASKS, BUDGETS, LimitRow, Sweep, ask_key
 from ops_stream.core.rules_budgets import EVERY, LENGTH, LEVELS, UNITS, WINDOWS, Level, Unit, WindowKind
@@ -160,9 +162,14 @@ def _alert_if_exceeded(draft: Draft, command: ControlCommand, wanted: _Wanted) -
     if level == "model":
         use_model(draft, purse, command.tenant, name)
     for scope in purse:
-        if (scope.level, scope.unit) != (level, wanted.unit) or wanted.amount is None:
+        if (scope.level, scope.unit) != (level, wanted.unit):
             continue
+        alert_raised(draft, command.tenant, scope)
         if scope.limit is None or scope.used <= scope.limit.limit_micros:
+            why = f"The limit of {scope.what} is no longer below what is held, unknown and spent."
+            ended(draft, command.tenant, "budget_exceeded", why, dedupe=scope.key)
+            continue
+        if wanted.amount is None:
             continue
         alert(
             draft,
@@ -173,6 +180,8 @@ def _alert_if_exceeded(draft: Draft, command: ControlCommand, wanted: _Wanted) -
             dedupe=scope.key,
             seed=(command.command_id, scope.key),
             subject=scope.what,
+            news=True,
+            ends=window_end(scope.kind, draft.now, draft.rules.zone(command.tenant)),
         )
 
 
@@ -193,7 +202,8 @@ def _release(draft: Draft, command: ControlCommand, parameters: dict[str, Any]) 
     if spent is None:
         ask = release(draft, ask)
     else:
-        ask = settle(draft, replace(ask, report=f"command {command.command_id}"), spent)
+        ask = replace(proved(draft, ask, "contained"), report=f"command {command.command_id}")
+        ask = settle(draft, ask, spent)
     draft.put(ask_key(ask.tenant, ask.request_id), end(draft, ask, "unknown", spent))
 
 

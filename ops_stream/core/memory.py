@@ -7,6 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ops_stream.core.budgets import discharge
+from ops_stream.core.containment import proved
 from ops_stream.core.draft import Draft
 from ops_stream.core.notices import alert
 from ops_stream.core.rows import ASKS, FIRINGS, Firing
@@ -25,6 +26,7 @@ def forget(draft: Draft, key: str) -> None:
         again = draft.now + max(60, draft.rules.supervisor.remember_s) * 1000
         draft.put(key, replace(ask, until=again))
         return
+    proved(draft, ask, "forgotten")
     discharge(draft, ask)
     draft.delete(key)
 
@@ -45,6 +47,7 @@ def keep_bound(draft: Draft) -> None:
             continue
         ask = draft.get(ASKS, key)
         if ask is not None:
+            proved(draft, ask, "forgotten")
             discharge(draft, ask)
             draft.delete(key)
     if draft.get(FIRINGS, _BOUND_KEY) is None:

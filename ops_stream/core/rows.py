@@ -12,32 +12,40 @@ from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from ops_stream.core import rows_agents
+from ops_stream.core import rows_agents, rows_alarms, rows_escalations, rows_kills, rows_loops
+from ops_stream.core.rows_base import NOTHING as NOTHING
 from ops_stream.core.rows_base import Row as Row
 from ops_stream.core.rules_budgets import WindowKind
 
-# Rows about agents have a file of their own and are found here like all others.
+# Rows about agents and escalations have files of their own and are found here like all others.
 Agent = rows_agents.Agent
+Alarm = rows_alarms.Alarm
 Breach = rows_agents.Breach
+Bucket = rows_agents.Bucket
 Conduct = rows_agents.Conduct
 Flow = rows_agents.Flow
 Folded = rows_agents.Folded
+Gathered = rows_alarms.Gathered
 Mark = rows_agents.Mark
 Marks = rows_agents.Marks
 Pulse = rows_agents.Pulse
 Record = rows_agents.Record
 Suspension = rows_agents.Suspension
+Kill = rows_kills.Kill
+Lifted = rows_kills.Lifted
+Containment = rows_kills.Containment
+Handovers = rows_loops.Handovers
+Tries = rows_loops.Tries
+Ballot = rows_escalations.Ballot
+EscalationRow = rows_escalations.EscalationRow
+EscalationState = rows_escalations.EscalationState
+FoldRow = rows_escalations.FoldRow
 
 Phase = Literal["escalated", "queued", "running", "unknown", "ended"]
 """Waiting for a person or in the batch queue; running under a lease; over with its cost unknown; over."""
 Money = Literal["none", "held", "unknown", "released", "settled"]
 Decided = Literal["approved", "denied", "escalated", "queued", "revoked"]
-EscalationState = Literal["open", "approved", "denied", "expired", "withdrawn"]
 SweepKind = Literal["kill", "release"]
-
-
-NOTHING: Final = msgspec.Raw(b"")
-"""Stands for no stored ask; always this object, by which encoding knows to leave the field out."""
 
 
 class Matched(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -126,6 +134,16 @@ class Ask(Row, frozen=True):
     """How long it may run at most, however often its lease is renewed; 0 for no such limit."""
     token_limit: int = 0
     """How many tokens it may use at most; 0 for no such limit."""
+    tries: int = 0
+    """How many rounds of tries in vain came before it; only counted where loops call a person."""
+    escalation: str = ""
+    """The escalation whose verdict let it go on: it is told how the ask ends."""
+    approved_by: tuple[str, ...] = ()
+    """The people whose verdict let it go on."""
+    edits: msgspec.Raw = NOTHING
+    """The fields that people have changed, with their new values, while it waits or runs."""
+    kill: str = ""
+    """The command that revoked it, until it is proved that it has stopped."""
 
 
 class AskFacts(msgspec.Struct, frozen=True, gc=False):
@@ -140,6 +158,7 @@ class AskFacts(msgspec.Struct, frozen=True, gc=False):
     priority: int = 5
     order: int = 0
     held: int | None = None
+    kill: str = ""
 
 
 class Budget(Row, frozen=True):
@@ -175,6 +194,12 @@ class Budget(Row, frozen=True):
     told_soft: int = 0
     closed: int = 0
     """When it took no more asks because the windows in force changed."""
+    by: str = ""
+    """A task's: the agent whose ask was admitted last; only kept where loops call a person."""
+    passed: int = 0
+    """A task's: up to which multiple of the trigger's cost a person has let it go."""
+    called: int = 0
+    """The percentage of the soft limit at which a person was called in this window."""
 
 
 class Spending(Row, frozen=True):
@@ -208,15 +233,6 @@ class LimitRow(Row, frozen=True):
     at: int
 
 
-class Kill(Row, frozen=True):
-    """A kill switch that is on."""
-
-    command_id: str
-    issued_by: str
-    at: int
-    reason: str = ""
-
-
 class Sweep(Row, frozen=True):
     """What a command still has to do, a bounded piece at a time; `until` 0 means at once."""
 
@@ -236,33 +252,6 @@ class Command(Row, frozen=True):
     """A command that was obeyed."""
 
     until: int
-
-
-class EscalationRow(Row, frozen=True):
-    """Something that waits, or waited, for a person."""
-
-    tenant: str
-    status: EscalationState
-    until: int
-    """Its expiry while open, then when it is forgotten."""
-    opened_at: int
-    expires: int
-    trigger: str
-    severity: Literal["info", "warning", "critical"]
-    summary: str
-    recommendation: str
-    rules: str
-    request_id: str = ""
-    agent: str = ""
-    waiting: bool = False
-    """Whether an ask waits for it."""
-    stake: int | None = None
-    digest: str = ""
-    resolvers: tuple[str, ...] = ()
-    level: int = 1
-    """The rung of the ladder that it has reached."""
-    roles: tuple[str, ...] = ()
-    """Roles of which an answer needs one, besides those of the ladder."""
 
 
 class ActiveRules(Row, frozen=True):
@@ -318,14 +307,21 @@ FLOWS: Final = Table("flow/", Flow)
 BUDGETS: Final = Table("budget/", Budget)
 LIMITS: Final = Table("limit/", LimitRow)
 KILLS: Final = Table("kill/", Kill)
+LIFTED: Final = Table("lifted/", Lifted)
+CONTAINMENTS: Final = Table("containment/", Containment)
 SWEEPS: Final = Table("sweep/", Sweep)
 COMMANDS: Final = Table("command/", Command)
 ESCALATIONS: Final = Table("escalation/", EscalationRow)
+FOLDS: Final = Table("fold/", FoldRow)
 RULES: Final = Table("rules", ActiveRules)
 VIAS: Final = Table("via/", Via)
 FIRINGS: Final = Table("alert/", Firing)
+ALARMS: Final = Table("alarm/", Alarm)
+GATHERINGS: Final = Table("gathered/", Gathered)
 SPENDINGS: Final = Table("spending/", Spending)
 OVERRUNS: Final = Table("overrun/", Overrun)
+TRIES: Final = Table("tries/", Tries)
+HANDOVERS: Final = Table("handover/", Handovers)
 
 
 decode_facts: Final = msgspec.json.Decoder(AskFacts).decode

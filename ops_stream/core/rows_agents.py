@@ -22,6 +22,16 @@ class Agent(Row, frozen=True):
     reason: str = ""
 
 
+class Bucket(msgspec.Struct, frozen=True, array_like=True):
+    """How full an agent's bucket of one automatic kill is."""
+
+    rule: str
+    drained: int = 0
+    """When it will be empty, in microseconds since 1970."""
+    over: bool = False
+    """Whether it has run over, and been told of, since it was last empty; only where the rule is in shadow."""
+
+
 class Record(Row, frozen=True):
     """How an agent has done, and when it was last heard of."""
 
@@ -48,6 +58,8 @@ class Record(Row, frozen=True):
     """Asks that were admitted; only counted while a policy looks at it."""
     assumed: int = 0
     """What was held for asks whose reports tell no cost: it counts as spent, and not in `cost`."""
+    buckets: tuple[Bucket, ...] = ()
+    """How fast it has asked and spent of late; only where it could be stopped by itself for that."""
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):

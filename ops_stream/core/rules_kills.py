@@ -10,7 +10,11 @@ ANY: Final = "*"
 
 @dataclass(frozen=True, slots=True)
 class AutomaticKill:
-    """A rate past which an agent is stopped. Exactly one of the two amounts is set."""
+    """A rate past which an agent is stopped. Exactly one of the two amounts is set.
+
+    Each agent has a bucket that holds the amount and drains at that much in `within_s`: so much at once is permitted,
+    and on and on so much in each `within_s`. What would make it run over stops the agent.
+    """
 
     name: str
     tenant: str = ANY
@@ -20,6 +24,10 @@ class AutomaticKill:
     within_s: int = 60
     shadow: bool = False
     """Only tell what would be stopped."""
+
+    def means(self, tenant: str, agent: str) -> bool:
+        """Say whether the rule is about an agent."""
+        return self.tenant in (ANY, tenant) and self.agent in (ANY, agent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from typing import Final
 
 from ops_stream.core.budgets_index import BudgetIndex
 from ops_stream.core.due import DueHeap
-from ops_stream.core.rows import AskFacts, decode_due, decode_facts
+from ops_stream.core.rows import ALARMS, AskFacts, decode_due, decode_facts
+from ops_stream.core.rows_alarms import RANK
 
 FORGETTING: Final = frozenset(("ended", "unknown"))
-_COUNTED: Final = ("kill/", "limit/", "suspension/", "escalation/", "flow/")
+_COUNTED: Final = ("kill/", "limit/", "suspension/", "escalation/", "flow/", "alarm/", "tries/", "handover/")
 
 
 class TenantIndex:
@@ -43,6 +44,8 @@ class State:
         self.tenants: dict[str, TenantIndex] = {}
         self.unknown: dict[str, str] = {}
         """Asks whose cost is unknown, with their tenant."""
+        self.unproved: dict[str, dict[str, None]] = {}
+        """The asks that each kill revoked and that are not known to have stopped."""
         self.agents: dict[str, int] = {}
         """Agents a tenant has."""
         self.agent_bytes = 0
@@ -50,8 +53,12 @@ class State:
         self.budgets: Final = BudgetIndex()
         self.counts: dict[str, int] = dict.fromkeys(_COUNTED, 0)
         """How many rows there are of some kinds."""
+        self.escalation_bytes = 0
+        """What the rows of all escalations take."""
         self.due: Final = DueHeap()
         self.forget: Final = DueHeap()
+        self.alarms: Final = DueHeap()
+        """Firing alerts, the least severe of them first and then the one that has not come for longest."""
         self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
             "ask": self._index_ask,
             "agent": self._index_agent,
@@ -59,15 +66,21 @@ class State:
             "limit": self._index_limit,
             "suspension": self._index_count,
             "sweep": self._index_due,
-            "escalation": self._index_counted_due,
+            "lifted": self._index_due,
+            "containment": self._index_due,
+            "escalation": self._index_escalation,
             "budget": self._index_budget,
             "spending": self._index_spending,
             "overrun": self._index_due,
             "command": self._index_due,
             "marks": self._index_due,
             "flow": self._index_counted_due,
+            "tries": self._index_counted_due,
+            "handover": self._index_counted_due,
             "violations": self._index_due,
             "pulse": self._index_due,
+            "alarm": self._index_alarm,
+            "gathered": self._index_due,
         }
 
     def apply(self, changes: Mapping[str, bytes | None]) -> None:
@@ -104,6 +117,8 @@ class State:
             self.forget.put((facts.until, 0, 0, key))
             if phase == "unknown":
                 self.unknown[key] = facts.tenant
+            if facts.kill:
+                self.unproved.setdefault(facts.kill, {})[key] = None
             return
         self.forget.remove(key)
         tenant = self.tenants.get(facts.tenant)
@@ -127,6 +142,8 @@ class State:
 
     def _unindex_ask(self, key: str, old: bytes) -> None:
         self.unknown.pop(key, None)
+        if self.unproved:
+            self._unindex_unproved(key, old)
         tenant_name = key[4 : key.index("|")]
         tenant = self.tenants.get(tenant_name)
         facts = tenant.open.pop(key, None) if tenant is not None else None
@@ -148,6 +165,14 @@ class State:
                 tenant.queued -= 1
         if not tenant.open:
             del self.tenants[tenant_name]
+
+    def _unindex_unproved(self, key: str, old: bytes) -> None:
+        kill = decode_facts(old).kill
+        if kill:
+            asks = self.unproved[kill]
+            del asks[key]
+            if not asks:
+                del self.unproved[kill]
 
     def _index_agent(self, key: str, old: bytes | None, value: bytes | None) -> None:
         tenant = key[6 : key.index("|")]
@@ -172,9 +197,21 @@ class State:
     def _index_spending(self, key: str, _old: bytes | None, value: bytes | None) -> None:
         self.budgets.spending(key, value)
 
+    def _index_escalation(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self.escalation_bytes += len(value or b"") - len(old or b"")
+        self._index_counted_due(key, old, value)
+
     def _index_counted_due(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self._index_count(key, old, value)
         self._index_due(key, old, value)
+
+    def _index_alarm(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._index_counted_due(key, old, value)
+        if value is None:
+            self.alarms.remove(key)
+        else:
+            alarm = ALARMS.decode(value)
+            self.alarms.put((RANK[alarm.severity], alarm.last, 0, key))
 
     def _index_due(self, key: str, _old: bytes | None, value: bytes | None) -> None:
         until = decode_due(value).until if value is not None else 0
@@ -196,4 +233,5 @@ def _shared(facts: AskFacts) -> AskFacts:
         facts.priority,
         facts.order,
         facts.held if facts.workflow else None,
+        facts.kill,
     )

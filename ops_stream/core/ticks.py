@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from ops_stream.contract.reasons import Reason
+from ops_stream.core.alarm_groups import gathered_due
+from ops_stream.core.alarms import alarm_due
 from ops_stream.core.batch import let_go
 from ops_stream.core.budgets import window_over
 from ops_stream.core.budgets_alerts import overruns_over
+from ops_stream.core.containment import confirm_due
 from ops_stream.core.decision import Decision, InvariantBroken
 from ops_stream.core.draft import ITEMS_MAX, Draft
 from ops_stream.core.inputs import Tick
@@ -17,8 +20,8 @@ from ops_stream.core.lifecycle import conduct_due
 from ops_stream.core.limits_command import release_sweep
 from ops_stream.core.lines import end, follow
 from ops_stream.core.memory import forget, keep_bound
-from ops_stream.core.resolutions import expire_escalation
-from ops_stream.core.rows import ASKS, ESCALATIONS, SWEEPS
+from ops_stream.core.resolutions import escalation_due
+from ops_stream.core.rows import ASKS, SWEEPS
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.silence import pulse_due
 from ops_stream.core.state import State
@@ -71,7 +74,7 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
     if kind == "ask":
         _ask_due(draft, key, failures)
     elif kind == "escalation":
-        _escalation_due(draft, key)
+        escalation_due(draft, key)
     elif kind == "sweep":
         row = draft.get(SWEEPS, key)
         if row is not None:
@@ -80,12 +83,18 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         window_over(draft, key)
     elif kind == "overrun":
         overruns_over(draft, key)
-    elif kind in ("command", "marks", "flow"):
+    elif kind in ("command", "marks", "flow", "tries", "handover", "lifted"):
         draft.delete(key)
+    elif kind == "containment":
+        confirm_due(draft, key)
     elif kind == "violations":
         conduct_due(draft, key)
     elif kind == "pulse":
         pulse_due(draft, key)
+    elif kind == "alarm":
+        alarm_due(draft, key)
+    elif kind == "gathered":
+        gathered_due(draft, key)
     else:
         raise InvariantBroken(f"nothing is known to do when the row {key} is due")
 
@@ -106,13 +115,3 @@ def _ask_due(draft: Draft, key: str, failures: dict[str, str]) -> None:
             raise
         except Exception as error:
             raise _Failed(key, type(error).__name__) from error
-
-
-def _escalation_due(draft: Draft, key: str) -> None:
-    row = draft.get(ESCALATIONS, key)
-    if row is None:
-        return
-    if row.status == "open":
-        expire_escalation(draft, key, row)
-    else:
-        draft.delete(key)

@@ -10,11 +10,13 @@ from typing import Final
 import rfc8785
 
 from ops_stream.contract.errors import NotSo
-from ops_stream.core.rules_escalations import Escalations
 from ops_stream.core.rules_model import Rules
 from ops_stream.rules import conf_tables
 from ops_stream.rules.blocking import blocking_digest
+from ops_stream.rules.conf_alerts import read_alerts
 from ops_stream.rules.conf_effects import read_effects
+from ops_stream.rules.conf_escalations import read_escalations
+from ops_stream.rules.conf_kills import read_kills
 from ops_stream.rules.conf_lifecycle import read_lifecycle
 from ops_stream.rules.conf_people import check_people, read_people
 from ops_stream.rules.conf_policies import read_policies
@@ -141,8 +143,11 @@ def compile_bundle(
         problems.extend(unreachable(policies, tables, documents[POLICIES], models_read=MODELS not in wrong))
     effects = read_effects(documents.get(EFFECTS), problems)
     lifecycle = read_lifecycle(documents.get(LIFECYCLE), problems)
+    alerts = read_alerts(documents.get(ALERTS), problems)
+    kills = read_kills(documents.get(KILLS), problems)
+    escalations = read_escalations(documents.get(ESCALATIONS), problems)
     people = read_people(documents.get(PEOPLE), problems)
-    problems.extend(check_people(documents.get(PEOPLE), people, Escalations(), tables.agents))
+    problems.extend(check_people(documents.get(PEOPLE), people, escalations, tables.agents))
     if problems:
         raise RulesInvalid(problems)
     return Rules(
@@ -154,6 +159,9 @@ def compile_bundle(
         zones=tables.zones,
         effects=effects,
         lifecycle=lifecycle,
+        alerts=alerts,
+        kills=kills,
+        escalations=escalations,
         people=people,
         policies=CompiledPolicies(policies),
         blocking_digest=blocking_digest(policies, effects),

@@ -24,6 +24,7 @@ from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.core.step import Decision, step
 from tests.core.checks import LineKeeper, check_books, check_promise_three
+from tests.core.proofs import check_proofs
 
 START_MS = 1_795_525_200_000  # 2026-11-24T13:00:00Z
 DIGEST = "sha256:" + "ab" * 32
@@ -126,6 +127,7 @@ class World:
         state.apply(decision.changes)
         if self.strict:
             check_books(state)
+            check_proofs(state)
         self.lines.take(decision.outputs)
         for key, value in decision.changes.items():
             if value is None and key.startswith("ask/"):

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any, TypeAlias
 
 from ops_stream.contract.clocktext import format_time
+from ops_stream.core.rules_kills import AutomaticKill, Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import (
     ANY,
@@ -70,6 +71,20 @@ LIFECYCLES = (
 )
 
 
+KILLS = (
+    Kills(),
+    Kills(confirm_s=5),
+    Kills(confirm_s=60, automatic=(AutomaticKill("burst", agent="ann", asks=4, within_s=120),)),
+    Kills(
+        confirm_s=5,
+        automatic=(
+            AutomaticKill("dear", spend_micros=6_000_000, within_s=600),
+            AutomaticKill("burst", asks=3, within_s=30, shadow=True),
+        ),
+    ),
+)
+
+
 def random_rules(seed: int) -> Rules:
     """Rules with budgets, models, policies and modes."""
     rng = Random(f"rules {seed}")
@@ -107,6 +122,7 @@ def random_rules(seed: int) -> Rules:
         models=Models(rng.choice((None, "large")), MODELS),
         policies=TestPolicies(policies),
         lifecycle=Random(f"lifecycle {seed}").choice(LIFECYCLES),
+        kills=Random(f"kills {seed}").choice(KILLS),
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.core.budgets_find import account_key
 from ops_stream.core.rules_effects import Effects
+from ops_stream.core.rules_kills import Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import (
     Agents,
@@ -21,10 +23,15 @@ from ops_stream.core.rules_model import (
     Supervisor,
 )
 from ops_stream.rules.conf_budgets import BudgetEntry, budgets_from
+from ops_stream.rules.conf_kills import AutomaticEntry
 from ops_stream.rules.conf_zones import named_zone
 from tests.core.policies import TestPolicies, TestPolicy
+from tests.core.proofs import containment_of
 from tests.core.world import DIGEST, START_MS, World
-from tests.scenarios.driver import Seen, Setup
+from tests.scenarios.alerting import alerts_of
+from tests.scenarios.driver import PolicySpec, Seen, Setup
+from tests.scenarios.people import escalations_in
+from tests.scenarios.signing import people_of
 
 
 def rules_of(setup: Setup) -> Rules:
@@ -48,6 +55,7 @@ def rules_of(setup: Setup) -> Rules:
                 ("*", name): DeclaredAgent(name, task_types=frozenset(types))
                 for name, types in setup.declared.items()
             }
+            | {("*", name): DeclaredAgent(name, owner=owner) for name, owner in setup.owners.items()}
         ),
         policies=TestPolicies(
             [
@@ -70,8 +78,18 @@ def rules_of(setup: Setup) -> Rules:
             tools=setup.effect_classes.get("tool", {}),
         ),
         lifecycle=Lifecycle(**setup.lifecycle),
+        alerts=alerts_of(setup),
+        kills=Kills(automatic=tuple(AutomaticEntry.model_validate(one).rule() for one in setup.automatic), **setup.kills),
+        people=people_of(setup.people, demanded=setup.signatures),
+        escalations=escalations_in(setup),
+        blocking_digest=_blocking(setup),
         known=frozenset(setup.known_rules),
     )
+
+
+def _blocking(setup: Setup) -> str:
+    """Name what blocks, as `rules/blocking.py` does for the files."""
+    return repr(sorted((p.name, p.condition, p.when, p.shadow) for p in setup.policies if p.action == "block"))
 
 
 class CoreDriver:
@@ -80,9 +98,13 @@ class CoreDriver:
     def __init__(self) -> None:
         self.world = World()
         self._drained = 0
+        self._setup = Setup()
+        self._unread: list[tuple[str, Any, Any, int]] | None = None
+        """What was written while the worker was down, with its headers and the broker's time; None while it is up."""
 
     def start(self, setup: Setup) -> None:
         """Begin, with a takeover."""
+        self._setup = setup
         self.world = World(rules_of(setup), setup.partitions)
         if setup.begin:
             self.world.now = parse_time(setup.begin)
@@ -94,14 +116,33 @@ class CoreDriver:
         """Give the time."""
         return self.world.now
 
-    def send(self, topic: str, value: Mapping[str, Any] | bytes) -> None:
+    def send(
+        self, topic: str, value: Mapping[str, Any] | bytes, headers: tuple[tuple[str, bytes], ...] = ()
+    ) -> None:
         """Send a record; each comes a millisecond after the one before."""
-        self.world.advance(0.001)
-        self.world.send(topic, value)
+        self.advance(0.001)
+        if self._unread is None:
+            self.world.send(topic, value, headers=headers)
+        else:
+            self._unread.append((topic, value, headers, self.world.now))
 
     def advance(self, seconds: float) -> None:
         """Let time pass."""
-        self.world.advance(seconds)
+        if self._unread is None:
+            self.world.advance(seconds)
+        else:
+            self.world.now += round(seconds * 1000)
+
+    def down(self) -> None:
+        """Stop reading."""
+        self._unread = []
+
+    def up(self) -> None:
+        """Read what was written, in the order of the broker's times, and then do what is due."""
+        unread, self._unread = self._unread or [], None
+        for topic, value, headers, written in unread:
+            self.world.send(topic, value, headers=headers, written=written)
+        self.world.advance(0)
 
     def drain(self) -> Sequence[Seen]:
         """Give what was published since the last call."""
@@ -114,9 +155,27 @@ class CoreDriver:
         budgets = budgets_from([BudgetEntry.model_validate(one) for one in limits])
         self.world.rules = replace(self.world.rules, budgets=budgets)
 
+    def change_policies(self, policies: Sequence[PolicySpec]) -> None:
+        """Put other policies into the rules."""
+        self._setup.policies = list(policies)
+        digest = "sha256:" + sha256(repr(policies).encode()).hexdigest()
+        fresh = rules_of(self._setup)
+        self.world.rules = replace(
+            self.world.rules, digest=digest, policies=fresh.policies, blocking_digest=fresh.blocking_digest
+        )
+
+    def change_trigger(self, name: str, values: Mapping[str, Any]) -> None:
+        """Put another trigger into the rules."""
+        self._setup.triggers[name, "*"] = dict(values)
+        self.world.rules = replace(self.world.rules, escalations=escalations_in(self._setup))
+
     def account(self, level: str, tenant: str, name: str, unit: str) -> Mapping[str, int]:
         """Add up the rows of a scope in a unit over its windows."""
         return self._sum(account_key(level, unit, tenant, name) + "|")  # type: ignore[arg-type]
+
+    def containment(self, command_id: str) -> Mapping[str, int]:
+        """Add up the rows of a kill over the partitions."""
+        return containment_of((partition.state for partition in self.world.partitions), command_id)
 
     def balance(self, tenant: str, task_id: str | None) -> Mapping[str, int]:
         """Add up a budget's rows over its windows."""

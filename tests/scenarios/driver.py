@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ops_stream.core.rules_escalations import Rung, Severity
+
 
 @dataclass(frozen=True)
 class PolicySpec:
@@ -39,6 +41,10 @@ class Setup:
     settings: dict[str, Any] = field(default_factory=dict)
     lifecycle: dict[str, Any] = field(default_factory=dict)
     """What differs from the lifecycle that is shipped."""
+    alerts: dict[str, int] = field(default_factory=dict)
+    """How alerts are told; nothing for as they come."""
+    silences: list[Mapping[str, Any]] = field(default_factory=list)
+    """Entries as in `alerts.yaml`."""
     effects: dict[str, Any] = field(default_factory=dict)
     effect_classes: dict[str, dict[str, str]] = field(default_factory=dict)
     """By `task-type` or `tool`: name → effect."""
@@ -48,6 +54,20 @@ class Setup:
     """From the dearest to the cheapest; the first is the default."""
     declared: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Agent → its task types."""
+    kills: dict[str, Any] = field(default_factory=dict)
+    automatic: list[dict[str, Any]] = field(default_factory=list)
+    """Automatic kills, as `conf/kills.yaml` has them."""
+    people: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Who may decide and command, as `tests.scenarios.signing.people_of` reads them."""
+    signatures: bool = False
+    """Whether signatures are demanded."""
+    owners: dict[str, str] = field(default_factory=dict)
+    """Agent → the person who answers for it."""
+    triggers: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """(trigger, tenant or `*`) → what the line says of it."""
+    rungs: dict[str, list[Rung]] = field(default_factory=dict)
+    """Tenant or `*` → its ladder, lowest first."""
+    quorums: dict[Severity, int] = field(default_factory=dict)
     known_rules: list[str] = field(default_factory=list)
     partitions: int = 1
 
@@ -72,8 +92,10 @@ class Driver(Protocol):
         """Give the time there."""
         ...
 
-    def send(self, topic: str, value: Mapping[str, Any] | bytes) -> None:
-        """Put a record on an input topic."""
+    def send(
+        self, topic: str, value: Mapping[str, Any] | bytes, headers: tuple[tuple[str, bytes], ...] = ()
+    ) -> None:
+        """Put a record on an input topic; `headers` as the shell would journal them."""
         ...
 
     def advance(self, seconds: float) -> None:
@@ -88,8 +110,28 @@ class Driver(Protocol):
         """Let rules with other budgets be in force, as after `activate_rules`."""
         ...
 
+    def change_policies(self, policies: Sequence[PolicySpec]) -> None:
+        """Let rules with other policies be in force, as after `activate_rules`."""
+        ...
+
+    def change_trigger(self, name: str, values: Mapping[str, Any]) -> None:
+        """Let rules be in force in which a trigger is this."""
+        ...
+
+    def down(self) -> None:
+        """Let the worker stand still: records are written, and nobody reads them."""
+        ...
+
+    def up(self) -> None:
+        """Let the worker read what was written meanwhile, and go on."""
+        ...
+
     def account(self, level: str, tenant: str, name: str, unit: str) -> Mapping[str, int]:
         """Give held, unknown, spent and overrun of one scope in one unit, added up over its windows."""
+        ...
+
+    def containment(self, command_id: str) -> Mapping[str, int]:
+        """Give the counts of what a kill stopped, added up over its partitions."""
         ...
 
     def balance(self, tenant: str, task_id: str | None) -> Mapping[str, int]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from ops_stream.contract.clocktext import format_time
+from tests.scenarios.alerting import check_told, said_of, silence_of
 from tests.scenarios.driver import Driver, PolicySpec, Seen, Setup
 from tests.scenarios.language import BadScenario, Line, Scenario
+from tests.scenarios.people import set_up, stands
+from tests.scenarios.signing import signature
 
 TENANT = "team-a"
 DECISIONS = frozenset(("approved", "denied", "escalated", "queued", "revoked"))
-OTHER_EVENTS = frozenset(("alert", "dead-letter", "escalation", "agent", "workflow", "nothing"))
+OTHER_EVENTS = frozenset(("alert", "dead-letter", "escalation", "agent", "workflow", "nothing", "only-alerts"))
 
 
 def play(scenario: Scenario, driver: Driver) -> None:
@@ -31,6 +35,8 @@ class _Play:
         self.bodies: dict[str, dict[str, Any]] = {}
         self.escalations: dict[str, dict[str, Any]] = {}
         self.count = 0
+        self.policies: list[PolicySpec] = []
+        self.sent: tuple[str, dict[str, Any], Any] = ("control", {}, ())
 
     def run(self) -> None:
         setup = Setup()
@@ -68,6 +74,20 @@ class _Play:
             setup.settings[words[0]] = _value(words[1])
         elif line.verb == "lifecycle":
             setup.lifecycle |= {name: _value(text) for name, text in named.items()}
+        elif line.verb == "kills":
+            setup.kills |= {name: _value(text) for name, text in named.items()}
+        elif line.verb == "automatic":
+            setup.automatic.append({"name": words[0], **{name: _value(text) for name, text in named.items()}})
+        elif line.verb == "person":
+            setup.people[words[0]] = named
+        elif line.verb == "signatures":
+            setup.signatures = words[0] == "demanded"
+        elif line.verb == "owner":
+            setup.owners[words[0]] = words[1]
+        elif line.verb == "alerts":
+            setup.alerts |= {name: _value(text) for name, text in named.items()}
+        elif line.verb == "silence":
+            setup.silences.append(silence_of(words[0], named))
         elif line.verb == "effects":
             setup.effects |= {name: _value(text) for name, text in named.items()}
         elif line.verb == "effect":
@@ -86,8 +106,9 @@ class _Play:
             setup.known_rules += words
         elif line.verb == "partitions":
             setup.partitions = int(words[0])
-        else:
+        elif not set_up(setup, line, {name: _value(text) for name, text in named.items()}):
             setup.policies.append(_policy(line))
+            self.policies = setup.policies
 
     # -- what happens --------------------
 
@@ -180,10 +201,24 @@ class _Play:
             body["action_digest"] = escalation["action_digest"]
         if "reason" in named:
             body["reason"] = named.pop("reason")
+        rules = named.pop("rules", "none")
+        if rules != "none":
+            body["rules_digest"] = escalation["rules_digest"] if rules == "seen" else "sha256:" + "0" * 64
+        way, key = named.pop("signed", "none"), named.pop("key", body["resolver"])
         if verdict == "edit":
             body["edits"] = {name: _value(text) for name, text in named.items()}
-        self.driver.send("resolutions", body)
+        self._send_signed("resolutions", body, way, key)
         return line.words[0]
+
+    def _send_signed(self, topic: str, body: dict[str, Any], way: str, key: str) -> None:
+        value = json.dumps(body).encode()
+        headers = signature(way, key, topic, body, value, self.driver.now_ms())
+        self.sent = (topic, body, headers)
+        self.driver.send(*self.sent)
+
+    def _do_replay(self, line: Line) -> None:
+        """The last verdict or command once more, with its signature, to the byte."""
+        self.driver.send(*self.sent)
 
     def _do_kill(self, line: Line) -> None:
         self._command(line, "kill", scope=line.words[0], target=line.word(1) or None)
@@ -210,6 +245,28 @@ class _Play:
         """Other rules are in force from now on, with this one limit (none: without any)."""
         self.driver.change_limits([] if line.words == ("none",) else [_limit(line)])
 
+    def _do_policy_now(self, line: Line) -> None:
+        """From now on the rules have this policy too, in the place of one of its name (`none`: no such one)."""
+        others = [policy for policy in self.policies if policy.name != line.words[0]]
+        self.policies = others if line.words[1] == "none" else [*others, _policy(line)]
+        self.driver.change_policies(self.policies)
+
+    def _do_trigger_now(self, line: Line) -> None:
+        """From now on a trigger demands this."""
+        self.driver.change_trigger(line.words[0], {name: _value(text) for name, text in line.named.items()})
+
+    def _do_requests(self, line: Line) -> None:
+        """So many asks that are the same but for their ids; only what the last one causes is held against the line."""
+        for number in range(int(line.words[0])):
+            self.driver.drain()
+            self._do_request(replace(line, words=(f"same{number}", *line.words[1:])))
+
+    def _do_down(self, _line: Line) -> None:
+        self.driver.down()
+
+    def _do_up(self, _line: Line) -> None:
+        self.driver.up()
+
     def _do_account(self, line: Line) -> None:
         """What a scope has in a unit; dollars are written as such, others as counts."""
         level, name, unit, *words = line.words
@@ -233,13 +290,17 @@ class _Play:
 
     def _command(self, line: Line, command: str, **fields: Any) -> None:
         self.count += 1
-        body = {"command_id": f"c{self.count}", "command": command, "issued_by": "olga", **fields}
+        by = line.named.get("by", "olga")
+        body = {"command_id": f"c{self.count}", "command": command, "issued_by": by, **fields}
         for name in ("tenant", "reason"):
             if name in line.named:
                 body[name] = line.named[name]
         if "id" in line.named:
             body["command_id"] = line.named["id"]
-        self.driver.send("control", {name: value for name, value in body.items() if value is not None})
+        if "spread" in line.words:
+            body["spread"] = True
+        body = {name: value for name, value in body.items() if value is not None}
+        self._send_signed("control", body, line.named.get("signed", "none"), line.named.get("key", by))
 
     def _do_workflow(self, line: Line) -> None:
         body = self._body(line, workflow_id=line.words[0], objective_id="o1", steps=[])
@@ -251,6 +312,13 @@ class _Play:
 
     def _do_wait(self, line: Line) -> None:
         self.driver.advance(float(line.words[0]))
+
+    def _do_proof(self, line: Line) -> None:
+        """How far what a command stopped is proved to have stopped, counted over all partitions."""
+        command_id, *words = line.words
+        found = self.driver.containment(command_id)
+        for what, count in zip(words[::2], words[1::2], strict=True):
+            assert found[what] == int(count), f"{line.where}: {what} is {found[what]}, not {count}: {found}"
 
     def _do_balance(self, line: Line) -> None:
         words = list(line.words)
@@ -327,11 +395,11 @@ def _matches(words: Sequence[str], event: Seen) -> bool:
     if kind == "alert":
         if event.type != "Alert" or value["kind"] != what:
             return False
-        return _all_said(words[2:], {value["status"], f"count={value['count']}"}, value["summary"])
+        return _all_said(words[2:], said_of(value), value["summary"])
     if kind == "dead-letter":
         return event.type == "DeadLetter" and value["reason"] == what
     if kind == "escalation":
-        return event.type == "Escalation" and value["status"] == what
+        return event.type == "Escalation" and stands(words[1:], value)
     if kind == "agent":
         if event.type != "AgentStatus" or (value["agent"], value["state"]) != (what, words[2]):
             return False
