@@ -109,7 +109,7 @@ def _answer(
     recommendation = ""
     if finding is None:
         decision: Decided = "approved"
-        reason, explanation = approved, _said(look.stage, ask) + _obligations(look)
+        reason, explanation = approved, f"{_said(look.stage, ask)} {_obligations(look)}".strip()
     else:
         decision, reason, explanation = _decision(finding.reason), finding.reason, finding.explanation
         recommendation = _elsewhere(look, finding)
@@ -139,8 +139,8 @@ def _said(stage: Stage, ask: Ask) -> str:
     """Say by whose word an ask runs that has waited for people."""
     if ask.approved_by:
         how = "changed and approved" if ask.reviewed == "edit" else "approved"
-        return f"{' and '.join(ask.approved_by[:5])} {how} it. "
-    return "Nobody answered; conf/escalations.yaml approves then. " if stage == "reviewed" else ""
+        return f"{' and '.join(ask.approved_by[:5])} {how} it."
+    return "Nobody answered; conf/escalations.yaml approves then." if stage == "reviewed" else ""
 
 
 def _obligations(look: Look) -> str:

@@ -190,7 +190,7 @@ def _expire(draft: Draft, escalation_id: str, row: EscalationRow) -> None:
         if row.waiting:
             deny_all(draft, row, Reason.ESCALATION_EXPIRED, "Nobody answered before the escalation expired.")
         return
-    let_go(draft, escalation_id, row, "expired")
+    let_go(draft, escalation_id, row, "approved")
     for number, request_id in enumerate((row.request_id, *row.asks)):
         one = waiting(draft, row.tenant, request_id)
         if one is None:
