@@ -7,13 +7,17 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ops_stream.core.alarms import kept, mark_of
 from ops_stream.core.budgets_scope import Purse, Scope
+from ops_stream.core.calendar import window_end
 from ops_stream.core.draft import Draft
-from ops_stream.core.notices import alert
-from ops_stream.core.rows import OVERRUNS, Ask, Overrun
+from ops_stream.core.notices import alert, ended
+from ops_stream.core.rows import OVERRUNS, Ask, Budget, Overrun
 from ops_stream.core.rules_budgets import Limit
+from ops_stream.core.triggers import soft_limit
 from ops_stream.core.words import dollars
 
+THRESHOLD: Final = "budget_threshold"
 FOLD_MS: Final = 3_600_000
 """An agent's overruns are alerted at most once in this time; those in between are added up."""
 
@@ -29,15 +33,64 @@ def alert_thresholds(draft: Draft, tenant: str, purse: Purse, keys: Collection[s
         row = scope.row
         hard = _reached(scope, scope.limit)
         soft = _reached(scope, scope.soft)
+        if row.told > hard or row.told_soft > soft:
+            row = _raised(draft, tenant, scope, row)
         if hard > row.told and scope.limit is not None:
             row = replace(row, told=hard)
             _alert_threshold(draft, tenant, scope, scope.limit, hard, "hard")
         if soft > row.told_soft and scope.soft is not None:
             row = replace(row, told_soft=soft)
             _alert_threshold(draft, tenant, scope, scope.soft, soft, "soft")
+        if scope.soft is not None:
+            row = _call_at(draft, tenant, scope, scope.soft, row)
         if row is not scope.row:
             scope.row = row
             draft.put(scope.key, row)
+
+
+def _call_at(draft: Draft, tenant: str, scope: Scope, limit: Limit, row: Budget) -> Budget:
+    """Call a person once a window where so much of a soft limit is used as the trigger says."""
+    rule = draft.rules.escalations.trigger("soft_limit", tenant)
+    if rule is None or row.called >= rule.percent or not scope.used:
+        return row
+    if 100 * scope.used < rule.percent * limit.limit_micros:
+        return row
+    soft_limit(draft, tenant, scope, rule.percent)
+    return replace(row, called=rule.percent)
+
+
+def alert_raised(draft: Draft, tenant: str, scope: Scope) -> None:
+    """A limit was set: tell where one that was reached has been raised, so that it is told anew when that is reached."""
+    row = _raised(draft, tenant, scope, scope.row)
+    if row is not scope.row:
+        scope.row = row
+        draft.put(scope.key, row)
+
+
+def _raised(draft: Draft, tenant: str, scope: Scope, row: Budget) -> Budget:
+    """End the alerts in whose name a lower limit stands than is in force. What is used less alone ends none."""
+    if not kept(draft):
+        return row
+    for which, limit in (("hard", scope.limit), ("soft", scope.soft)):
+        dedupe = f"{scope.key}|{which}"
+        mark = mark_of(draft, tenant, THRESHOLD, dedupe)
+        if mark is None or (limit is not None and limit.limit_micros <= mark):
+            continue
+        now = "gone" if limit is None else f"now {scope.say(limit.limit_micros)}"
+        why = f"The {which} limit of {scope.what}{scope.for_window} is {now}, {scope.say(scope.used)} of it used."
+        ended(draft, tenant, THRESHOLD, why, dedupe=dedupe)
+        row = replace(row, told=0) if which == "hard" else replace(row, told_soft=0)
+    return row
+
+
+def forgotten(draft: Draft, key: str) -> None:
+    """A budget's row is forgotten, and with it what was told of it."""
+    if kept(draft):
+        tenant = key.split("|", 2)[1]
+        why = "The budget is forgotten: nothing counts there any more."
+        for which in ("hard", "soft"):
+            ended(draft, tenant, THRESHOLD, why, dedupe=f"{key}|{which}")
+        ended(draft, tenant, "budget_exceeded", why, dedupe=key)
 
 
 def _reached(scope: Scope, limit: Limit | None) -> int:
@@ -53,16 +106,20 @@ def _alert_threshold(
 ) -> None:
     most, say = limit.limit_micros, scope.say
     now = f"{100 * scope.used // most} %" if most else "more"
+    again = (draft.now,) if kept(draft) else ()  # a limit that is raised and lowered again is reached again
     alert(
         draft,
         tenant,
-        "budget_threshold",
+        THRESHOLD,
         f"The {which} limit of {scope.what}{scope.for_window}, {say(most)}, has reached {threshold} %: "
         f"{now} of it is used, held {say(scope.held)}, unknown {say(scope.unknown)}, spent {say(scope.spent)}.",
         dedupe=f"{scope.key}|{which}",
-        seed=(scope.key, which, threshold, most),
+        seed=(scope.key, which, threshold, most, *again),
         severity="critical" if threshold >= 100 else "warning",
         subject=scope.what,
+        news=True,
+        ends=window_end(scope.kind, draft.now, draft.rules.zone(tenant)) if kept(draft) else 0,
+        mark=most,
     )
 
 

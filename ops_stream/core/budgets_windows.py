@@ -14,6 +14,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ops_stream.core.budgets_alerts import forgotten
 from ops_stream.core.calendar import kind_of, window_end, window_of, window_start
 from ops_stream.core.draft import Draft
 from ops_stream.core.rows import BUDGETS, SPENDINGS, Budget, Spending
@@ -87,6 +88,7 @@ def drop(draft: Draft, key: str, row: Budget) -> None:
     """Delete a row; what it leaves is carried on by those that have joined it."""
     account, _, name = key.rpartition("|")
     draft.delete(key)
+    forgotten(draft, key)
     if key.startswith("budget/tenant|"):
         draft.delete(_mark_key(key))
     if row.kinds[:1] != CLOSED:

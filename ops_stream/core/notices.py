@@ -6,9 +6,12 @@ import base64
 from typing import Literal
 
 from ops_stream.contract.clocktext import format_time
+from ops_stream.core.alarm_telling import publish
+from ops_stream.core.alarms import alarm_key, come, end, kept
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import RECORD_INPUTS, EventInput, MalformedInput, Origin
+from ops_stream.core.rows import ALARMS, Alarm
 from ops_stream.core.words import clip
 
 
@@ -25,24 +28,59 @@ def alert(
     subject: str | None = None,
     since: int | None = None,
     count: int = 1,
+    news: bool = False,
+    ends: int = 0,
+    mark: int = 0,
 ) -> str:
-    """Raise (or resolve) an alert; `seed` are the names that tell it from every other. Gives its id."""
-    alert_id = derived_id("al_", kind, tenant, *seed)
-    value = {
-        "alert_id": alert_id,
-        "tenant": tenant,
-        "kind": kind,
-        "severity": severity,
-        "status": status,
-        "dedupe_key": clip(f"{kind}|{tenant}|{dedupe}"),
-        "count": count,
-        "summary": clip(summary),
-        "since": format_time(draft.now if since is None else since),
-    }
-    if subject is not None:
-        value["subject"] = clip(subject)
-    draft.emit("alerts", tenant, "Alert", alert_id, value, subject=subject)
-    return alert_id
+    """Raise (or resolve) an alert; `seed` are the names that tell it from every other. Gives its id.
+
+    Where `conf/alerts.yaml` says so it may be told later, with others, or not at all: `news` that it says more than
+    the one before of the same `dedupe`, so that it does not wait for its time; `ends` when it is over whatever
+    happens (ms since 1970); `mark` the limit in whose name it is raised. A kind that is new belongs into
+    `ops_stream.core.alarm_kinds`, and into docs/alerts.md.
+    """
+    id_ = derived_id("al_", kind, tenant, *seed)
+    row = Alarm(
+        tenant=tenant,
+        kind=kind,
+        dedupe=clip(f"{kind}|{tenant}|{dedupe}"),
+        severity=severity,
+        since=draft.now if since is None else since,
+        last=draft.now,
+        count=count,
+        more=count,
+        ends=ends,
+        mark=mark,
+        summary=summary,
+        subject=clip(subject or ""),
+    )
+    if not (kept(draft) and _keep(draft, row, status, id_, news=news)):
+        publish(draft, row, id_, status=status, severity=severity, count=count, summary=summary)
+    return id_
+
+
+def _keep(draft: Draft, new: Alarm, status: str, alert_id: str, *, news: bool) -> bool:
+    """Let the rules say whether and when it is told; says False where they have nothing to say to it."""
+    key = alarm_key(new.tenant, new.dedupe)
+    row = draft.get(ALARMS, key)
+    if status == "firing":
+        if row is None and not draft.rules.alerts.kept:
+            return False
+        come(draft, key, new, alert_id, news=news)
+        return True
+    if row is None:
+        return False  # it came before the rules kept any, or made room for others
+    end(draft, key, row, new.summary)
+    return True
+
+
+def ended(draft: Draft, tenant: str, kind: str, why: str, *, dedupe: str, tell: bool = True) -> None:
+    """Say that what an alert told of is over, if it is kept as firing; costs nothing where none is kept."""
+    if kept(draft):
+        key = alarm_key(tenant, clip(f"{kind}|{tenant}|{dedupe}"))
+        row = draft.get(ALARMS, key)
+        if row is not None:
+            end(draft, key, row, why, tell=tell)
 
 
 def record_of(draft: Draft) -> tuple[EventInput | MalformedInput, Origin] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ops_stream.contract.clocktext import format_time
 from ops_stream.core.draft import ITEMS_MAX, Draft
 from ops_stream.core.leases import lose
-from ops_stream.core.notices import alert
+from ops_stream.core.notices import alert, ended
 from ops_stream.core.rows import ASKS, PULSES, RECORDS, Ask, Pulse, pulse_key, record_key
 
 
@@ -16,6 +16,7 @@ def beat(draft: Draft, tenant: str, name: str) -> None:
         key = pulse_key(tenant, name)
         if draft.get(PULSES, key) is None:
             draft.put(key, Pulse(draft.now + dead_after_s * 1000))
+            ended(draft, tenant, "agent_silent", f"Agent {name} is heard of again.", dedupe=name)
 
 
 def pulse_due(draft: Draft, key: str) -> None:
