@@ -19,6 +19,7 @@ from ops_stream.core.killswitch import pull
 from ops_stream.core.notices import alert
 from ops_stream.core.rows import RECORDS, Ask, Bucket, Kill, Record, Sweep, record_key
 from ops_stream.core.rules_kills import AutomaticKill
+from ops_stream.core.triggers import rule_for
 from ops_stream.core.words import dollars
 
 ISSUER: Final = "ops-stream"
@@ -93,7 +94,7 @@ def _stop(draft: Draft, tenant: str, agent: str, rule: AutomaticKill, request_id
         Kill(command_id, ISSUER, draft.now, reason),
         Sweep("kill", "agent", tenant, agent, command_id, ISSUER, draft.now, reason=reason),
     )
-    trigger = draft.rules.escalations.trigger("automatic_kill", tenant)
+    trigger = rule_for(draft, "automatic_kill", tenant)
     if trigger is not None:
         call_person(
             draft,

@@ -21,7 +21,7 @@ from ops_stream.core.rules_escalations import (
 from ops_stream.rules.conf_check import check
 from ops_stream.rules.conf_models import ConfFile, Name, Part, Seconds, Severity, Usd, fault
 from ops_stream.rules.problems import Problem
-from ops_stream.rules.word_lists import LISTS_MAX, PHRASE_MAX, PHRASES_MAX, WordLists
+from ops_stream.rules.word_lists import LISTS_MAX, PHRASE_MAX, PHRASES_MAX, WordLists, words_of
 from ops_stream.rules.yamlfile import Document
 
 RUNGS_MAX: Final = 10
@@ -43,13 +43,13 @@ def _milli(value: Any) -> int:
 
 
 def _phrase(value: Any) -> Any:
-    if isinstance(value, str) and "\0" in value:
-        raise ValueError("a word holds no control character")
+    if isinstance(value, str) and not words_of(value):
+        raise ValueError("a word has a letter or a digit")
     return value
 
 
 Milli = Annotated[int, BeforeValidator(_milli)]
-Phrase = Annotated[str, BeforeValidator(_phrase), Field(max_length=PHRASE_MAX, pattern=r"\S")]
+Phrase = Annotated[str, BeforeValidator(_phrase), Field(max_length=PHRASE_MAX)]
 Phrases = Annotated[list[Phrase], Field(max_length=PHRASES_MAX)]
 
 

@@ -20,9 +20,9 @@ _GAP: Final = r"[\s_-]+"
 class WordLists:
     """Named lists of words and phrases.
 
-    A phrase is found where it stands as whole words: `tax` in `the tax, then`, in `TAX_2026`, not in `taxi`. A gap
-    in it may be any white space, `-` or `_`. Letters of the other case are the same letters, as Unicode's simple
-    folding has it.
+    A phrase is found where it stands as whole words: `tax` in `the tax, then`, in `TAX_2026`, not in `taxi`. White
+    space, `-` and `_` between its words stand for each other, and for more of them. Letters of the other case are
+    the same letters, as Unicode's simple folding has it.
     """
 
     def __init__(self, lists: Mapping[str, Iterable[str]]) -> None:
@@ -55,6 +55,11 @@ class WordLists:
         return hash(tuple(self.lists.items()))
 
 
+def words_of(phrase: str) -> list[str]:
+    """Give the words of a phrase."""
+    return phrase.replace("_", " ").replace("-", " ").split()
+
+
 def _compiled(phrases: Iterable[str]) -> Any:
     options = re2.Options()
     options.log_errors = False
@@ -62,5 +67,5 @@ def _compiled(phrases: Iterable[str]) -> Any:
     options.case_sensitive = False
     # The longest first, so that it is what is reported where several fit.
     ordered = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
-    choice = "|".join(_GAP.join(re2.escape(word) for word in phrase.split()) for phrase in ordered)
+    choice = "|".join(_GAP.join(re2.escape(word) for word in words_of(phrase)) for phrase in ordered)
     return re2.compile(f"(?:^|{_EDGE})({choice})(?:$|{_EDGE})".encode(), options)

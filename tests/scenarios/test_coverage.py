@@ -1,4 +1,4 @@
-"""The scenario texts leave nothing out: every reason, every action, every state and every violation is expected in one.
+"""The scenario texts leave nothing out: every reason, every action, state, violation and trigger is expected in one.
 
 An expectation counts only where the text says that it happens, not where a word merely stands in it.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Final, get_args
 
 from ops_stream.contract.reasons import Reason
+from ops_stream.core.rules_escalations import TriggerName
 from ops_stream.core.rules_lifecycle import VIOLATIONS
 from ops_stream.core.standing import State
 from ops_stream.rules.policy_entries import ACTIONS
@@ -80,3 +81,23 @@ def test_every_violation_is_expected_by_a_scenario() -> None:
         w for s in SCENARIOS for words in _expectations(s) for w in words if w.startswith("says=")
     )
     assert {kind for kind in VIOLATIONS if kind not in said} == set()
+
+
+def test_every_trigger_calls_in_a_scenario_and_is_off_for_a_tenant_in_another() -> None:
+    """Each trigger opens an escalation in one scenario; in one it is turned off for a tenant."""
+    opened = {
+        word.removeprefix("trigger=").partition(":")[0]
+        for scenario in SCENARIOS
+        for words in _expectations(scenario)
+        for word in words
+        if words[:2] == ("escalation", "open") and word.startswith("trigger=")
+    }
+    off = {
+        line.words[0]
+        for scenario in SCENARIOS
+        for line in scenario.setup
+        if line.verb == "trigger" and line.named.get("on") == "false" and "tenant" in line.named
+    }
+    names = set(get_args(TriggerName))
+    assert not names - opened, f"no scenario expects {', '.join(sorted(names - opened))} to call"
+    assert not names - off, f"no scenario turns {', '.join(sorted(names - off))} off for a tenant"
