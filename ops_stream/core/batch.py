@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ops_stream.core.decide import decide
 from ops_stream.core.draft import Draft
-from ops_stream.core.look import Stage
 from ops_stream.core.escalation_edits import request_of
+from ops_stream.core.look import Stage
 from ops_stream.core.rows import ASKS
 
 

@@ -45,16 +45,16 @@ def decide(
     ask: Ask,
     sequence: int,
     digest: str = "",
-    note: str = "",
 ) -> None:
     """Look at an ask and put what follows in force.
 
-    `ask` is its row so far (a bare one at the first look), `digest` that of a request that a person edited, and
-    `note` what people are told before what is asked, if they are.
+    `ask` is its row so far (a bare one at the first look), `digest` that of a request that a person edited.
     """
     look = look_at(draft, request, stage, ask)
-    finding = _with_room(draft, request, examine(look))
-    observed = _observed(draft, request)
+    finding = examine(look)
+    if finding is not None and finding.reason is Reason.ESCALATED:
+        finding = _with_room(draft, request, finding)
+    observed = is_observed(draft, request)
     if observed:
         binding = examine_observed(look, finding)
         if binding is not None:
@@ -67,7 +67,7 @@ def decide(
         ask = _admit(draft, look, ask)
     elif answer.decision == "escalated":
         assert look.call is not None
-        ask = open_for_ask(draft, look, ask, look.call, note)
+        ask = open_for_ask(draft, look, ask, look.call)
     elif answer.decision == "queued":
         ask = _queue(draft, look, ask)
     else:
@@ -79,15 +79,13 @@ def decide(
         tell(draft, weighed, ask.tenant, ask.request_id, (ask.request_id, sequence))
 
 
-def _with_room(draft: Draft, request: TaskRequest, finding: Finding | None) -> Finding | None:
+def _with_room(draft: Draft, request: TaskRequest, finding: Finding) -> Finding:
     """Refuse an ask where too many that are the same wait for a person already."""
-    if finding is None or finding.reason is not Reason.ESCALATED:
-        return finding
     why = crowded(draft, request)
     return finding if why is None else Finding(Reason.OVERLOADED, why)
 
 
-def _observed(draft: Draft, request: TaskRequest) -> bool:
+def is_observed(draft: Draft, request: TaskRequest) -> bool:
     """Say whether this ask is only observed: a mode holds for its percentage, the other for the rest."""
     mode, percent = draft.rules.supervisor.mode_for(request.tenant, request.agent)
     if percent < 100 and percentile(request.tenant, request.request_id) >= percent:
@@ -109,7 +107,9 @@ def _answer(
     recommendation = ""
     if finding is None:
         decision: Decided = "approved"
-        reason, explanation = approved, f"{_said(look.stage, ask)} {_obligations(look)}".strip()
+        reason, explanation = approved, _obligations(look)
+        if look.stage != "first":
+            explanation = f"{_said(look.stage, ask)} {explanation}".strip()
     else:
         decision, reason, explanation = _decision(finding.reason), finding.reason, finding.explanation
         recommendation = _elsewhere(look, finding)

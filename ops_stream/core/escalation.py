@@ -6,7 +6,6 @@ of an escalation goes through here and is published.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Raw
@@ -47,10 +46,10 @@ CALL_TEXT_MAX: Final = 1_000
 REMIND_MS: Final = 3_600_000
 
 
-def open_for_ask(draft: Draft, look: Look, ask: Ask, call: Call, note: str = "") -> Ask:
+def open_for_ask(draft: Draft, look: Look, ask: Ask, call: Call) -> Ask:
     """Let an ask wait for a person: it joins the escalation of those that are the same, or opens one.
 
-    `note` says to people what came before. Nothing is held while it waits.
+    Nothing is held while it waits.
     """
     request = look.request
     if ask.escalation:
@@ -73,7 +72,7 @@ def open_for_ask(draft: Draft, look: Look, ask: Ask, call: Call, note: str = "")
         expires=expires,
         trigger=clip(call.trigger, 256),
         severity=call.severity,
-        summary=clip(f"{note}Agent {ask.agent} asks: {request.task_description}"),
+        summary=clip(f"Agent {ask.agent} asks: {request.task_description}"),
         recommendation=clip(call.advice),
         rules=ask.answer.rules,
         request_id=ask.request_id,
@@ -87,9 +86,9 @@ def open_for_ask(draft: Draft, look: Look, ask: Ask, call: Call, note: str = "")
         on_expiry="deny" if look.nature.effective == IRREVERSIBLE else rule.on_expiry,
         blocking=draft.rules.blocking_digest,
     )
-    id_ = _free_id(draft, ask.tenant, ask.request_id, ask.answer.sequence)
+    id_ = free_id(draft, ask.tenant, ask.request_id, ask.answer.sequence)
     ask = _waits(draft, ask, id_, row, "")  # publishing shows the ask by its row
-    _open(draft, id_, row, fold_of_ask(request))
+    open_row(draft, id_, row, fold_of_ask(request))
     return ask
 
 
@@ -137,12 +136,12 @@ def call_person(
         subject=clip(subject, 256),
         stake=stake,
         digest=digest,
-        quorum=rule.quorum,
+        quorum=draft.rules.escalations.quorum(rule, rule.severity),
         roles=tuple(sorted(rule.roles)),
         suspends=rule.deny_suspends and agent != "",
         blocking=draft.rules.blocking_digest,
     )
-    _open(draft, _free_id(draft, tenant, trigger, agent, subject, request_id), row, fold)
+    open_row(draft, free_id(draft, tenant, trigger, agent, subject, request_id), row, fold)
 
 
 def close(draft: Draft, escalation_id: str, row: EscalationRow, status: EscalationState) -> EscalationRow:
@@ -214,12 +213,6 @@ def show_anew(draft: Draft, escalation_id: str, row: EscalationRow, look: Look) 
     publish(draft, escalation_id, row)
 
 
-def take_in(draft: Draft, escalation_id: str, row: EscalationRow, others: Sequence[str]) -> None:
-    """Let further asks that are the same wait for an escalation."""
-    row = replace(row, asks=(*row.asks, *others), count=row.count + len(others))
-    publish(draft, escalation_id, row)
-
-
 def climb(draft: Draft, escalation_id: str, row: EscalationRow) -> None:
     """Let an open escalation go to the level that it has reached; people are told where that is a new one."""
     higher = climbed(draft, row)
@@ -229,7 +222,7 @@ def climb(draft: Draft, escalation_id: str, row: EscalationRow) -> None:
         draft.put(f"escalation/{escalation_id}", higher)
 
 
-def _open(draft: Draft, escalation_id: str, row: EscalationRow, fold: str) -> None:
+def open_row(draft: Draft, escalation_id: str, row: EscalationRow, fold: str) -> None:
     first = draft.rules.escalations.ladder(row.tenant)[0]
     row = replace(row, severity=worse(row.severity, first.severity), until=due_at(draft, row))
     publish(draft, escalation_id, remember(draft, escalation_id, row, fold))
@@ -296,7 +289,7 @@ def _count(draft: Draft, escalation_id: str, row: EscalationRow, rule: Trigger, 
         draft.put(f"escalation/{escalation_id}", row)
 
 
-def _free_id(draft: Draft, tenant: str, *seed: str | int) -> str:
+def free_id(draft: Draft, tenant: str, *seed: str | int) -> str:
     """Give the id of a new escalation, which is also its nonce: no verdict on an earlier one is one on this."""
     input_ = draft.input
     at: tuple[str | int, ...] = (draft.now,)

@@ -12,10 +12,12 @@ from ops_stream.contract.digest import action_digest
 from ops_stream.contract.models import TaskRequest
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation_events import find
-from ops_stream.core.rows import FOLDS, EscalationRow, FoldRow
+from ops_stream.core.rows import FOLDS, EscalationRow, FoldRow, encode_row
 
 ASKS_MAX: Final = 100
 """Asks that wait for one escalation."""
+FOLD_BYTES_MAX: Final = 1_048_576
+"""What they may take together: one record has to hold them all when they go on to wait for another."""
 _SEPARATOR: Final = "\0"
 _SAME: Final = {"request_id": "*", "retry_count": 0, "parent_request_id": None, "deadline": None}
 """What does not make an ask another one."""
@@ -55,9 +57,12 @@ def joins(draft: Draft, request: TaskRequest) -> tuple[str, EscalationRow] | Non
 def crowded(draft: Draft, request: TaskRequest) -> str | None:
     """Say why an ask cannot wait with those that are the same, or None."""
     found = joins(draft, request)
-    if found is None or len(found[1].asks) + 1 < ASKS_MAX:
+    if found is None:
         return None
-    return f"{ASKS_MAX} asks that are the same wait for escalation {found[0]} already."
+    most = max(1, min(ASKS_MAX, FOLD_BYTES_MAX // len(encode_row(request.wire()))))
+    if len(found[1].asks) + 1 < most:
+        return None
+    return f"{most} asks that are the same wait for escalation {found[0]} already."
 
 
 def remember(draft: Draft, escalation_id: str, row: EscalationRow, fold: str) -> EscalationRow:

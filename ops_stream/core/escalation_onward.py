@@ -8,19 +8,18 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from ops_stream.contract.clocktext import parse_time
+from ops_stream.contract.clocktext import format_time, parse_time
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.approvals import emit_answer, next_answer
-from ops_stream.core.checks import examine
-from ops_stream.core.decide import decide
+from ops_stream.core.checks import Finding, examine
+from ops_stream.core.decide import is_observed
 from ops_stream.core.draft import Draft
-from ops_stream.core.escalation import close, show_anew, take_in
+from ops_stream.core.escalation import close, free_id, open_row, show_anew
 from ops_stream.core.escalation_edits import request_of
-from ops_stream.core.escalation_events import find
-from ops_stream.core.escalation_folding import ASKS_MAX
 from ops_stream.core.lines import end, follow
-from ops_stream.core.look import look_at
+from ops_stream.core.look import Look, look_at
 from ops_stream.core.rows import ASKS, Ask, EscalationRow, ask_key
+from ops_stream.core.words import clip
 
 
 class _Timed(msgspec.Struct):
@@ -28,6 +27,7 @@ class _Timed(msgspec.Struct):
 
 
 _timed: Final = msgspec.json.Decoder(_Timed).decode
+_WAITING: Final = frozenset((Reason.ESCALATED, Reason.QUEUED))
 
 
 def waiting(draft: Draft, tenant: str, request_id: str) -> Ask | None:
@@ -41,25 +41,34 @@ def deny_all(draft: Draft, row: EscalationRow, reason: Reason, why: str) -> None
     for request_id in (row.request_id, *row.asks):
         ask = waiting(draft, row.tenant, request_id)
         if ask is not None:
-            follow(draft, ask_key(ask.tenant, ask.request_id), end(draft, ask), "denied", reason, why)
+            _deny(draft, ask, Finding(reason, why))
 
 
-def go_on(draft: Draft, tenant: str, others: Sequence[str], note: str) -> None:
-    """Decide anew about asks that waited for what has ended: what still needs a person waits together again.
+def go_on(draft: Draft, row: EscalationRow, note: str) -> None:
+    """Let the asks that waited behind the one that was shown wait together for another escalation.
 
-    One is looked at, and if it waits, those that are the same join what it waits for, as far as their deadlines let
-    them; the rest is looked at one by one.
+    `row` is the escalation as it was, and `note` says what became of it. What may not run any more is denied.
     """
-    left = list(others)
-    while left:
-        ask = waiting(draft, tenant, left.pop(0))
+    left = []
+    for request_id in row.asks:
+        ask = waiting(draft, row.tenant, request_id)
         if ask is None:
             continue
-        key, sequence = ask_key(tenant, ask.request_id), ask.answer.sequence + 1
-        decide(draft, key, request_of(ask), "again", ask, sequence, ask.answer.digest, note)
-        shown = waiting(draft, tenant, ask.request_id)
-        if shown is not None and left:
-            left = _gather(draft, shown.answer.escalation, left)
+        against = _against(draft, ask)[1]
+        if against is None:
+            left.append(ask)
+        else:
+            _deny(draft, ask, against)
+    if left:
+        _open_anew(draft, row, left, note)
+
+
+def put_off(draft: Draft, row: EscalationRow, others: Sequence[str]) -> None:
+    """Leave asks of an escalation that nobody answered to the next record: theirs has expired, too."""
+    left = [ask for name in others if (ask := waiting(draft, row.tenant, name)) is not None]
+    if left:
+        note = f"Nobody answered about the same ask {row.request_id}; one more of it: "
+        _open_anew(draft, replace(row, opened_at=row.expires), left, note)
 
 
 def look_again(draft: Draft, escalation_id: str, row: EscalationRow, ask: Ask) -> str:
@@ -68,41 +77,60 @@ def look_again(draft: Draft, escalation_id: str, row: EscalationRow, ask: Ask) -
     What is blocked now is denied; else it is shown again under the present rules, and all votes are open again. Says
     in a sentence which it was.
     """
-    key, request = ask_key(ask.tenant, ask.request_id), request_of(ask)
-    look = look_at(draft, request, "again", ask)
-    finding = examine(look)
-    if finding is None or finding.reason in (Reason.ESCALATED, Reason.QUEUED):
+    look, against = _against(draft, ask)
+    if against is None:
         show_anew(draft, escalation_id, row, look)
         return "It is shown again under the present rules, and every vote is open again."
     close(draft, escalation_id, replace(row, asks=()), "withdrawn")
-    decide(draft, key, request, "again", ask, ask.answer.sequence + 1, ask.answer.digest)
-    go_on(draft, row.tenant, row.asks, "The rules have changed since this was asked first. ")
-    return f"Under the present rules the ask is not let run: {finding.explanation}"
+    _deny(draft, ask, against)
+    go_on(draft, row, f"The rules have changed since ask {ask.request_id} was shown; one more of it: ")
+    return f"Under the present rules the ask is denied: {against.explanation}"
 
 
-def _gather(draft: Draft, escalation_id: str, others: list[str]) -> list[str]:
-    """Let asks join an escalation that was just opened for one that is the same; gives those that cannot."""
-    row = find(draft, escalation_id)
-    if row is None:
-        return others
-    joined: list[str] = []
-    left: list[str] = []
-    for request_id in others:
-        ask = waiting(draft, row.tenant, request_id)
-        if ask is None:
-            continue
-        deadline = _timed(ask.request).deadline
-        room = len(row.asks) + len(joined) + 1 < ASKS_MAX
-        if not room or (deadline is not None and parse_time(deadline) < row.expires):
-            left.append(request_id)
-            continue
-        joined.append(request_id)
-        why = f"The same ask {row.request_id} waits for a person, and so does this one: escalation {escalation_id}."
+def _against(draft: Draft, ask: Ask) -> tuple[Look, Finding | None]:
+    """Look at a waiting ask once more, and give what denies it now, if anything does."""
+    request = request_of(ask)
+    look = look_at(draft, request, "again", ask)
+    finding = examine(look)
+    if finding is None or finding.reason in _WAITING or (is_observed(draft, request) and not look.binding):
+        return look, None
+    return look, finding
+
+
+def _deny(draft: Draft, ask: Ask, finding: Finding) -> None:
+    key = ask_key(ask.tenant, ask.request_id)
+    follow(draft, key, end(draft, ask), "denied", finding.reason, finding.explanation)
+
+
+def _open_anew(draft: Draft, old: EscalationRow, asks: Sequence[Ask], note: str) -> None:
+    """Open an escalation for asks that waited for an older one; it lives as long, but no ask beyond its deadline."""
+    shown = asks[0]
+    deadlines = [parse_time(at) for ask in asks if (at := _timed(ask.request).deadline) is not None]
+    expires = min([draft.now + old.expires - old.opened_at, *deadlines])
+    row = replace(
+        old,
+        status="open",
+        opened_at=draft.now,
+        expires=expires,
+        summary=clip(note + request_of(shown).task_description),
+        rules=draft.rules.digest,
+        blocking=draft.rules.blocking_digest,
+        request_id=shown.request_id,
+        digest=shown.answer.digest or shown.digest,
+        resolvers=(),
+        votes=(),
+        level=1,
+        count=len(asks),
+        asks=tuple(ask.request_id for ask in asks[1:]),
+        fold="",
+        told=0,
+    )
+    id_ = free_id(draft, shown.tenant, shown.request_id, shown.answer.sequence + 1)
+    until = format_time(expires)
+    for ask in asks:
+        why = f"{note.split(';')[0]}; this one still waits for a person. Escalation {id_} is open until {until}."
         answer = next_answer(draft, ask, "escalated", Reason.ESCALATED, why)
-        answer = replace(answer, escalation=escalation_id, recommendation=row.recommendation)
-        ask = replace(ask, answer=answer)
+        ask = replace(ask, answer=replace(answer, escalation=id_, recommendation=row.recommendation))
         draft.put(ask_key(ask.tenant, ask.request_id), ask)
         emit_answer(draft, ask)
-    if joined:
-        take_in(draft, escalation_id, row, joined)
-    return left
+    open_row(draft, id_, row, old.fold)

@@ -21,7 +21,7 @@ from ops_stream.core.escalation import climb, close, let_go
 from ops_stream.core.escalation_edits import FIXED as FIXED
 from ops_stream.core.escalation_edits import BadEdit, edited, request_of, with_edit
 from ops_stream.core.escalation_events import find, publish
-from ops_stream.core.escalation_onward import deny_all, go_on, look_again, waiting
+from ops_stream.core.escalation_onward import deny_all, go_on, look_again, put_off, waiting
 from ops_stream.core.escalation_votes import agreeing, ballot_of, no_room
 from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.notices import dead_letter
@@ -179,7 +179,7 @@ def _let_run(
     else:
         decide(draft, key, request, "edited", with_edit(ask, request), sequence, action_digest(request))
     said = "approved" if request is None else "edited and approved"
-    go_on(draft, row.tenant, row.asks, f"{people[-1]} {said} the same ask {ask.request_id}; one more of it: ")
+    go_on(draft, row, f"{people[-1]} {said} the same ask {ask.request_id}; one more of it: ")
 
 
 def _expire(draft: Draft, escalation_id: str, row: EscalationRow) -> None:
@@ -191,14 +191,17 @@ def _expire(draft: Draft, escalation_id: str, row: EscalationRow) -> None:
             deny_all(draft, row, Reason.ESCALATION_EXPIRED, "Nobody answered before the escalation expired.")
         return
     let_go(draft, escalation_id, row, "approved")
-    for number, request_id in enumerate((row.request_id, *row.asks)):
+    names = (row.request_id, *row.asks)
+    for number, request_id in enumerate(names):
+        if number and draft.full():
+            put_off(draft, row, names[number:])
+            return
         one = waiting(draft, row.tenant, request_id)
-        if one is None:
-            continue
-        key = ask_key(one.tenant, one.request_id)
-        # It is told how the one that was shown ends.
-        one = replace(one, reviewed="review", escalation=escalation_id if number == 0 else "")
-        decide(draft, key, request_of(one), "reviewed", one, one.answer.sequence + 1, one.answer.digest)
+        if one is not None:
+            # It is told how the one that was shown ends.
+            one = replace(one, reviewed="review", escalation="" if number else escalation_id)
+            key, sequence = ask_key(one.tenant, one.request_id), one.answer.sequence + 1
+            decide(draft, key, request_of(one), "reviewed", one, sequence, one.answer.digest)
 
 
 def _runs_unanswered(draft: Draft, row: EscalationRow, ask: Ask) -> bool:
