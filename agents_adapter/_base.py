@@ -7,7 +7,8 @@ import concurrent.futures
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
 from agents_adapter import _background
@@ -17,10 +18,11 @@ from agents_adapter._records import Place, build, new_id, now_ms
 from agents_adapter._seat import Options
 from agents_adapter._session import Session
 from agents_adapter.approval import Approval, current_approval
+from ops_stream.contract.answers import KEYS_BYTES_MAX, trusted_keys
 from ops_stream.contract.clocktext import format_time
-from ops_stream.contract.errors import WrongUse
+from ops_stream.contract.errors import SettingsInvalid, WrongUse
 from ops_stream.contract.models import AgentRegistration, TaskRequest, Telemetry
-from ops_stream.contract.settings import Settings
+from ops_stream.contract.settings import Settings, Verify
 
 logger = logging.getLogger("agents_adapter")
 
@@ -43,6 +45,8 @@ class ClientBase:
         timeout_s: float = 30.0,
         observe: bool = False,
         review_check_s: float = 300.0,
+        verify: Verify | None = None,
+        supervisor_keys: Iterable[str] | None = None,
         settings: Settings | None = None,
     ) -> None:
         """Describe a client; nothing is connected before its `with` block.
@@ -53,15 +57,25 @@ class ClientBase:
         `timeout_s` bounds the first answer to an ask, and connecting. `observe` lets calls run when nobody
         answers at all; a denial still holds. `review_check_s` is how long an ask that waits for a person
         hears nothing before it is asked again, to see that somebody is still there.
+
+        `verify` says how a forged answer is told: `off` (unless set) trusts the topic's access list; `journal` looks
+        each answer up in the supervisor's journal; `signature` demands the signature of one of `supervisor_keys`
+        (`ed25519:` and base64), else of those in the file OPS_STREAM_SUPERVISOR_KEYS_FILE.
         """
-        given = {"bootstrap_servers": bootstrap_servers, "tenant": tenant, "topic_prefix": topic_prefix}
+        given = {
+            "bootstrap_servers": bootstrap_servers,
+            "tenant": tenant,
+            "topic_prefix": topic_prefix,
+            "verify": verify,
+        }
         told = {name: value for name, value in given.items() if value is not None}
         if settings is None or told:
             settings = Settings.load(**({} if settings is None else settings.model_dump()) | told)
         self.settings = settings
         if not (timeout_s > 0 and review_check_s > 0):
             raise WrongUse("A client's times are above 0 seconds.")
-        self._options = Options(self.settings, timeout_s, observe, review_check_s)
+        trusted = _trusted(settings, supervisor_keys)
+        self._options = Options(settings, timeout_s, observe, review_check_s, settings.verify, trusted)
         self._background: Background | None = None
         self._session: Session | None = None
         self._counting = threading.Lock()
@@ -76,6 +90,14 @@ class ClientBase:
     def observe(self) -> bool:
         """Whether calls run when nobody answers."""
         return self._options.observe
+
+    @property
+    def uncounted_answers(self) -> int:
+        """How many answers did not count since the client was opened, because nothing proved them.
+
+        0 with `verify="off"`, which asks for no proof.
+        """
+        return self._session.seat.doubts.count if self._session is not None else 0
 
     # -- opening and closing ---------------------------------------------------------------------------------
 
@@ -202,6 +224,32 @@ class ClientBase:
         with self._counting:
             self._handed -= 1
         session.desk.report(record, ended)
+
+
+def _trusted(settings: Settings, given: Iterable[str] | None) -> dict[str, bytes]:
+    """Give the supervisor's public keys; raises SettingsInvalid where they are needed and there are none."""
+    if settings.verify != "signature":
+        return {}
+    if find_spec("cryptography") is None:
+        raise WrongUse(
+            "Verifying signatures needs the package cryptography, which is not installed.",
+            next_step="Install it with: pip install 'ops-stream[signatures]'",
+        )
+    if given is not None:
+        return trusted_keys("\n".join(given), "supervisor_keys")
+    path = settings.supervisor_keys_file
+    if path is None:
+        raise SettingsInvalid(
+            "Answers are to be verified by the supervisor's signature, and no key of it is named.",
+            where="OPS_STREAM_SUPERVISOR_KEYS_FILE",
+            next_step="Name a file with its public keys, as `ops-stream keys supervisor` prints them.",
+        )
+    try:
+        with path.open(encoding="utf-8") as file:
+            return trusted_keys(file.read(KEYS_BYTES_MAX), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise SettingsInvalid(f"The supervisor's keys cannot be read: {reason}.", where=str(path)) from None
 
 
 def _telemetry_record(place: Place, event: Telemetry, traceparent: str | None) -> Any:

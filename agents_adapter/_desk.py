@@ -11,6 +11,7 @@ from agents_adapter._leases import Leases
 from agents_adapter._line import Line
 from agents_adapter._notes import Notes
 from agents_adapter._outbox import Outbox
+from agents_adapter._proving import Proving
 from agents_adapter._records import now_ms
 from agents_adapter._seat import Seat
 from agents_adapter._sender import Outgoing
@@ -63,7 +64,8 @@ class Desk:
             traceparent=traceparent,
         )
         line = Line(request, action_digest(request), record, traceparent, self._seat.options.observe)
-        reader.watch(request.request_id, line)
+        line.listener = self._seat.listener(line)
+        reader.watch(request.request_id, line.listener)
         self._lines.add(line)
         try:
             self._send(line)
@@ -152,6 +154,11 @@ class Desk:
 
     def _no_answer(self, request: TaskRequest, last: Approval | None, why: str = "") -> NoAnswer:
         if last is None:
+            doubts = self._seat.doubts
+            if doubts.count and not why:
+                why = (
+                    f"{doubts.count} answer(s) to this client did not count; the last, because {doubts.last}."
+                )
             what = f"Nobody answered within {self._seat.options.timeout_s:g} s. {why}".rstrip()
         else:
             what = f"Nobody decided in time; the last answer was {last.decision}, {last.reason}."
@@ -173,7 +180,9 @@ class Desk:
         self._running.pop(line.mark, None)
         self._leases.remove(line)
         if self._seat.reader is not None:
-            self._seat.reader.unwatch(line.request.request_id, line)
+            self._seat.reader.unwatch(line.request.request_id, line.listener)
+        if isinstance(line.listener, Proving):
+            line.listener.close()
 
     # -- running and reporting -------------------------------------------------------------------------------
 

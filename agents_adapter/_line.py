@@ -11,7 +11,7 @@ from typing import Final
 
 from aiokafka.structs import ConsumerRecord
 
-from agents_adapter._reader import Position
+from agents_adapter._reader import Position, Watcher
 from agents_adapter._sender import Outgoing, Posted
 from agents_adapter.approval import Approval, Mark
 from ops_stream.contract.clocktext import parse_time
@@ -23,6 +23,7 @@ logger = logging.getLogger("agents_adapter")
 _OUTSIDE: Final = ("duplicate_conflict", "malformed_request")
 _CHANGED: Final = "approved_with_changes"
 _WAITING: Final = ("escalated", "queued")
+_AGAIN_S: Final = 0.05
 
 
 class Line:
@@ -30,6 +31,8 @@ class Line:
 
     Lives on the background loop.
     """
+
+    proves = False
 
     def __init__(
         self, request: TaskRequest, digest: str, record: Outgoing, traceparent: str | None, observe: bool
@@ -43,6 +46,7 @@ class Line:
         self.traceparent = traceparent
         self.posted: Posted | None = None
         self.asked_at = 0.0
+        self._asked_ms: int | None = None
         self.mark = Mark()
         self.latest: TaskApproval | None = None
         self.heard_at = time.monotonic()
@@ -52,6 +56,8 @@ class Line:
         self.news = asyncio.Event()
         self.on_revoked: Callable[[], None] | None = None
         self.running = False
+        self.listener: Watcher = self
+        """Who is given the records: the line itself, or who proves them first."""
 
     @property
     def approval(self) -> Approval | None:
@@ -81,11 +87,18 @@ class Line:
 
     def offer(self, record: ConsumerRecord, position: Position) -> None:
         """Take a record that names this ask in its headers."""
-        answer = self._read(record)
-        if answer is None or not self._concerns_us(answer):
-            return
-        if self.latest is not None and answer.sequence < self.latest.sequence:
-            return
+        answer = self.read(record)
+        if answer is not None and self.wants(answer):
+            self.take(answer, record, position)
+
+    def wants(self, answer: TaskApproval) -> bool:
+        """Whether an answer is about this very ask, and not older than the one in force."""
+        if not self._concerns_us(answer):
+            return False
+        return self.latest is None or answer.sequence >= self.latest.sequence
+
+    def take(self, answer: TaskApproval, record: ConsumerRecord, position: Position) -> None:
+        """Have an answer be the one in force."""
         self.latest = answer
         self.heard_at = time.monotonic()
         self.position = position
@@ -95,8 +108,22 @@ class Line:
         else:
             self.remaining_s = None
         self.news.set()
-        if self.running and self._stops(answer):
+        if self.running and self.stops(answer):
             self.revoke(answer, answer.explanation)
+
+    async def asked_ms(self) -> int:
+        """When this ask first stood on its topic, in milliseconds of the broker's clock.
+
+        Waits until the broker has said so. An answer that was journaled before that answers something else.
+        """
+        while self._asked_ms is None:
+            posted = self.posted
+            if posted is not None:
+                await asyncio.wait([posted.done])
+                self._asked_ms = posted.timestamp_ms
+            if self._asked_ms is None:  # never got there: it is asked again, or given up
+                await asyncio.sleep(_AGAIN_S)
+        return self._asked_ms
 
     def revoke(self, answer: TaskApproval | None, why: str) -> None:
         """Note that it may not run on, and tell who runs it."""
@@ -106,13 +133,14 @@ class Line:
         if self.on_revoked is not None:
             self.on_revoked()
 
-    def _stops(self, answer: TaskApproval) -> bool:
+    def stops(self, answer: TaskApproval) -> bool:
         """Whether what runs must stop for this. Who only observes does not stop for a lease."""
         if self.observe and answer.reason == "lease_expired":
             return False
         return answer.decision in ("denied", "revoked")
 
-    def _read(self, record: ConsumerRecord) -> TaskApproval | None:
+    def read(self, record: ConsumerRecord) -> TaskApproval | None:
+        """Give the answer that a record holds; None where it cannot be read."""
         try:
             answer = decode("approvals", record.value, record.headers).event
         except Malformed as error:

@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 
 from aiokafka.errors import KafkaError
 
+from agents_adapter._journal import Journal
 from agents_adapter._reader import Intake
 from agents_adapter._sender import Sender
 from ops_stream.contract.errors import KafkaUnreachable, NotSo
@@ -18,6 +19,7 @@ logger = logging.getLogger("agents_adapter")
 
 TOPICS: Final = ("task-requests", "telemetry", "agents", "approvals")
 """The topics that an agent writes and reads."""
+JOURNAL: Final = "journal"
 _TRY_S: Final = 10.0
 _BACKOFF_S: Final = 0.5
 
@@ -39,6 +41,9 @@ class Link:
         connection = settings.aiokafka()
         self.sender = Sender(connection, self._reconnected)
         self.intake = Intake(connection, self._reconnected)
+        self._connection = connection
+        self._journal: Journal | None = None
+        self._journal_partitions = 0
         self._connecting: asyncio.Task[None] | None = None
         self._trouble: Exception | None = None
 
@@ -63,8 +68,25 @@ class Link:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._journal is not None:
+            await self._journal.stop()
         await self.intake.stop()
         await self.sender.stop()
+
+    def journal(self) -> Journal:
+        """Give the reader of the journal, once connected.
+
+        Raises NotSo where this cluster shows us none that answers can be looked up in.
+        """
+        if self._journal_partitions != self.partitions:
+            raise NotSo(
+                f"Answers are to be verified by the journal, and {self._settings.topic(JOURNAL)} cannot be seen.",
+                where=self._settings.bootstrap_servers,
+                next_step="Give this agent the right to read it, or set OPS_STREAM_VERIFY to signature or off.",
+            )
+        if self._journal is None:
+            self._journal = Journal(self._connection, self._settings.topic(JOURNAL))
+        return self._journal
 
     async def connected(self, timeout_s: float) -> None:
         """Wait for the connection; raises KafkaUnreachable, or NotSo where the cluster is not set up."""
@@ -89,6 +111,9 @@ class Link:
                     # Of all topics: asking for one by name could create it.
                     cluster = await producer.client.fetch_all_metadata()
                 self.partitions = self._check(cluster.partitions_for_topic)
+                self._journal_partitions = len(
+                    cluster.partitions_for_topic(self._settings.topic(JOURNAL)) or ()
+                )
                 await producer.client.set_topics([self._settings.topic(name) for name in TOPICS])
                 return
             except (KafkaError, OSError, TimeoutError) as error:

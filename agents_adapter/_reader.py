@@ -25,13 +25,22 @@ _REQUEST_MS: Final = 20_000
 _FETCH_BYTES: Final = 4 * 1024 * 1024
 _BACKOFF_S: Final = 0.2
 _GRACE_S: Final = 0.5
+_DIGITS_MAX: Final = 18
 
 Position = tuple[int, int]
 """Where the journal says an output comes from: offset and index."""
 
 
 class Watcher(Protocol):
-    """Whoever waits for records about a subject."""
+    """Whoever waits for records about a subject.
+
+    One that `proves` is given every record and judges its position by itself: anybody who may write to the topic can
+    make the highest position seen one that no genuine record reaches.
+    """
+
+    @property
+    def proves(self) -> bool:
+        """Whether it does."""
 
     def offer(self, record: ConsumerRecord, position: Position) -> None:
         """Take a record about the subject, and where the journal has it.
@@ -50,6 +59,7 @@ class PartitionReader:
         self.users = 0
         self.next_offset: int | None = None
         self.highest: Position = (-1, -1)
+        self.proved: Position = (-1, -1)
         self.established = asyncio.Event()
         self.seen = self.stale = self.unmarked = 0
         self.task: asyncio.Task[None] | None = None
@@ -90,12 +100,14 @@ class PartitionReader:
                 subject = record.key
             if position is None:
                 self._tell_unmarked(record)
-            elif position < self.highest:
+                continue
+            stale = position < self.highest
+            if stale:
                 self.stale += 1
-                logger.debug("Dropped a late record of %s at offset %d.", self.tp.topic, record.offset)
-            else:
-                self.highest = position
-                for watcher in self._watchers.get(subject, ()) if subject is not None else ():
+                logger.debug("A late record of %s at offset %d.", self.tp.topic, record.offset)
+            self.highest = max(self.highest, position)
+            for watcher in self._watchers.get(subject, ()) if subject is not None else ():
+                if watcher.proves or not stale:
                     _offer(watcher, record, position)
 
 
@@ -127,7 +139,7 @@ class Intake:
         try:
             await consumer.start()
         except BaseException:
-            await _stop(consumer)
+            await stop_consumer(consumer)
             raise
         self._consumer = consumer
 
@@ -139,7 +151,7 @@ class Intake:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._readers.clear()
         if self._consumer is not None:
-            await _stop(self._consumer)
+            await stop_consumer(self._consumer)
 
     def open(self, topic: str, partition: int, *, by_key: bool = False) -> PartitionReader:
         """Read a partition, or share the reader that is there.
@@ -245,7 +257,7 @@ class _Connection:
         return back
 
 
-async def _stop(consumer: AIOKafkaConsumer) -> None:
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
     """Disconnect. aiokafka swallows the first cancellation of its fetcher if that is just taking up an assignment."""
     stopping = asyncio.ensure_future(consumer.stop())
     await asyncio.wait([stopping], timeout=_GRACE_S)
@@ -273,9 +285,9 @@ def _marks(record: ConsumerRecord, partition: int) -> tuple[bytes | None, Positi
 
 def _position(value: bytes | None, partition: int) -> Position | None:
     parts = value.split(b":") if value is not None and len(value) <= 64 else ()
-    if len(parts) != 3 or not all(part.isdigit() for part in parts) or int(parts[0]) != partition:
+    if len(parts) != 3 or not all(part.isdigit() and len(part) <= _DIGITS_MAX for part in parts):
         return None
-    return int(parts[1]), int(parts[2])
+    return (int(parts[1]), int(parts[2])) if int(parts[0]) == partition else None
 
 
 def _offer(watcher: Watcher, record: ConsumerRecord, position: Position) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from agents_adapter._journal import JournalProver
+from agents_adapter._line import Line
 from agents_adapter._link import Link
-from agents_adapter._reader import PartitionReader
+from agents_adapter._proof import Prover, SignatureProver
+from agents_adapter._proving import Doubts, Proving
+from agents_adapter._reader import PartitionReader, Watcher
 from agents_adapter._records import Place
 from agents_adapter._sender import NotDelivered
 from ops_stream.contract.errors import OpsError, WrongUse
-from ops_stream.contract.settings import Settings
+from ops_stream.contract.settings import Settings, Verify
 
 logger = logging.getLogger("agents_adapter")
 
@@ -25,6 +30,9 @@ class Options:
     timeout_s: float
     observe: bool
     review_check_s: float
+    verify: Verify = "off"
+    trusted: Mapping[str, bytes] = field(default_factory=dict)
+    """The supervisor's public keys by their ids, where signatures are verified."""
 
 
 class Seat:
@@ -39,6 +47,8 @@ class Seat:
         self.place: Place | None = None
         self.link: Link | None = None
         self.reader: PartitionReader | None = None
+        self.doubts = Doubts()
+        self._prover: Prover | None = None
 
     async def open(self) -> None:
         """Connect; an observing client goes on without, and connects when it can."""
@@ -60,6 +70,13 @@ class Seat:
             if self.reader is not None:
                 await link.intake.close(self.reader)
             await link.close()
+
+    def listener(self, line: Line) -> Watcher:
+        """Give who listens for an ask: its line, or who proves each answer before the line gets it."""
+        if self._prover is None:
+            return line
+        assert self.reader is not None
+        return Proving(line, self.reader, self._prover, self.doubts, self.options.timeout_s)
 
     def taken(self) -> Link:
         """Give the link; raises WrongUse where the client is not open."""
@@ -84,5 +101,9 @@ class Seat:
         if self.place is None or self.reader is None:
             settings = self.options.settings
             self.place = Place.of(settings.topic_prefix, settings.tenant, link.partitions)
+            if self.options.verify == "journal":
+                self._prover = JournalProver(link.journal())
+            elif self.options.verify == "signature":
+                self._prover = SignatureProver(self.options.trusted)
             self.reader = link.intake.open(settings.topic("approvals"), self.place.partition)
         return self.place, self.reader

@@ -49,12 +49,16 @@ class Outgoing:
 
 @dataclass(eq=False, slots=True)
 class Posted:
-    """A record on its way. `done` ends when the broker has it; `sent` says that the broker may have it."""
+    """A record on its way. `done` ends when the broker has it; `sent` says that the broker may have it.
+
+    `timestamp_ms` is the broker's time of it, once `done` has ended well.
+    """
 
     record: Outgoing
     number: int
     done: asyncio.Future[None]
     sent: bool = False
+    timestamp_ms: int | None = None
 
     def withdraw(self) -> bool:
         """Do not send it after all; False where that comes too late."""
@@ -195,6 +199,7 @@ class Sender:
             self._failed(lane, posted, producer, error)
             return
         lane.flying.pop(posted.number, None)
+        posted.timestamp_ms = delivery.result().timestamp
         if not posted.done.done():
             posted.done.set_result(None)
         self._look_idle()

@@ -76,6 +76,8 @@ class Session:
 class _Status:
     """Waits for the status of one agent."""
 
+    proves = False
+
     def __init__(self, event: AgentRegistration) -> None:
         self.found: asyncio.Future[AgentStatus] = asyncio.get_running_loop().create_future()
         self._event = event

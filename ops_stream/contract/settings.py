@@ -16,6 +16,9 @@ from ops_stream.contract.wire import ID_PATTERN
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
+Verify = Literal["off", "journal", "signature"]
+"""How an agent tells a forged answer: not at all, by the journal record, by the supervisor's signature."""
+
 
 def default_data_dir() -> Path:
     """Give the platform's directory for a user's data, and `ops-stream` in it."""
@@ -43,6 +46,10 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     conf_dir: Path = Field(default_factory=lambda: room("conf"))
     journal_key_file: Path = Path()
+    key_file: Path | None = None
+    signing_key_file: Path | None = None
+    verify: Verify = "off"
+    supervisor_keys_file: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
     replication: Annotated[int, Field(ge=1, le=100)] | None = None
 

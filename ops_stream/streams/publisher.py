@@ -16,9 +16,11 @@ from aiokafka import AIOKafkaProducer
 from ops_stream.contract.avro import encode_avro
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.headers import JournalPosition, event_headers
+from ops_stream.contract.signing import SigningKey
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.record import OutputDoc
 from ops_stream.streams.lane import Lane, Parcel
+from ops_stream.streams.signing import SIGNED_TOPIC, answer_signature
 
 FORWARD_MAC_HEADER = "ops-mac"
 PROVED = ("forwarded", "control")
@@ -33,7 +35,10 @@ class _Entry:
 
 
 class Publisher:
-    """Publishes one partition's outputs. `failed(topic, error)` is called when a topic cannot be written."""
+    """Publishes one partition's outputs. `failed(topic, error)` is called when a topic cannot be written.
+
+    With a signing key the answers to agents are signed.
+    """
 
     def __init__(
         self,
@@ -42,6 +47,7 @@ class Publisher:
         topic_name: Callable[[str], str],
         key: JournalKey,
         failed: Callable[[str, BaseException], None],
+        signing_key: SigningKey | None = None,
     ) -> None:
         self.partition = partition
         self.published_through = 0
@@ -50,6 +56,7 @@ class Publisher:
         self._topic_name = topic_name
         self._key = key
         self._failed = failed
+        self._signing_key = signing_key
         self._entries: deque[_Entry] = deque()
         self._lanes: dict[tuple[str, int], Lane[_Entry]] = {}
 
@@ -80,13 +87,13 @@ class Publisher:
 
     def _send(self, entry: _Entry, offset: int, at_ms: int, index: int, output: OutputDoc) -> None:
         value = bytes(output.value)
-        position = JournalPosition(self.partition, offset, index)
+        position, time = JournalPosition(self.partition, offset, index), format_time(at_ms)
         if output.encoding == "avro":
             value = encode_avro(output.type, msgspec.json.decode(value))
         headers = event_headers(
             output.type,
             output.id,
-            time=format_time(at_ms),
+            time=time,
             subject=output.subject,
             encoding=output.encoding,
             traceparent=output.traceparent,
@@ -94,6 +101,9 @@ class Publisher:
         )
         if output.topic in PROVED:
             headers.append((FORWARD_MAC_HEADER, forward_mac(self._key, str(position), value, output.topic)))
+        if self._signing_key is not None and output.topic == SIGNED_TOPIC:
+            topic = self._topic_name(output.topic)
+            headers.append(answer_signature(self._signing_key, topic, output.key, value, position, time))
         target = self.partition if output.partition is None else output.partition
         self._lane(output.topic, target).put(Parcel(output.key.encode(), value, headers, entry))
 

@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import RecordMetadata
 
 from ops_stream.contract.settings import Settings
+from ops_stream.contract.signing import SigningKey
 from ops_stream.core.inputs import Takeover
 from ops_stream.core.journal import record as rec
 from ops_stream.core.journal.chain import JournalKey, short_digest
@@ -79,6 +80,8 @@ class Owner:
     append_deadline_s: float = 30.0
     fold_delay_s: float = 0.0
     """A test's brake: sleep so long after each batch of the fold."""
+    signing_key: SigningKey | None = None
+    """Signs the answers to agents; None where no key is set."""
 
 
 class Recovery:

@@ -333,14 +333,14 @@ class Supervisor:
     def _new_sequencer(self, ledger: Ledger, starts: dict[str, int]) -> Sequencer:
         partition = ledger.state.partition
         owner = self._owner
-        publisher = Publisher(owner.producer, partition, self.settings.topic, owner.key, _publish_failed)
+        publisher = Publisher(
+            owner.producer, partition, self.settings.topic, owner.key, _publish_failed, owner.signing_key
+        )
         publisher.published_through = ledger.published_through
 
         def journal(delivered: Callable[[int, int, list[Any]], None]) -> Lane[Any]:
             topic = self.settings.topic(JOURNAL)
-            return Lane(
-                owner.producer, topic, partition, delivered, lambda error: _append_failed(topic, error)
-            )
+            return Lane(owner.producer, topic, partition, delivered, lambda why: _append_failed(topic, why))
 
         return Sequencer(
             ledger,

@@ -34,6 +34,7 @@ from ops_stream.streams.identity import claim, load_key
 from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.recovery import JOURNAL, Owner, refuse_newer_journal
 from ops_stream.streams.rulebook import Rulebook, load, record_of
+from ops_stream.streams.signing import load_signing_key
 from ops_stream.streams.snapshots import Snapshots
 from ops_stream.streams.snapshots_topic import ensure_snapshots_topic
 from ops_stream.streams.supervisor import Limits, Supervisor
@@ -151,6 +152,7 @@ class _Worker:
             alert=_alert,
             append_deadline_s=self._options.append_deadline_s,
             fold_delay_s=self._options.fold_delay_s,
+            signing_key=load_signing_key(settings.signing_key_file),
         )
 
     async def _journal_ends(self) -> list[int]:

@@ -46,6 +46,7 @@ class WorkerProcess:
                 "journal_key_file": str(self._settings.journal_key_file),
                 "partitions": self._settings.partitions,
                 **_login(self._settings),
+                **_signing(self._settings),
             },
             "port": self.port,
             "snapshot_interval_s": 1.0,
@@ -154,6 +155,11 @@ class WorkerProcess:
     def last_line(self) -> str:
         """The last line that it said."""
         return self.tail(1)
+
+
+def _signing(settings: Settings) -> dict[str, str]:
+    path = settings.signing_key_file
+    return {} if path is None else {"signing_key_file": str(path)}
 
 
 def _login(settings: Settings) -> dict[str, Any]:
