@@ -18,6 +18,7 @@ from aiokafka.structs import ConsumerRecord
 from ops_stream.audit.reading import ANSWER_WITHIN_S, Bounds, bounds, read_ranges, reader
 from ops_stream.cli.common import unreachable
 from ops_stream.cli.events import Seen, read_event
+from ops_stream.cli.keyring import signature_of
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.codec import encode_json
 from ops_stream.contract.errors import NotSo, WrongUse
@@ -40,6 +41,8 @@ class Sent:
     topic: str
     partition: int
     offset: int
+    timestamp_ms: int = 0
+    """The broker's time of it."""
 
 
 @dataclass(slots=True)
@@ -155,19 +158,21 @@ class Bus:
             raise KafkaConnectionError("the broker takes no records") from None
         finally:
             await producer.stop()
-        return Sent(topic, partition, int(done.offset))
+        return Sent(topic, partition, int(done.offset), int(done.timestamp))
 
     async def send_event(
         self, topic: str, event: str, body: Mapping[str, Any], event_id: str, tenant: str
     ) -> Sent:
-        """Write an event of the contract to a tenant's partition."""
+        """Write an event of the contract to a tenant's partition; what a person decides is signed with their key."""
         check(event, body)
+        value = encode_json({"event": event, **body})
+        signature = signature_of(self.settings, topic, event, body, value)
         return await self.send(
             topic,
-            encode_json({"event": event, **body}),
+            value,
             key=tenant_key(tenant),
             partition=self.home(tenant, topic),
-            headers=event_headers(event, event_id, time=now_text(), source=SOURCE),
+            headers=[*event_headers(event, event_id, time=now_text(), source=SOURCE), *signature],
         )
 
 

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ops_stream.cli.keyring import key_option
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -21,15 +23,18 @@ def all_of(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
-def person_options(*, read_by: str = "people", wait_for: str = "the journal") -> Callable[[F], F]:
-    """Give what every act of a person has: `--reason`, `--as` (as `person`) and `--wait`."""
+def person_options(
+    *, read_by: str = "people", wait_for: str = "the journal", wait_s: float = 10.0
+) -> Callable[[F], F]:
+    """Give what every act of a person has: `--reason`, `--as` (as `person`), `--key` and `--wait`."""
     return all_of(
         click.option("--reason", help=f"Why: {read_by} will read it."),
         click.option("--as", "person", metavar="NAME", help="Who you are [default: your login name]."),
+        key_option,
         click.option(
             "--wait",
             type=click.FloatRange(min=0),
-            default=10.0,
+            default=wait_s,
             show_default=True,
             metavar="SECONDS",
             help=f"How long to wait for {wait_for}; 0: not at all.",
