@@ -8,7 +8,8 @@ import secrets
 import signal
 import subprocess
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
@@ -37,6 +38,7 @@ policies:
     "budgets.yaml": 'version: 1\nbudgets:\n  - tenant: "*"\n    limit_usd: 100\n    window: month\n',
     "agents.yaml": "version: 1\nregistration: open\nagents:\n  - {name: clerk, owner: finance}\n",
     "supervisor.yaml": "version: 1\n",
+    "kills.yaml": "version: 1\nconfirm_s: 3\n",
 }
 
 
@@ -71,11 +73,11 @@ class World:
         return int(done.offset)
 
 
-def make_world(kafka: str, directory: Path) -> World:
-    """Make topics under a prefix of their own, rules and a data directory."""
+def make_world(kafka: str, directory: Path, more: Mapping[str, str] | None = None) -> World:
+    """Make topics under a prefix of their own, rules (`CONF`, and more files) and a data directory."""
     conf = directory / "conf"
     conf.mkdir()
-    for name, text in CONF.items():
+    for name, text in (CONF | dict(more or {})).items():
         (conf / name).write_text(text)
     env = {
         "OPS_STREAM_BOOTSTRAP_SERVERS": kafka,
@@ -105,11 +107,18 @@ def idle(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> World:
 def world(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Give a cluster on which a worker decides, itself started by the command line."""
     found = make_world(kafka, tmp_path_factory.mktemp("world"))
+    with running_worker(found):
+        yield found
+
+
+@contextmanager
+def running_worker(found: World) -> Iterator[None]:
+    """Run a worker on a cluster, and see that it ends well."""
     port = choose()
     worker = found.start("worker", "--port", str(port), "--json")
     try:
         until(lambda: is_ready(port), worker)
-        yield found
+        yield
         worker.send_signal(signal.SIGTERM)
         _, said = worker.communicate(timeout=60)
         assert worker.returncode == 0, said
