@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ops_stream.core.loops import COUNT_MAX
 from ops_stream.core.rules_escalations import (
@@ -42,14 +42,14 @@ def _milli(value: Any) -> int:
     return int(value * 1000)
 
 
-def _phrase(value: Any) -> Any:
-    if isinstance(value, str) and not words_of(value):
+def _phrase(value: str) -> str:
+    if not words_of(value):
         raise ValueError("a word has a letter or a digit")
     return value
 
 
 Milli = Annotated[int, BeforeValidator(_milli)]
-Phrase = Annotated[str, BeforeValidator(_phrase), Field(max_length=PHRASE_MAX)]
+Phrase = Annotated[str, Field(max_length=PHRASE_MAX), AfterValidator(_phrase)]
 Phrases = Annotated[list[Phrase], Field(max_length=PHRASES_MAX)]
 
 
