@@ -12,7 +12,7 @@ from typing import Any
 from aiokafka.structs import ConsumerRecord
 
 from ops_stream.cli.bus import Bus
-from ops_stream.cli.output import BAD, GOOD, WAIT, Out, clean
+from ops_stream.cli.output import BAD, GOOD, Out, clean
 from ops_stream.contract.errors import ExitCode
 from ops_stream.core.journal import record as rec
 
@@ -128,7 +128,7 @@ def outcome(out: Out, followed: Followed, wait_s: float) -> int:
         return ExitCode.DONE
     missing = ", ".join(map(str, sorted(followed.waiting)))
     out.note(
-        out.style(f"Partition(s) {missing} have not journaled it within {wait_s:g} s.", WAIT)
-        + " It stays on the topic and will be obeyed as soon as a worker reads it; see: ops-stream status"
+        f"Partition(s) {missing} have not journaled it within {wait_s:g} s."
+        " It stays on the topic and will be obeyed as soon as a worker reads it; see: ops-stream status"
     )
     return ExitCode.NOT_SO

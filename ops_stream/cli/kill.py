@@ -18,28 +18,32 @@ _scope_options: Final = all_of(
     click.option("--agent", help="What an agent does and asks."),
     click.option("--model", help="What uses a model."),
     click.option("--yes", is_flag=True, help="Do not ask back for --all."),
-    person_options(read_by="people and agents"),
 )
 
 
 @click.command()
 @_scope_options
+@person_options(read_by="people and agents", wait_for="the journal and the proofs", wait_s=60.0)
 @output_options
 def kill(out: Out, /, **options: Any) -> int:
     """Stop a scope at once: running asks are revoked, waiting ones dropped, new ones denied.
 
-    Prints each partition whose journal has it; exit code 1 if one of them has not in time.
+    Shows each partition: when its journal had the kill, and how far its stops are proved. An ask is contained
+    if it never ran or its end was reported, acknowledged (acked) if its agent said that it has stopped it, and
+    unconfirmed if nothing is heard of it in time (confirm_s in conf/kills.yaml, 30 s). Exit code 0 if every
+    partition has it and every stop is proved; 1 if not, with the names of what is unconfirmed.
 
     \b
     ops-stream kill --all --reason "wrong prices in production"
     ops-stream kill --agent refund-bot --tenant team-a
-    ops-stream kill --model gpt-x --as alice
+    ops-stream kill --model gpt-x --as alice --wait 0
     """
-    return _switch(out, "kill", **options)
+    return _given(out, "kill", **options)
 
 
 @click.command()
 @_scope_options
+@person_options(read_by="people and agents")
 @output_options
 def resume(out: Out, /, **options: Any) -> int:
     """Take a kill back. It must name the same scope as the kill did.
@@ -48,12 +52,13 @@ def resume(out: Out, /, **options: Any) -> int:
     ops-stream resume --all
     ops-stream resume --agent refund-bot --tenant team-a --reason "fixed"
     """
-    return _switch(out, "resume", **options)
+    return _given(out, "resume", **options)
 
 
-def _switch(out: Out, command: str, *, person: str | None, yes: bool, wait: float, **given: Any) -> int:
+def _given(out: Out, command: str, *, person: str | None, yes: bool, wait: float, **given: Any) -> int:
     from ops_stream.cli.bus import connect, who
     from ops_stream.cli.command import issue, outcome
+    from ops_stream.cli.kill_show import stop
 
     body, everywhere = scope_of(**given)
     if given["everything"] and not yes:
@@ -66,6 +71,8 @@ def _switch(out: Out, command: str, *, person: str | None, yes: bool, wait: floa
 
     async def act() -> int:
         async with connect(settings) as bus:
+            if command == "kill":
+                return await stop(bus, out, body, tenant=tenant, everywhere=everywhere, wait_s=wait)
             followed = await issue(bus, out, body, tenant=tenant, everywhere=everywhere, wait_s=wait)
         return outcome(out, followed, wait)
 
