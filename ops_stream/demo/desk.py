@@ -89,6 +89,7 @@ class SupportLead:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
+        self._read: set[tuple[str, str | None]] = set()
         self.approved = 0
         self.denied = 0
 
@@ -104,7 +105,10 @@ class SupportLead:
             consumer.assign([TopicPartition(settings.topic("escalations"), partition)])
             async for record in consumer:
                 escalation = json.loads(record.value)
-                if escalation["status"] == "open":
+                # An open one is told again when it climbs or more of the same joins it; it is answered once.
+                shown = escalation["escalation_id"], escalation.get("action_digest")
+                if escalation["status"] == "open" and shown not in self._read:
+                    self._read.add(shown)
                     task = asyncio.create_task(self._answer(producer, partition, escalation))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
@@ -128,6 +132,7 @@ class SupportLead:
             "resolver": LEAD,
             "verdict": verdict,
             "action_digest": escalation.get("action_digest"),
+            "rules_digest": escalation["rules_digest"],
             "reason": "above what the desk may move" if verdict == "deny" else "the booking allows it",
         }
         await producer.send_and_wait(
