@@ -23,7 +23,6 @@ from ops_stream.core.words import clip, dollars
 if TYPE_CHECKING:
     from ops_stream.contract.models import TaskRequest
     from ops_stream.core.look import Look
-    from ops_stream.core.rows import Ask
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
 """From the least to the most."""
@@ -63,18 +62,17 @@ def call_for(look: Look) -> Call | None:
     return _joined(look, calls) if calls else None
 
 
-def noted(look: Look, ask: Ask) -> Ask:
+def note(look: Look) -> None:
     """Take note of an ask that may run, before it is held, as far as triggers look back at it later."""
     request, by_person = look.request, look.stage not in UNSEEN
     for name, rule in look.draft.rules.escalations.before_for(request.tenant):
         task = look.purse.task
         if name == "loop":
-            ask = loops.admitted(look.draft, request, task, ask, rule, by_person=by_person)
+            loops.admitted(look.draft, request, task, rule, by_person=by_person)
         elif name == "cost" and by_person and rule.cost_micros:
             reached = (task.used + look.hold) // rule.cost_micros
             if reached > task.row.passed:
                 task.row = replace_row(task.row, passed=reached)
-    return ask
 
 
 def _joined(look: Look, calls: list[Call]) -> Call:

@@ -12,7 +12,7 @@ from ops_stream.contract.reasons import Reason
 from ops_stream.core.agents import activate
 from ops_stream.core.approvals import emit_answer
 from ops_stream.core.budgets import charge, use_model
-from ops_stream.core.calls import noted
+from ops_stream.core.calls import note
 from ops_stream.core.checks import Finding, examine, examine_observed
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import open_for_ask
@@ -194,7 +194,7 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
     if look.agent is not None and look.agent.state == "registered":
         activate(draft, ask.tenant, ask.agent, look.agent)
     if draft.rules.escalations.any_before:
-        ask = noted(look, ask)
+        note(look)
     ask = charge(draft, look.purse, ask, hold, look.estimate)
     admitted(draft, ask, look.record)
     return ask

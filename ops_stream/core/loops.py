@@ -1,8 +1,9 @@
 """Work that goes in circles: an agent that tries the same thing in vain, two that hand one task back and forth.
 
-Nothing is written for work that goes well. Tries are counted in rounds: what runs side by side is one round,
-however many asks it is, and a success begins anew. A task is handed over when another agent asks for it while
-nothing is held for it any more; agents that work on one task at the same time hand nothing over.
+Tries in a row are asks of which each was let go after the one before had ended without success; of those that
+run side by side only one is in the row, and a success begins anew. A task is handed over when another agent asks for
+it while nothing is held for it any more; agents that work on one task at the same time hand nothing over. For work
+that goes well nothing is written but the agent's name in its task's budget row.
 """
 
 from __future__ import annotations
@@ -57,40 +58,38 @@ def handovers_with(draft: Draft, request: TaskRequest, task: Scope, rule: Trigge
 # What happens
 
 
-def admitted(
-    draft: Draft, request: TaskRequest, task: Scope, ask: Ask, rule: Trigger, *, by_person: bool
-) -> Ask:
-    """Take note of an ask that may run, before it is held. Whatever a person let go begins anew."""
-    tries = tries_key(request.tenant, request.task_id, request.agent, request.task_type)
-    row = draft.get(TRIES, tries)
+def admitted(draft: Draft, request: TaskRequest, task: Scope, rule: Trigger, *, by_person: bool) -> None:
+    """Take note of an ask that may run, before it is held. What a person let go begins anew."""
     if by_person:
-        if row is not None:
+        tries = tries_key(request.tenant, request.task_id, request.agent, request.task_type)
+        if draft.get(TRIES, tries) is not None:
             draft.delete(tries)
-            row = None
-        if draft.get(HANDOVERS, handover_key(request.tenant, request.task_id)) is not None:
-            draft.delete(handover_key(request.tenant, request.task_id))
+        handovers = handover_key(request.tenant, request.task_id)
+        if draft.get(HANDOVERS, handovers) is not None:
+            draft.delete(handovers)
     elif rule.handovers:
         _hand_over(draft, request, task, rule)
-    if task.row.by != request.agent:
+    if rule.handovers and task.row.by != request.agent:
         task.row = replace(task.row, by=request.agent)
-    rounds = 0 if row is None else row.round
-    return ask if rounds == ask.tries else replace(ask, tries=rounds)
 
 
 def ended(draft: Draft, ask: Ask, rule: Trigger, *, well: bool) -> None:
-    """Count an admitted ask that ended without success, once a round; a success wipes the count."""
+    """Count an ask that ended without success, unless it ran beside one that is counted; a success wipes the count.
+
+    `ask` is as it was while it ran, so that its answer says when it was let go.
+    """
     key = tries_key(ask.tenant, ask.task_id, ask.agent, ask.task_type)
     row = draft.get(TRIES, key)
     if well:
         if row is not None:
             draft.delete(key)
         return
-    if not rule.repeats or (row is not None and row.round > ask.tries):
-        return  # another ask of this round has ended before
+    if not rule.repeats or (row is not None and ask.answer.at <= row.ends[-1]):
+        return
     if row is None and draft.state.counts["tries/"] >= ROWS_MAX:
         return
     ends = (*(() if row is None else row.ends), draft.now)[-COUNT_MAX:]
-    draft.put(key, Tries(draft.now + rule.within_s * 1000, ask.tries + 1, ends))
+    draft.put(key, Tries(draft.now + rule.within_s * 1000, ends))
 
 
 def _hand_over(draft: Draft, request: TaskRequest, task: Scope, rule: Trigger) -> None:

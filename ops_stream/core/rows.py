@@ -134,8 +134,6 @@ class Ask(Row, frozen=True):
     """How long it may run at most, however often its lease is renewed; 0 for no such limit."""
     token_limit: int = 0
     """How many tokens it may use at most; 0 for no such limit."""
-    tries: int = 0
-    """How many rounds of tries in vain came before it; only counted where loops call a person."""
     escalation: str = ""
     """The escalation whose verdict let it go on: it is told how the ask ends."""
     approved_by: tuple[str, ...] = ()

@@ -6,17 +6,12 @@ from ops_stream.core.rows_base import Row
 
 
 class Tries(Row, frozen=True):
-    """How often an agent has tried one task type of one task in vain, since it last succeeded.
-
-    Tries that run side by side are one round. An ask knows how many rounds came before its own (`Ask.tries`).
-    """
+    """How often an agent has tried one task type of one task in vain, one try after the other, since it succeeded."""
 
     until: int
     """When nothing of it counts any more."""
-    round: int
-    """The latest round of which an ask has ended without success."""
     ends: tuple[int, ...] = ()
-    """When each of the latest rounds had its first end without success, oldest first."""
+    """When the latest of these tries ended, oldest first: each was let go after the one before had ended."""
 
 
 class Handovers(Row, frozen=True):

@@ -7,7 +7,6 @@ the escalation that is open already.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 from ops_stream.contract.models import Telemetry
 from ops_stream.core import loops
@@ -20,9 +19,6 @@ from ops_stream.core.rules_escalations import Severity, Trigger, TriggerName
 from ops_stream.core.rules_lifecycle import Violation
 from ops_stream.core.rules_model import PolicyMatch
 from ops_stream.core.words import clip
-
-RAN: Final = frozenset(("approved", "revoked"))
-"""Decisions in force of asks that were let go once."""
 
 
 def rule_for(
@@ -45,8 +41,8 @@ def reported(draft: Draft, before: Ask, event: Telemetry, record: Record | None)
     if not draft.rules.escalations.triggers:
         return
     well = event.kind == "completed" and event.success is not False
-    if before.answer.decision in RAN:
-        tried(draft, before, well=well)
+    if before.answer.decision == "approved" or (well and before.answer.decision == "revoked"):
+        tried(draft, before, well=well)  # a revoked one has been counted when it was lost
     if event.kind == "cancelled":
         return
     if record is not None and not well:
