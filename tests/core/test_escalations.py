@@ -1,0 +1,381 @@
+"""The escalation object: all that people are shown, how often they are told, and what it may take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace as replace_row
+
+from ops_stream.core import escalation as escalation_module
+from ops_stream.core.inputs import Tick
+from ops_stream.core.rows import ESCALATIONS, EscalationRow, encode_row
+from ops_stream.core.rules_escalations import Rung, Trigger, escalations_of
+from ops_stream.core.rules_model import Rules, Supervisor
+from ops_stream.core.rules_people import People, Person
+from tests.core.policies import TestPolicies, TestPolicy
+from tests.core.test_sizes import RECORD_MAX, record_bytes
+from tests.core.test_step import ask, registered
+from tests.core.world import DIGEST, TENANT, World
+
+ASKED = TestPolicy("dear", "escalate", parameters={"severity": "critical", "recommendation": "Look twice."})
+TOLD = TestPolicy("told", "escalate", when="telemetry", condition="kind == 'failed'")
+
+
+def _world(*policies: TestPolicy, strict: bool = True, **triggers: Trigger) -> World:
+    rules = Rules(
+        DIGEST,
+        policies=TestPolicies(policies),
+        escalations=escalations_of({(name, "*"): rule for name, rule in triggers.items()}),
+    )
+    return registered(World(rules, strict=strict))
+
+
+def _say(world: World, verdict: str, by: str = "ann", which: int = -1, **fields: Any) -> dict[str, Any]:
+    """Answer the latest open escalation, or another one; gives what came of it."""
+    seen = [value for value in world.of("Escalation") if value["status"] == "open"][which]
+    body = {
+        "resolution_id": f"v{len(world.outputs)}",
+        "escalation_id": seen["escalation_id"],
+        "tenant": TENANT,
+        "resolver": by,
+        "verdict": verdict,
+        "action_digest": seen["action_digest"],
+        **fields,
+    }
+    world.send("resolutions", body)
+    return world.of("Escalation")[-1]
+
+
+def _report(world: World, request_id: str, kind: str, **fields: Any) -> None:
+    body = {"event_id": f"e{len(world.partitions[0].journal)}", "kind": kind, "task_id": "t1", **fields}
+    world.send("telemetry", {"request_id": request_id, "agent": "engineer", "tenant": TENANT, **body})
+
+
+def _row(world: World, escalation_id: str) -> EscalationRow:
+    return ESCALATIONS.decode(world.state.rows[f"escalation/{escalation_id}"])
+
+
+def test_an_escalation_says_all_that_a_person_needs() -> None:
+    """What is asked, what the supervisor would do, the money, the agent's record, and what happens when."""
+    world = _world(ASKED)
+    world.rules = Rules(
+        DIGEST,
+        policies=TestPolicies([ASKED]),
+        escalations=escalations_of({}, {"*": (Rung(), Rung(600, frozenset(("lead",))))}),
+    )
+    request = ask(tool="browser", arguments={"url": "https://example.org"})
+    world.send("task-requests", request)
+    shown = world.of("Escalation")[0]
+    waits = world.answers("r1")[0]
+    seen = shown.pop("request")
+    assert {name: seen[name] for name in request} == request
+    assert shown == {
+        "escalation_id": waits["escalation_id"],
+        "request_id": "r1",
+        "tenant": TENANT,
+        "agent": "engineer",
+        "trigger": "policy:dear",
+        "triggers": ["policy:dear"],
+        "severity": "critical",
+        "summary": "Agent engineer asks: Do it.",
+        "recommendation": "Look twice.",
+        "at_stake_usd": 1,
+        "action_digest": waits["action_digest"],
+        "rules_digest": DIGEST,
+        "quorum": 1,
+        "opened_at": "2026-11-24T13:00:00.000Z",
+        "expires_at": "2026-11-24T14:00:00.000Z",
+        "on_expiry": "deny",
+        "status": "open",
+        "stage": "proposed",
+        "level": 1,
+        "levels": 2,
+        "next_level_at": "2026-11-24T13:10:00.000Z",
+        "count": 1,
+        "asks": ["r1"],
+        "votes": [],
+        "agent_record": {
+            "state": "registered",
+            "done": 0,
+            "failed": 0,
+            "failures_in_a_row": 0,
+            "cost_usd": 0,
+            "violations_1d": 0,
+            "scores": {},
+        },
+    }
+
+
+def test_the_agents_record_is_as_it_is_when_people_are_told() -> None:
+    """What the agent has ended, spent and broken so far stands beside what it asks."""
+    world = _world(TestPolicy("dear", "escalate", "cost > 5"))
+    for number, kind in enumerate(("completed", "failed", "failed")):
+        world.send("task-requests", ask(f"r{number}"))
+        _report(world, f"r{number}", kind, cost_usd=0.5, quality_score=0.5)
+    world.send("task-requests", ask("dear", estimated_cost_usd=6))
+    record = world.of("Escalation")[-1]["agent_record"]
+    assert {name: record[name] for name in ("state", "done", "failed", "failures_in_a_row", "cost_usd")} == {
+        "state": "active",
+        "done": 1,
+        "failed": 2,
+        "failures_in_a_row": 2,
+        "cost_usd": 1.5,
+    }
+    assert record["scores"]["quality"] == 0.5
+
+
+def test_a_votes_reason_and_time_are_told() -> None:
+    """Who said what, when and why is part of the escalation from then on."""
+    world = _world(TestPolicy("urgent", "escalate", "priority > 2"), policy=Trigger(on=True, quorum=2))
+    world.send("task-requests", ask())
+    world.now += 5_000
+    told = _say(world, "approve", reason="I have looked twice.")
+    assert told["votes"] == [
+        {
+            "resolver": "ann",
+            "verdict": "approve",
+            "at": "2026-11-24T13:00:05.000Z",
+            "signed": False,
+            "reason": "I have looked twice.",
+        }
+    ]
+    told = _say(world, "edit", by="bob", edits={"priority": 1})
+    assert told["votes"][1]["edits"] == {"priority": 1}
+    told = _say(world, "edit", by="eve", edits={"priority": 1})
+    assert told["status"] == "approved"
+
+
+def test_no_escalation_has_the_id_of_an_earlier_one() -> None:
+    """An id is a nonce: once an ask is forgotten, its id asked again opens another, which no old verdict ends."""
+    world = _world(ASKED)
+    world.rules = Rules(DIGEST, Supervisor(remember_s=60), policies=TestPolicies([ASKED]))
+    world.send("task-requests", ask())
+    _say(world, "deny")
+    first = world.of("Escalation")[0]["escalation_id"]
+    world.advance(61)
+    assert world.ask_row("r1") is None
+    world.send("task-requests", ask())
+    assert world.of("Escalation")[-1]["status"] == "open"
+    assert world.of("Escalation")[-1]["escalation_id"] != first
+    _say(world, "approve", escalation_id=first)
+    assert world.of("DeadLetter")[-1]["reason"] == "unknown_escalation"
+    assert world.ask_row("r1").phase == "escalated"
+
+
+def test_a_call_folds_into_the_open_one_and_is_told_less_and_less_often() -> None:
+    """The same about the same agent counts: told each time up to ten, then at every tenth, every hundredth."""
+    world = _world(TOLD)
+    for number in range(125):
+        world.send("task-requests", ask(f"r{number}"))
+        _report(world, f"r{number}", "failed", cost_usd=number)
+    told = world.of("Escalation")
+    assert len({value["escalation_id"] for value in told}) == 1
+    assert [value["count"] for value in told] == [*range(1, 10), *range(10, 100, 10), 100]
+    row = _row(world, told[0]["escalation_id"])
+    assert (row.count, row.stake) == (125, 124_000_000)
+    assert (told[-1]["summary"], told[-1]["status"]) == (told[0]["summary"], "open")
+
+
+def test_a_call_that_was_answered_is_followed_by_another() -> None:
+    """Once a person has answered, the same calls anew."""
+    world = _world(TOLD)
+    for number in range(2):
+        world.send("task-requests", ask(f"r{number}"))
+        _report(world, f"r{number}", "failed")
+        assert _say(world, "approve")["stage"] == "done"
+    assert len({value["escalation_id"] for value in world.of("Escalation")}) == 2
+
+
+def test_calls_about_other_agents_or_by_other_triggers_are_others() -> None:
+    """What differs in trigger or agent does not fold."""
+    world = _world(TOLD, TestPolicy("other", "escalate", when="telemetry", priority=-1))
+    for agent in ("engineer", "analyst"):
+        registration = {"agent": agent, "tenant": TENANT, "role": "worker", "capabilities": []}
+        world.send("agents", {"event": "AgentRegistration", **registration})
+        for kind in ("failed", "completed"):
+            world.send("task-requests", ask(f"{agent}-{kind}", agent=agent))
+            _report(world, f"{agent}-{kind}", kind, agent=agent)
+    told = world.of("Escalation")
+    assert [(value["agent"], value["trigger"], value["count"]) for value in told] == [
+        ("engineer", "policy:told", 1),
+        ("engineer", "policy:other", 1),
+        ("analyst", "policy:told", 1),
+        ("analyst", "policy:other", 1),
+    ]
+
+
+def test_a_call_that_nobody_answers_expires_and_nothing_else_happens() -> None:
+    """There is nothing to deny: it has happened."""
+    world = _world(TOLD)
+    world.send("task-requests", ask())
+    _report(world, "r1", "failed")
+    outputs = world.advance(3_600)
+    assert [(out.type, out.value["status"], out.value["stage"]) for out in outputs] == [
+        ("Escalation", "expired", "done")
+    ]
+    assert "outcome" not in outputs[0].value
+
+
+def test_there_is_nothing_to_edit_about_what_has_happened() -> None:
+    """An edit of a call without an ask is refused, and it stays open."""
+    world = _world(TOLD)
+    world.send("task-requests", ask())
+    _report(world, "r1", "failed")
+    assert _say(world, "edit", edits={"priority": 1})["status"] == "open"
+    assert world.of("DeadLetter")[-1]["reason"] == "malformed_edit"
+
+
+@pytest.mark.parametrize("suspends", [True, False])
+def test_a_denial_of_what_an_agent_did_suspends_it_where_the_trigger_says_so(suspends: bool) -> None:
+    """It is a quarantine by that person, the recommendation says so before, and a reinstatement ends it."""
+    world = _world(TOLD, policy=Trigger(on=True, deny_suspends=suspends))
+    world.send("task-requests", ask())
+    _report(world, "r1", "failed")
+    advice = world.of("Escalation")[-1]["recommendation"]
+    assert ("A denial suspends agent engineer until a person reinstates it." in advice) is suspends
+    assert _say(world, "deny", reason="It lies.")["status"] == "denied"
+    world.send("task-requests", ask("r2"))
+    reason = world.answers("r2")[-1]["reason"]
+    assert reason == ("agent_suspended" if suspends else "approved")
+    if suspends:
+        status = world.of("AgentStatus")[-1]
+        assert status["state"] == "suspended"
+        assert "ann denied escalation" in status["reason"]
+        assert "It lies." in status["reason"]
+        command = {"command_id": "c1", "command": "reinstate_agent", "issued_by": "olga", "tenant": TENANT}
+        world.send("control", {**command, "target": "engineer"})
+        world.send("task-requests", ask("r3"))
+        assert world.answers("r3")[-1]["decision"] == "approved"
+
+
+def test_calls_have_a_bound_and_people_are_told_of_it_once_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the bound on what escalations take nobody is called about what has happened; asks still wait."""
+    monkeypatch.setattr(escalation_module, "CALLS_MAX", 2)
+    dear = TestPolicy("dear", "escalate", "cost > 5")
+    world = _world(TOLD, dear)
+    for number in range(5):
+        name = f"agent{number}"
+        registration = {"agent": name, "tenant": TENANT, "role": "worker", "capabilities": []}
+        world.send("agents", {"event": "AgentRegistration", **registration})
+        world.send("task-requests", ask(name, agent=name))
+        _report(world, name, "failed", agent=name)
+    assert len(world.of("Escalation")) == 2
+    assert [alert["kind"] for alert in world.of("Alert")] == ["escalations_full"]
+    world.send("task-requests", ask("r9", estimated_cost_usd=6))
+    assert world.answers("r9")[-1]["decision"] == "escalated"
+
+
+def test_what_is_over_takes_little_room() -> None:
+    """An escalation that is done keeps only what a late answer is told by, and is forgotten in time."""
+    world = _world(ASKED)
+    world.send("task-requests", ask(task_description="x" * 4_000))
+    escalation = world.of("Escalation")[0]["escalation_id"]
+    assert len(world.state.rows[f"escalation/{escalation}"]) > 4_000
+    _say(world, "approve")
+    _report(world, "r1", "completed")
+    assert len(world.state.rows[f"escalation/{escalation}"]) < 700
+    assert world.state.escalation_bytes < 700
+    world.advance(86_401)
+    assert not [key for key in world.state.rows if key.startswith(("escalation/", "fold/"))]
+    assert world.state.escalation_bytes == 0
+
+
+def test_edits_that_wait_for_other_votes_have_a_bound() -> None:
+    """With a quorum, all edits together take at most 64 KiB; what would not fit is refused and is no vote."""
+    world = _world(ASKED, policy=Trigger(on=True, quorum=3))
+    world.send("task-requests", ask())
+    for number in range(5):
+        _say(world, "edit", by=f"p{number}", edits={"arguments": {"text": str(number) * 20_000}})
+    assert [letter["reason"] for letter in world.of("DeadLetter")] == ["too_many_votes"] * 2
+    assert [vote["resolver"] for vote in world.of("Escalation")[-1]["votes"]] == ["p0", "p1", "p2"]
+
+
+ENDS = ("approve", "edit", "deny", "expire", "expire-approve", "kill", "changed")
+CROWDS = [(9_000, end) for end in ENDS] + [(200_000, "approve"), (200_000, "changed")]
+
+
+@pytest.mark.parametrize(("size", "end"), CROWDS)
+def test_whatever_becomes_of_many_that_are_the_same_fits_into_records(size: int, end: str) -> None:
+    """As many large asks as may wait together, and many policies that match: no record is too large for the journal."""
+    many = [TestPolicy(f"policy-{'x' * 240}-{number}", "log") for number in range(300)]
+    lenient = Trigger(on=True, on_expiry="approve" if end == "expire-approve" else "deny")
+    world = _world(ASKED, *many, strict=False, policy=lenient)
+    for number in range(100):
+        world.send("task-requests", ask(f"r{number:03d}", effect="none", arguments={"text": "x" * size}))
+    joined = world.of("Escalation")[-1]["count"]
+    assert joined == {9_000: 100, 200_000: 5}[size]
+    assert sum(value["reason"] == "overloaded" for value in world.of("TaskApproval")) == 100 - joined
+    before = len(world.partitions[0].journal)
+    if end == "kill":
+        world.send("control", {"command_id": "k", "command": "kill", "issued_by": "olga"})
+    elif end in ("expire", "expire-approve"):
+        world.now += 3_600_000
+    elif end == "changed":
+        policies = TestPolicies([ASKED, TestPolicy("no", "block")])
+        world.rules = Rules(
+            DIGEST, policies=policies, blocking_digest="other", escalations=world.rules.escalations
+        )
+        _say(world, "approve")
+    else:
+        _say(world, end, edits={"priority": 6} if end == "edit" else None)
+    while (due := world.state.next_due_ms()) is not None and due <= world.now:
+        world.take(0, Tick())
+    records = [entry.decision for entry in world.partitions[0].journal[before:]]
+    assert max(record_bytes(decision) for decision in records) < RECORD_MAX
+    phases = {world.ask_row(f"r{number:03d}").phase for number in range(joined)}
+    wanted = {"approve": {"running", "escalated"}, "edit": {"escalated"}, "expire-approve": {"running"}}
+    assert phases == wanted.get(end, {"ended"})
+    waiting = [number for number in range(joined) if world.ask_row(f"r{number:03d}").phase == "escalated"]
+    assert all(
+        _row(world, world.ask_row(f"r{number:03d}").answer.escalation).status == "open" for number in waiting
+    )
+
+
+def test_a_level_that_was_reached_is_not_left_when_the_rules_change() -> None:
+    """An escalation never climbs down: whoever was asked stays asked."""
+    world = _world(ASKED)
+    ladder = (Rung(), Rung(60), Rung(120))
+    world.rules = Rules(DIGEST, policies=TestPolicies([ASKED]), escalations=escalations_of({}, {"*": ladder}))
+    world.send("task-requests", ask())
+    world.advance(121)
+    assert world.of("Escalation")[-1]["level"] == 3
+    world.rules = Rules(DIGEST, policies=TestPolicies([ASKED]))
+    world.advance(3_600)
+    assert [(value["level"], value["status"]) for value in world.of("Escalation")][2:] == [
+        (3, "open"),
+        (3, "expired"),
+    ]
+
+
+def test_a_vote_of_somebody_who_is_no_longer_listed_does_not_count() -> None:
+    """Whoever was taken off the list of people before the others agreed is not one of the many."""
+
+    def people(*names: str) -> People:
+        return People(people={name: Person(name) for name in names})
+
+    world = _world(ASKED, policy=Trigger(on=True, quorum=2))
+    rules = world.rules
+    world.rules = Rules(
+        DIGEST, policies=rules.policies, escalations=rules.escalations, people=people("ann", "bob", "eve")
+    )
+    world.send("task-requests", ask())
+    _say(world, "approve", by="ann")
+    world.rules = Rules(
+        DIGEST, policies=rules.policies, escalations=rules.escalations, people=people("bob", "eve")
+    )
+    assert _say(world, "approve", by="bob")["status"] == "open"
+    assert _say(world, "approve", by="eve")["status"] == "approved"
+    assert world.answers("r1")[-1]["approved_by"] == ["bob", "eve"]
+
+
+def test_rows_of_before_are_read_as_before() -> None:
+    """An escalation that an earlier version opened is answered as it was then: one person decides."""
+    world = _world(ASKED)
+    world.send("task-requests", ask())
+    key = next(key for key in world.state.rows if key.startswith("escalation/"))
+    row = ESCALATIONS.decode(world.state.rows[key])
+    old = replace_row(row, fold="", told=0, blocking="", asks=(), count=1)
+    world.state.apply({key: encode_row(old), row.fold: None})
+    assert _say(world, "approve")["status"] == "approved"
+    assert world.answers("r1")[-1]["reason"] == "approved_after_review"
