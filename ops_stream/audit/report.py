@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ops_stream.audit.people import Acts
+
 FINDINGS_MAX: Final = 100
 
 
@@ -48,6 +50,8 @@ class PartitionReport:
     """Outputs that the records hold."""
     published: int = 0
     """Records on output topics that were compared with them."""
+    acts: Acts = field(default_factory=Acts)
+    """What people decided and commanded."""
     findings: list[Finding] = field(default_factory=list)
     """The first of them, in the order of the journal; `wrong` counts all."""
     wrong: int = 0
@@ -78,6 +82,7 @@ class PartitionReport:
             "other_engine": dict(self.other_engine),
             "outputs": self.outputs,
             "published": self.published,
+            **self.acts.as_dict(),
             "wrong": self.wrong,
             "findings": [finding.as_dict() for finding in self.findings],
         }

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from ops_stream.audit.people import act_of
 from ops_stream.audit.places import DoesNotCount, Places
 from ops_stream.audit.published import Outputs
-from ops_stream.audit.replay import NoRules, RulesOf, decide_again, what_differs
+from ops_stream.audit.replay import NoRules, RulesOf, active_digest, decide_again, what_differs
 from ops_stream.audit.report import Finding, PartitionReport
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.journal import record as rec
@@ -59,6 +60,7 @@ class Verifier:
         kind = _COUNTED[found.record.header.kind]
         setattr(report, kind, getattr(report, kind) + 1)
         self._decide(offset, value, found.record)
+        self._look_at_people(offset, found.record)
         self._fold(offset, value, found.record)
 
     def finish(self) -> PartitionReport:
@@ -95,6 +97,18 @@ class Verifier:
             self._wrong(offset, "decision", f"Decided again it comes out otherwise: {parts}.")
         else:
             self.report.other_engine[engine] = self.report.other_engine.get(engine, 0) + 1
+
+    def _look_at_people(self, offset: int, record: rec.Record) -> None:
+        """Count what a person did by it; a record that cannot be decided again has been found wrong already."""
+        rules = self._rules_of(active_digest(self._ledger.state) or record.header.rules_digest)
+        if rules is None:
+            return
+        try:
+            act = act_of(self._ledger.state, rules, record.header.at_ms, offset, record)
+        except rec.Unreadable:
+            return
+        if act is not None:
+            self.report.acts.add(act)
 
     def _fold(self, offset: int, value: bytes | None, record: rec.Record) -> None:
         try:

@@ -46,6 +46,7 @@ def verify(out: Out, chosen: tuple[int, ...]) -> int:
     Finds what was changed, removed, inserted or moved in the journal, decisions that do not come out again byte
     for byte, approvals that no record holds, and recorded ones that never went out. Needs the journal key.
     Records that never counted (lost races, foreign writes) are listed as void. Exit code 1 if anything is wrong.
+    Also counts what people decided and commanded, and lists what no signature proves to be theirs.
 
     \b
     ops-stream audit verify
@@ -129,6 +130,7 @@ def _explain(out: Out, reports: list[PartitionReport]) -> None:
     if not wrong:
         again = sum(report.decided_again for report in reports)
         out.say(out.style(f"Proved: {again} records decided again, every one as it is recorded.", GOOD))
+        _explain_people(out, reports)
         return
     for report in reports:
         if report.findings:
@@ -140,6 +142,22 @@ def _explain(out: Out, reports: list[PartitionReport]) -> None:
                 out.say(f"  then {clean(finding.place)}: {clean(finding.explanation)}")
             if report.wrong > _SHOWN:
                 out.say(f"  and {report.wrong - _SHOWN} more; --json gives up to 100 of them.")
+
+
+def _explain_people(out: Out, reports: list[PartitionReport]) -> None:
+    """Say how many verdicts and commands there were, and which of them no signature proves."""
+    for kind in ("verdict", "command"):
+        counts = [report.acts.counts[kind] for report in reports]
+        unsigned, refused = (sum(one[how] for one in counts) for how in ("unsigned", "refused"))
+        taken = unsigned + sum(one["signed"] for one in counts)
+        if taken or refused:
+            words = f"{taken} {kind}{'' if taken == 1 else 's'}, {unsigned} unsigned"
+            out.say(words + (f"; {refused} more refused." if refused else "."))
+    acts = [act for report in reports for act in report.acts.unsigned]
+    for act in acts[:_SHOWN]:
+        out.say(f"  unsigned: {clean(act.who)}, {clean(act.what)} ({act.place})")
+    if len(acts) > _SHOWN:
+        out.say(f"  and {len(acts) - _SHOWN} more; --json gives up to 100 of each partition.")
 
 
 def _voids(row: Row) -> str:

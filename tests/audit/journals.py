@@ -56,19 +56,19 @@ class Writer:
         decision = step(self.ledger.state, takeover, self.rules, self.ledger.at_ms)
         self.append(self.ledger.prepare_takeover(takeover, decision, self.ledger.at_ms, self.rules.digest))
 
-    def prepare(self, topic: str, **body: Any) -> Prepared:
+    def prepare(self, topic: str, headers: tuple[tuple[str, bytes], ...] = (), **body: Any) -> Prepared:
         """Decide an input, without writing it."""
         self.now += 1000
         offset = self._offsets.get(topic, 0)
-        raw = RawInput(topic, 0, offset, self.now, json.dumps(body).encode())
+        raw = RawInput(topic, 0, offset, self.now, json.dumps(body).encode(), headers)
         self._offsets[topic] = offset + 1
         known = replace(self.rules, known=frozenset(BOOK))
         decision = step(self.ledger.state, read_input(raw), known, self.now)
         return self.ledger.prepare_input(raw, decision, self.now, ENGINE, self.rules.digest)
 
-    def input(self, topic: str, **body: Any) -> None:
+    def input(self, topic: str, headers: tuple[tuple[str, bytes], ...] = (), **body: Any) -> None:
         """Decide an input, journal it and publish."""
-        self.append(self.prepare(topic, **body))
+        self.append(self.prepare(topic, headers, **body))
 
     def ask(self, request_id: str, **fields: Any) -> None:
         """Ask for something."""

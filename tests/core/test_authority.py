@@ -248,7 +248,7 @@ def test_copies_are_obeyed_on_every_partition_and_once() -> None:
     assert (decision.changes, world.outputs[said:]) == ({}, [])
 
 
-@pytest.mark.parametrize(("way", "by"), product(["none", "tampered", "yes"], ["ann", "mallory"]))
+@pytest.mark.parametrize(("way", "by"), list(product(["none", "tampered", "yes"], ["ann", "mallory"])))
 def test_nobody_else_writes_copies(way: str, by: str) -> None:
     """Where signatures are demanded a copy that no MAC proves is worth what its signature is worth."""
     world = World(Rules(DIGEST, people=people(person("ann"), demanded=True)), 4)
