@@ -36,6 +36,8 @@ INBOX_LOW = 128
 PUMP_RECORDS_MAX = 16
 SEEK_AGAIN_S = 2.0
 NO_HEADERS: Headers = []
+AT_ONCE = 0
+"""When what a command leaves to ticks is due: a sweep of a kill does not wait until a backlog has been read."""
 
 
 class Phase(StrEnum):
@@ -313,28 +315,34 @@ class Sequencer:
         self._enqueue(prepared, arrival.ack, started)
 
     def _take_tick(self) -> bool:
+        if self.ledger.state.due.next_ms() == AT_ONCE:
+            # What a command left over: no input that waits to be read could forestall it.
+            self._write_tick(Tick(AT_ONCE), self.ledger.at_ms)
+            return True
         if self._tick is None:
             return False
         until_ms, ends = self._tick
         if self._cursors.behind(ends):
             return False
-        ledger = self.ledger
-        due = ledger.state.next_due_ms()
+        due = self.ledger.state.next_due_ms()
         if due is None or due > until_ms:
             self._tick = None
             return False
-        started = monotonic()
         # Inputs newer than `until_ms` may have been decided meanwhile; others as new may wait to be read.
-        now_ms = max(ledger.at_ms, until_ms)
-        tick = Tick(until_ms) if until_ms < now_ms else Tick()
+        now_ms = max(self.ledger.at_ms, until_ms)
+        self._write_tick(Tick(until_ms) if until_ms < now_ms else Tick(), now_ms)
+        return True
+
+    def _write_tick(self, tick: Tick, now_ms: int) -> None:
+        started = monotonic()
+        ledger = self.ledger
         rules = self._rulebook.active(ledger.state)
         try:
             decision = step(ledger.state, tick, rules, now_ms)
         except InvariantBroken as error:
             self._halt(f"the tick at {now_ms} broke an invariant: {error}")
-            return True
+            return
         self._enqueue(ledger.prepare_tick(decision, now_ms, self._engine, rules.digest, tick), None, started)
-        return True
 
     def _write_gap(self, gap: Gap) -> None:
         ledger = self.ledger

@@ -137,7 +137,8 @@ class Referee:
             decision = step(fold.state, read, rules, max(fold.at_ms, raw.timestamp_ms))
         elif header.kind == "tick":
             tick = rec.decode_tick(record.input)
-            self._nothing_overtaken(fold, tick.until_ms or header.at_ms, stored)
+            moment = header.at_ms if tick.until_ms is None else tick.until_ms
+            self._nothing_overtaken(fold, moment, stored)
             decision = step(fold.state, tick, rules, header.at_ms)
         elif header.kind == "gap":
             gap = rec.decode_gap(record.input)
@@ -172,7 +173,8 @@ class Referee:
             source, *place = read.via
             if fold.via.get((raw.topic, source), (-1, -1)) >= tuple(place):
                 # Any record may find that too many ended asks are remembered, and forget some.
-                forgotten = all(row.startswith(("ask/", "budget/", "alert/remember_max")) for row in changes)
+                kept = ("ask/", "budget/", "containment/", "alert/remember_max")
+                forgotten = all(row.startswith(kept) for row in changes)
                 told = {output.type for output in rec.decode_outputs(record.outputs)}
                 self._demand(forgotten and told <= {"Alert"}, "what was forwarded is decided once", stored)
             else:

@@ -23,6 +23,7 @@ from ops_stream.core.state import State
 from ops_stream.core.step import step
 from ops_stream.streams.intake import meaningful, meaningful_forwarded, meaningful_signed
 from ops_stream.streams.publisher import FORWARD_MAC_HEADER, PROVED, forward_mac
+from ops_stream.streams.sequencer import AT_ONCE
 from ops_stream.streams.topics_in import ALL, PRIORITY
 from tests.simulation.broker import Broker, Stored, Wire
 from tests.simulation.discipline import Discipline
@@ -285,6 +286,9 @@ class Seat:
         return Verdict.GAP if stale and not kept.ignore_stale else verdict
 
     def _take_tick(self) -> bool:
+        if self.ledger.state.due.next_ms() == AT_ONCE:
+            self._write_tick(Tick(AT_ONCE), self.ledger.at_ms)
+            return True
         if self.tick is None:
             return False
         until_ms, ends = self.tick
@@ -299,11 +303,13 @@ class Seat:
         if due is None or due > until_ms:
             self.tick = None
             return False
-        tick = Tick(until_ms) if until_ms < at_ms else Tick()
-        rules = self.rules
+        self._write_tick(Tick(until_ms) if until_ms < at_ms else Tick(), at_ms)
+        return True
+
+    def _write_tick(self, tick: Tick, at_ms: int) -> None:
+        ledger, rules = self.ledger, self.rules
         decision = step(ledger.state, tick, rules, at_ms)
         self._enqueue(ledger.prepare_tick(decision, at_ms, ENGINE, rules.digest, tick), None)
-        return True
 
     def _gap(self, gap: Gap) -> None:
         ledger, rules = self.ledger, self.rules
