@@ -28,6 +28,7 @@ def test_a_list_of_keys_is_one_a_line_with_remarks() -> None:
         (public_text(ONE.public)[:-2], "keys, line 1"),
         ("\n".join(public_text(new_key().public) for _ in range(101)), "keys"),
     ],
+    ids=["empty", "a comment", "no key", "two keys", "cut off", "too many"],
 )
 def test_a_list_that_is_none_is_refused_and_the_line_named(text: str, where: str) -> None:
     """No key, two on a line, a key cut short, more than a hundred."""
