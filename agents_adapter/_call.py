@@ -60,6 +60,13 @@ def _applied(
         raise
 
 
+def _still_approved(client: ClientBase, approval: Approval) -> None:
+    """Begin nothing that was revoked between the answer and now; there is nothing to clean up then."""
+    if approval.revoked:
+        client._abandon(approval)
+        raise revoked(approval, when="before it ran")
+
+
 async def call_awaiting(
     client: ClientBase,
     plan: Plan,
@@ -74,11 +81,13 @@ async def call_awaiting(
     future = client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
     approval = await awaited(future, client._abandon)
     args, kwargs = _applied(client, plan, approval, args, kwargs)
-    return await _awaiting(client, _Run(client, plan, approval), approval, lambda: function(*args, **kwargs))
+    _still_approved(client, approval)
+    run = _Run(client, plan, approval)
+    return await _awaiting(client, plan, run, approval, lambda: function(*args, **kwargs))
 
 
 async def _awaiting(
-    client: ClientBase, run: _Run, approval: Approval, function: Callable[[], Awaitable[Any]]
+    client: ClientBase, plan: Plan, run: _Run, approval: Approval, function: Callable[[], Awaitable[Any]]
 ) -> Any:
     stoppable = Stoppable(client, approval)
     returned = False
@@ -88,13 +97,29 @@ async def _awaiting(
                 stoppable.result = await function()
             returned = True
     except BaseException as error:
-        if returned:  # revoked too late to stop it
-            run.completed(stoppable.result)
-        else:
-            run.ended(error)
+        try:
+            if not isinstance(error, GeneratorExit):  # who closes a coroutine cannot be made to wait
+                await _cleaned_up(plan, approval)
+        finally:
+            if returned:  # revoked too late to stop it
+                run.completed(stoppable.result)
+            else:
+                run.ended(error)
         raise
     run.completed(stoppable.result)
     return stoppable.result
+
+
+async def _cleaned_up(plan: Plan, approval: Approval) -> None:
+    """Let the agent clean up after a revoked call. The end of the call, and with it the ack, is told after that."""
+    if plan.cleaning is not None and approval.revoked:
+        await plan.cleaning.awaiting(approval)
+
+
+def _clean_up(plan: Plan, approval: Approval) -> None:
+    """Do the same after a blocking one."""
+    if plan.cleaning is not None and approval.revoked:
+        plan.cleaning.blocking(approval)
 
 
 def call_blocking(
@@ -111,19 +136,29 @@ def call_blocking(
     future = client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
     approval = blocked(future, client._abandon)
     args, kwargs = _applied(client, plan, approval, args, kwargs)
+    _still_approved(client, approval)
     run = _Run(client, plan, approval)
     client._begin(approval, _nothing)
     try:
         with under(approval):
             result = function(*args, **kwargs)
     except BaseException as error:
-        run.ended(error)
+        try:
+            _clean_up(plan, approval)
+        finally:
+            run.ended(error)
         raise
     if inspect.isawaitable(result):
         # It was not declared as one, but it awaits: it has not run yet.
-        return _awaiting(client, run, approval, lambda: result)
-    run.completed(result)
-    if approval.revoked:
+        return _awaiting(client, plan, run, approval, lambda: result)
+    # Looked at once: what is revoked from here on has come too late for this call.
+    stopped = approval.revoked
+    try:
+        if stopped:
+            _clean_up(plan, approval)
+    finally:
+        run.completed(result)
+    if stopped:
         raise revoked(approval, result)
     return result
 

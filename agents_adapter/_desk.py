@@ -135,14 +135,28 @@ class Desk:
             line.mark.revoked = True
             self._notes.acknowledge(approval)
             raise Revoked(f"Revoked, {approval.reason}: {approval.explanation}", approval=approval)
-        if approval.changed and not accept_changes:
+        if approval.changed:
+            self._hold_to_changes(line, approval, accept_changes)
+        return self._run(line, approval)
+
+    def _hold_to_changes(self, line: Line, approval: Approval, accepted: bool) -> None:
+        """Refuse what a person changed where what would run is something else."""
+        changes = ", ".join(sorted(approval.edits))
+        if not accepted:
             self._give_up(line)
             raise Denied(
-                "A person approved this with changes, and what would run is what was asked.",
+                "A person approved this with changes"
+                f"{f' ({changes})' if changes else ''}, and what would run is what was asked.",
                 approval=approval,
                 next_step="With `apply`, or `accept_changes=True` in ask, run what was approved instead.",
             )
-        return self._run(line, approval)
+        if changes and approval.to_run is None:
+            self._give_up(line)
+            raise Denied(
+                f"A person approved this with changes, and those that the answer tells ({changes}) do not make of "
+                "the ask what was approved.",
+                approval=approval,
+            )
 
     def _run(self, line: Line, approval: Approval) -> Approval:
         line.running = True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agents_adapter._cleanup import CleaningUp
 from agents_adapter._records import build, new_id
 from agents_adapter.approval import Approval
 from ops_stream.contract.models import Telemetry
@@ -83,6 +84,7 @@ class Plan:
     estimate: Estimate | None
     measure: Measure | None
     apply: Apply | None
+    cleaning: CleaningUp | None = None
 
     def ask(self, owner: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ask:
         """Say what is about to run. Whatever a callback raises ends the call before anything was asked."""

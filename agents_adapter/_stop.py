@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from agents_adapter._base import ClientBase
 
 
-def revoked(approval: Approval, result: Any = None) -> Revoked:
+def revoked(approval: Approval, result: Any = None, *, when: str = "while it ran") -> Revoked:
     """Say why a call was ended."""
     mark = approval.mark
     last = approval
     if mark.answer is not None:
         last = Approval(approval.request, mark.answer, approval.traceparent, mark)
     reason = f", {mark.answer.reason}" if mark.answer is not None else ""
-    return Revoked(f"Revoked while it ran{reason}: {mark.why}", approval=last, result=result)
+    return Revoked(f"Revoked {when}{reason}: {mark.why}", approval=last, result=result)
 
 
 class Stoppable:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
+
+from pydantic import ValidationError
 
 from ops_stream.contract.digest import action_digest
 from ops_stream.contract.models import MatchedPolicy, QueuePlace, Retry, TaskApproval, TaskRequest, WouldHave
@@ -52,6 +55,33 @@ class Approval:
         if answer is None or answer.decision != "approved":
             return False
         return answer.action_digest != action_digest(self.request)
+
+    @property
+    def edits(self) -> Mapping[str, Any]:
+        """What a person changed: fields of the ask by their wire names, each with its new value.
+
+        None as a value means that the field was taken away. Empty where nothing was changed.
+        """
+        return (self.answer.edits or {}) if self.answer is not None else {}
+
+    @property
+    def to_run(self) -> TaskRequest | None:
+        """The request that was approved: what was asked, with the edits.
+
+        It is what the answer's digest stands for. None where the answer does not tell all that was changed.
+        """
+        if not self.changed:
+            return self.request
+        try:
+            edited = TaskRequest.from_wire({**self.request.wire(), **self.edits})
+        except ValidationError:
+            return None
+        return edited if action_digest(edited) == self.action_digest else None
+
+    @property
+    def approved_by(self) -> tuple[str, ...]:
+        """The people who approved it; empty where nobody had to."""
+        return self.answer.approved_by if self.answer is not None else ()
 
     @property
     def request_id(self) -> str:

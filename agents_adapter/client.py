@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from agents_adapter._base import ClientBase, awaited
-from agents_adapter._stop import Stoppable
+from agents_adapter._stop import Stoppable, revoked
 from agents_adapter.approval import Approval
 from ops_stream.contract.models import AgentStatus
 
@@ -99,5 +99,10 @@ class OpsClient(ClientBase):
         await awaited(self._run(self._at_work()[1].outbox.flush(wait_s)))
 
     def running(self, approval: Approval) -> Stoppable:
-        """Renew the lease while an `async with` block runs; a revoked approval ends it with Revoked."""
+        """Renew the lease while an `async with` block runs; a revoked approval ends it with Revoked.
+
+        Where it was revoked before, nothing of the block runs.
+        """
+        if approval.revoked:
+            raise revoked(approval, when="before it ran")
         return Stoppable(self, approval)

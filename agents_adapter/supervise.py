@@ -9,6 +9,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from agents_adapter._base import ClientBase
 from agents_adapter._call import call_awaiting, call_blocking
+from agents_adapter._cleanup import CLEANUP_S, CleaningUp, Cleanup
 from agents_adapter._plan import AgentName, Apply, Describe, Estimate, Measure, Plan
 from ops_stream.contract.errors import WrongUse
 
@@ -29,6 +30,8 @@ def supervise(
     estimate: Estimate | None = None,
     measure: Measure | None = None,
     apply: Apply | None = None,
+    cleanup: Cleanup | None = None,
+    cleanup_s: float = CLEANUP_S,
 ) -> T:
     """Let a method ask before it runs and report after, and give the target back.
 
@@ -40,13 +43,17 @@ def supervise(
     gives the description, `estimate(args)` fields of TaskRequest, where `args` are the call's arguments by
     place or name. `measure(result)` gives fields of Telemetry. `apply(approval, args, kwargs)` gives the
     arguments to run with; only with it does an approval with changes run.
+
+    `cleanup(approval)`, awaiting or blocking, runs when a call that had begun was revoked, after it has stopped and
+    before the supervisor is told so. It has `cleanup_s` seconds; its failure is logged.
     """
     function = _found(target, method)
     is_class = inspect.isclass(target)
     name = f"{getattr(target, '__name__', type(target).__name__)}.{method}"
     kind = inspect.getattr_static(target, method) if is_class else None
     bound = not is_class or isinstance(kind, classmethod | staticmethod)
-    plan = Plan(name, _signature(function, bound=bound), agent, describe, estimate, measure, apply)
+    cleaning = CleaningUp.of(cleanup, cleanup_s)
+    plan = Plan(name, _signature(function, bound=bound), agent, describe, estimate, measure, apply, cleaning)
     if bound:
         wrapper = _wrapped(function, client, plan, lambda args: (target, args), has_owner=False)
         wrapper = staticmethod(wrapper) if is_class else wrapper
@@ -70,8 +77,11 @@ def supervised(
     estimate: Estimate | None = None,
     measure: Measure | None = None,
     apply: Apply | None = None,
+    cleanup: Cleanup | None = None,
+    cleanup_s: float = CLEANUP_S,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function as `supervise` does a method; the agent is the function's name unless given."""
+    cleaning = CleaningUp.of(cleanup, cleanup_s)
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         _check(function, function.__name__)
@@ -83,6 +93,7 @@ def supervised(
             estimate,
             measure,
             apply,
+            cleaning,
         )
         wrapper: Callable[P, R] = _wrapped(function, client, plan, lambda args: (None, args), has_owner=False)
         return wrapper

@@ -87,8 +87,10 @@ class SyncOpsClient(ClientBase):
         """Renew the lease while a block runs.
 
         A thread cannot be stopped from outside: look at `approval.revoked` where the work can end early. If
-        it was revoked, the block ends with Revoked.
+        it was revoked, the block ends with Revoked; where that was so before, nothing of it runs.
         """
+        if approval.revoked:
+            raise revoked(approval, when="before it ran")
         self._begin(approval, lambda: None)
         try:
             yield

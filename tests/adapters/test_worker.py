@@ -128,7 +128,10 @@ async def test_what_a_person_edited_runs_only_where_apply_takes_it(
 
     def carry_out(approval: Approval, args: Any, kwargs: Any) -> Any:
         assert approval.changed
-        assert approval.cost_limit_usd == 0.2
+        assert approval.edits == {"estimated_cost_usd": 0.2, "tool": "transfer"}
+        assert approval.approved_by == ("alice",)
+        assert approval.to_run is not None
+        assert (approval.to_run.tool, approval.cost_limit_usd) == ("transfer", 0.2)
         return args, {"model": "smaller"}
 
     applied = supervise(Writer(), client, estimate=lambda args: {"tool": "pay"}, apply=carry_out)
@@ -145,13 +148,16 @@ async def test_a_queued_ask_runs_with_the_batch(client: OpsClient) -> None:
 
 
 async def test_a_kill_stops_what_runs_and_what_comes(client: OpsClient, operator: Operator) -> None:
-    """The running call is cancelled, the next is denied, and after `resume` work goes on."""
-    writer = supervise(Writer(), client)
+    """The running call is cancelled and cleaned up after, the next is denied, and after `resume` work goes on."""
+    cleaned: list[str] = []
+    writer = supervise(Writer(), client, cleanup=lambda approval: cleaned.append(approval.request_id))
     call = asyncio.create_task(writer.execute(60))
     await writer.began.wait()
     await operator.command("kill")
     with pytest.raises(Revoked, match="kill_revoked"):
         await asyncio.wait_for(call, 20)
+    assert writer.approval is not None
+    assert cleaned == [writer.approval.request_id]
     with pytest.raises(Denied, match="kill_switch"):
         await client.ask("writer", "Draft")
     await operator.command("resume")
