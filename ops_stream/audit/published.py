@@ -10,7 +10,7 @@ import msgspec
 
 from ops_stream.audit.report import Finding
 from ops_stream.contract.avro import encode_avro
-from ops_stream.contract.headers import JournalPosition, read_position
+from ops_stream.contract.headers import NOTIFIER_SOURCE, WEBHOOK_FAILED, JournalPosition, read_position
 from ops_stream.core.journal.chain import sha256
 from ops_stream.core.journal.record import OutputDoc
 
@@ -24,7 +24,7 @@ OWN: Final = (
     "dead-letters",
     "forwarded",
 )
-"""Topics that only the supervisor writes, and only from its journal."""
+"""Topics that only the supervisor writes, and only from its journal; on dead letters also the notifier, of webhooks."""
 SHARED: Final = ("control",)
 """Topics that others write too: there only what the journal holds is looked for."""
 CROSSING: Final = ("forwarded", "control")
@@ -99,7 +99,7 @@ class Outputs:
         position = read_position(record.headers)
         own = record.topic in OWN
         if position is None:
-            if not own or record.partition not in self._audited:
+            if not own or record.partition not in self._audited or _is_the_notifiers(record):
                 return None
             return _wrong(record, "no journal position: the supervisor did not write it.")
         if own and record.topic not in CROSSING and position.partition != record.partition:
@@ -165,6 +165,17 @@ def _same(recorded: _Recorded, record: Published) -> bool:
         and _digest(record.value) == recorded.digest
         and record.key == recorded.key.encode()
     )
+
+
+def _is_the_notifiers(record: Published) -> bool:
+    """Say whether it is a webhook's dead letter: it tells of no decision, and only lies on the same topic."""
+    if record.topic != "dead-letters" or ("ce_source", NOTIFIER_SOURCE.encode()) not in record.headers:
+        return False
+    try:
+        body = msgspec.json.decode(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return isinstance(body, dict) and body.get("reason") == WEBHOOK_FAILED
 
 
 def _wrong(record: Published, text: str) -> Finding:

@@ -58,7 +58,9 @@ SECTIONS: Final[Mapping[str, Mapping[str, Verb]]] = MappingProxyType(
             "rules": Verb("ops_stream.cli.rules:rules", "Rules: check, test, activate, list."),
             "audit": Verb("ops_stream.cli.audit:audit", "Prove that the journal is whole and right."),
             "dead-letters": Verb("ops_stream.cli.dead_letters:dead_letters", "What could not be decided."),
-            "keys": Verb("ops_stream.cli.keys:keys", "Keys of people and of the supervisor, and who has which."),
+            "keys": Verb(
+                "ops_stream.cli.keys:keys", "Keys of people and of the supervisor, and who has which."
+            ),
             "contract": Verb("ops_stream.cli.contract:contract", "Schemas and the AsyncAPI document."),
         },
     }

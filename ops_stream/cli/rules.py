@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ops_stream.contract.settings import Settings
     from ops_stream.core.rules_model import Rules
+    from ops_stream.rules.problems import Problem
 
 
 @click.group()
@@ -37,7 +38,7 @@ def rules() -> None:
 @click.option("--fields", is_flag=True, help="List what conditions can see, and check nothing.")
 @output_options
 def check(out: Out, directory: Path | None, fields: bool) -> int:
-    """Check the rules in DIR [default: OPS_STREAM_CONF_DIR, else those that come with ops-stream].
+    """Check the rules in DIR [default: OPS_STREAM_CONF_DIR, else those that come with ops-stream], and its webhooks.
 
     Prints everything that is wrong at once, as file:line:column; exit code 1 if there is anything.
 
@@ -54,11 +55,11 @@ def check(out: Out, directory: Path | None, fields: bool) -> int:
 
     directory = directory or load_settings().conf_dir
     try:
-        checked = _read(directory)[1]
+        checked, told = _checked(directory)
     except RulesInvalid as invalid:
         show_invalid(out, directory, invalid, "nothing was activated")
         return ExitCode.NOT_SO
-    show_checked(out, directory, checked)
+    show_checked(out, directory, checked, webhooks=told)
     return ExitCode.DONE
 
 
@@ -203,6 +204,25 @@ def _list_observed(out: Out, settings: Settings, days: int, tenant: str | None) 
     span = "today" if days == 1 else f"in the last {days} days"
     out.table(rows, COLUMNS, empty=f"No ask was only observed {span}. See enforcement in supervisor.yaml.")
     return ExitCode.DONE
+
+
+def _checked(directory: Path) -> tuple[Rules, int]:
+    """Give the rules and how many webhooks there are; raises RulesInvalid with what is wrong with either."""
+    from ops_stream.notify.config import read_webhooks
+    from ops_stream.rules.problems import RulesInvalid
+
+    problems: list[Problem] = []
+    try:
+        checked = _read(directory)[1]
+    except RulesInvalid as invalid:
+        problems += invalid.problems
+    try:
+        targets = read_webhooks(directory)
+    except RulesInvalid as invalid:
+        problems += invalid.problems
+    if problems:
+        raise RulesInvalid(problems)
+    return checked, len(targets)
 
 
 def _read(directory: Path) -> tuple[Mapping[str, str], Rules]:

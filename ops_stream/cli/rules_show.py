@@ -19,6 +19,7 @@ _ONE: Final = {
     "effects": "effect class",
     "models": "model",
     "agents": "agent",
+    "webhooks": "webhook",
 }
 _MANY: Final = {"policy": "policies", "effect class": "effect classes"}
 
@@ -69,8 +70,8 @@ def _problem_line(out: Out, directory: Path, problem: Problem) -> str:
     return f"{place} {clean(problem.message)}{hint}"
 
 
-def show_checked(out: Out, directory: Path, checked: Rules) -> None:
-    """Show what a valid bundle holds, its digest, and what is worth a second look."""
+def show_checked(out: Out, directory: Path, checked: Rules, *, webhooks: int = 0) -> None:
+    """Show what a valid bundle holds, its digest, and what is worth a second look; and how many webhooks are told."""
     from ops_stream.rules.cautions import cautions
     from ops_stream.rules.policies import CompiledPolicies
 
@@ -87,6 +88,7 @@ def show_checked(out: Out, directory: Path, checked: Rules) -> None:
         "models": len(checked.models.prices),
         "agents": len(checked.agents.declared),
     }
+    counts |= {"webhooks": webhooks} if webhooks else {}
     shown = ", ".join(_counted(count, _ONE[name]) for name, count in counts.items())
     text = f"{out.style('valid', GOOD)}: {shown}\n{checked.digest}"
     out.row({"directory": str(directory), "digest": checked.digest, **counts, "cautions": noted}, text)

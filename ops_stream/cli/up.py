@@ -19,6 +19,7 @@ import click
 
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, clean
+from ops_stream.cli.up_notifier import demand_webhooks, notifying
 from ops_stream.cli.worker import PORT, HealthPort
 from ops_stream.contract.errors import ExitCode, NotSo
 
@@ -55,7 +56,8 @@ _LOOK_S: Final = 2.0
 def up(out: Out, broker_port: int | None, port: int | None, watch: bool) -> int:
     """Start a broker (unless OPS_STREAM_BOOTSTRAP_SERVERS names one), make the topics and run a worker.
 
-    The worker is started again when it ends by a fault. Ctrl-C stops all that this command started; data stay.
+    Where conf/webhooks.yaml or SLACK_WEBHOOK_URL says whom to tell, a notifier runs beside it. What ends by a fault
+    is started again. Ctrl-C stops all that this command started; data stay.
 
     \b
     ops-stream up
@@ -63,6 +65,7 @@ def up(out: Out, broker_port: int | None, port: int | None, watch: bool) -> int:
     OPS_STREAM_BOOTSTRAP_SERVERS=kafka.example.com:9092 ops-stream up
     """
     settings = load_settings()
+    targets = demand_webhooks(settings)
     with _terminated() as told, _broker(out, settings, broker_port) as (bootstrap, broker):
         settings = load_settings(bootstrap_servers=bootstrap)
         _topics(out, settings)
@@ -75,14 +78,16 @@ def up(out: Out, broker_port: int | None, port: int | None, watch: bool) -> int:
             "off" if port is None else str(port),
         ]
         command += ["--watch"] * watch + ["--json"] * out.as_json
-        keeper = Keeper(out, command, os.environ | {BOOTSTRAP: bootstrap}, broker, port)
-        try:
-            return keeper.keep()
-        except KeyboardInterrupt:
-            out.say("Stopping; what is under way is finished first. Ctrl-C again does not wait.")
-            return ExitCode.DONE if told else 130
-        finally:
-            keeper.stop()
+        environment = os.environ | {BOOTSTRAP: bootstrap}
+        keeper = Keeper(out, command, environment, broker, port)
+        with notifying(out, targets, environment):
+            try:
+                return keeper.keep()
+            except KeyboardInterrupt:
+                out.say("Stopping; what is under way is finished first. Ctrl-C again does not wait.")
+                return ExitCode.DONE if told else 130
+            finally:
+                keeper.stop()
 
 
 @contextmanager

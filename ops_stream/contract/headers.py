@@ -8,6 +8,10 @@ from typing import Final, NamedTuple
 JSON_TYPE: Final = "application/json"
 AVRO_TYPE: Final = "application/avro"
 SOURCE: Final = "/ops-stream"
+NOTIFIER_SOURCE: Final = "/ops-stream/notifier"
+"""The source of dead letters of webhooks: the notifier writes them, and no journal holds them."""
+WEBHOOK_FAILED: Final = "webhook_failed"
+"""Their reason."""
 JOURNAL_HEADER: Final = "ops-journal"
 
 _CONTENT_TYPES: Final = {"json": JSON_TYPE.encode(), "avro": AVRO_TYPE.encode()}

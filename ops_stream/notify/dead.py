@@ -8,12 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from ops_stream.contract.clocktext import format_time
-from ops_stream.contract.codec import encode_json
-from ops_stream.contract.headers import event_headers
-from ops_stream.notify.told import Place
+from ops_stream.contract.codec import Malformed, decode, encode_json
+from ops_stream.contract.headers import NOTIFIER_SOURCE, WEBHOOK_FAILED, event_headers, read_position
+from ops_stream.notify.told import Notice, Place
 
-REASON: Final = "webhook_failed"
-SOURCE: Final = "/ops-stream/notifier"
 TARGET_HEADER: Final = "ops-webhook-target"
 TYPE_HEADER: Final = "ops-webhook-event"
 TIME_HEADER: Final = "ops-webhook-time"
@@ -44,19 +42,19 @@ def dead_letter(
         "partition": place.partition,
         "offset": place.offset,
         "headers": [[name, base64.b64encode(text).decode()] for name, text in (*kept, *ours)],
-        "reason": REASON,
+        "reason": WEBHOOK_FAILED,
         "explanation": explanation,
         "at": format_time(now),
     }
     if value is not None:
         body["value_b64"] = base64.b64encode(value).decode()
     id_ = f"{place}@{target}"
-    return encode_json(body), event_headers("DeadLetter", id_, time=format_time(now), source=SOURCE)
+    return encode_json(body), event_headers("DeadLetter", id_, time=format_time(now), source=NOTIFIER_SOURCE)
 
 
 def target_of(body: Mapping[str, Any]) -> str | None:
     """Give who was to be told, of a dead letter; None where it is of another kind."""
-    if body.get("reason") != REASON:
+    if body.get("reason") != WEBHOOK_FAILED:
         return None
     return _header(body.get("headers", ()), TARGET_HEADER)
 
@@ -72,10 +70,20 @@ def _header(rows: Iterable[Sequence[str]], wanted: str) -> str | None:
     return found
 
 
-def told_as(body: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Give the type of event and the time of the record, of a webhook's dead letter."""
-    type_ = _header(body.get("headers", ()), TYPE_HEADER)
-    at = _header(body.get("headers", ()), TIME_HEADER)
-    return (
-        (type_, int(at)) if type_ is not None and at is not None and at.isdigit() and len(at) < 16 else None
-    )
+def notice_of(body: Mapping[str, Any]) -> Notice | None:
+    """Give what was to be told, of a webhook's dead letter; None where it cannot be read back."""
+    rows = body.get("headers", ())
+    type_, at = _header(rows, TYPE_HEADER), _header(rows, TIME_HEADER)
+    if type_ is None or at is None or not (at.isascii() and at.isdigit()) or len(at) > 15:
+        return None
+    try:
+        value = base64.b64decode(body.get("value_b64") or "", validate=True)
+        headers = [(str(name), base64.b64decode(text or "", validate=True)) for name, text in rows]
+        event = decode(str(body["topic"]), value, headers).event
+    except (binascii.Error, Malformed, ValueError, TypeError):
+        return None
+    journal = read_position(headers)
+    if journal is None:
+        return None
+    place = Place(str(body["topic"]), int(body["partition"]), int(body["offset"]))
+    return Notice(type_, event.wire(), place, journal, int(at))

@@ -187,17 +187,21 @@ class Follower:
         try:
             attempts = await self._sender.deliver(message_of(target, notice))
         except Undelivered as problem:
-            log.error(
-                "a webhook was given up", target=target.name, event=notice.type, why=problem.sentence,
-                place=str(notice.place),
-            )  # fmt: skip
-            await self._bury(record, notice, problem.sentence)
-            count(target.name, notice.type, "dead_letter").inc()
+            await self._give_up(record, notice, problem.sentence)
+        except Exception as problem:
+            # A fault of ours at this record must not keep the target from hearing of the next, for ever.
+            await self._give_up(record, notice, f"Something unforeseen happened ({type(problem).__name__}).")
         else:
             log.info("told", target=target.name, type=notice.type, place=str(notice.place), attempts=attempts)
             count(target.name, notice.type, "delivered").inc()
         finally:
             age.set_function(lambda: 0.0)
+
+    async def _give_up(self, record: ConsumerRecord, notice: Notice, why: str) -> None:
+        name, place = self.target.name, str(notice.place)
+        log.error("a webhook was given up", target=name, type=notice.type, place=place, why=why)
+        await self._bury(record, notice, why)
+        self._metrics.notices.labels(name, notice.type, "dead_letter").inc()
 
     async def _commit(self, consumer: AIOKafkaConsumer) -> None:
         """Commit how far all was told; where the partitions are another's by now, that one tells it again."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
-from tenacity.wait import wait_base, wait_exponential_jitter
+from tenacity.wait import wait_base, wait_exponential, wait_random
 
 from ops_stream import __version__
 from ops_stream.contract.errors import SettingsInvalid
@@ -68,12 +68,13 @@ class _Pause(wait_base):
     """Growing pauses with jitter, and never shorter than the receiver asked for."""
 
     def __init__(self, first_s: float) -> None:
-        self._growing = wait_exponential_jitter(initial=first_s, max=PAUSE_MAX_S, jitter=first_s)
+        self._growing = wait_exponential(multiplier=first_s, max=PAUSE_MAX_S) + wait_random(0, first_s)
 
     def __call__(self, retry_state: RetryCallState) -> float:
         problem = retry_state.outcome.exception() if retry_state.outcome else None
         asked = problem.after_s if isinstance(problem, Failed) else 0.0
-        return max(float(self._growing(retry_state)), min(asked, RETRY_AFTER_MAX_S))
+        growing = min(float(self._growing(retry_state)), PAUSE_MAX_S)
+        return max(growing, min(asked, RETRY_AFTER_MAX_S))
 
 
 class Sender:

@@ -53,6 +53,23 @@ def test_a_forged_approval_without_a_position_is_found() -> None:
     assert "no journal position" in found[0].explanation
 
 
+def test_a_webhook_s_dead_letter_is_the_notifiers_and_nothing_else_passes_for_one() -> None:
+    """No journal record caused it, and none is missed. On another topic, of another source or for another reason the
+    same record is a forgery."""
+    headers = (("ce_source", b"/ops-stream/notifier"),)
+    value = b'{"event":"DeadLetter","reason":"webhook_failed"}'
+    mine = Published("dead-letters", 0, 0, b"default", value, headers)
+    assert not compare([*DAY.published, mine])
+    forged = [
+        replace(mine, topic="approvals"),
+        replace(mine, headers=(("ce_source", b"/ops-stream"),)),
+        replace(mine, value=value.replace(b"webhook_failed", b"not_signed")),
+        *(replace(mine, value=junk) for junk in (None, b"", b"{", b"[]", b"\xff")),
+    ]
+    for record in forged:
+        assert [finding.what for finding in compare([*DAY.published, record])] == ["output"]
+
+
 @pytest.mark.parametrize("position", [b"0:999:0", b"0:0:0", b"0:3:7"])
 def test_an_approval_that_no_record_holds_is_found(position: bytes) -> None:
     """A position past the journal's end, or at a record without such an output, proves nothing."""
