@@ -38,7 +38,9 @@ def meaningful_forwarded(key: JournalKey, headers: Headers, value: bytes | None)
     return (*meaningful(found.items()), *_proved_position(key, "forwarded", found, value))
 
 
-def meaningful_signed(key: JournalKey, topic: str, full: str, headers: Headers, value: bytes | None) -> Kept:
+def meaningful_signed(
+    key: JournalKey, topic: str, partition: int, full: str, headers: Headers, value: bytes | None
+) -> Kept:
     """The same for `control` and `resolutions` (`full` is the topic's name in Kafka).
 
     A signature stays, with the name of the topic that it was read from, so that one for another cluster's topic does
@@ -51,16 +53,20 @@ def meaningful_signed(key: JournalKey, topic: str, full: str, headers: Headers, 
         # What is too long to be a signature must not pass for none at all.
         text = signature if len(signature) <= HEADER_BYTES_MAX else b""
         kept = (*kept, (HEADER, text), (TOPIC_HEADER, full.encode()))
-    return (*kept, *_proved_position(key, "control", found, value)) if topic == "control" else kept
+    return kept if topic != "control" else (*kept, *_proved_position(key, topic, found, value, partition))
 
 
 def _proved_position(
-    key: JournalKey, topic: str, found: dict[str, bytes | None], value: bytes | None
+    key: JournalKey,
+    topic: str,
+    found: dict[str, bytes | None],
+    value: bytes | None,
+    partition: int | None = None,
 ) -> Kept:
     position, mac = found.get(JOURNAL_HEADER) or b"", found.get(FORWARD_MAC_HEADER)
     if mac is None:
         return ()
     text = position.decode("ascii", "replace")
-    if hmac.compare_digest(mac, forward_mac(key, text, value or b"", topic)):
+    if hmac.compare_digest(mac, forward_mac(key, text, value or b"", topic, partition)):
         return ((JOURNAL_HEADER, position),)
     return ()

@@ -101,7 +101,7 @@ class PriorityReader:
             for record in records:
                 name, value = self._names[tp.topic], record.value
                 unknown = await self._unknown_rules(value)
-                kept = meaningful_signed(self._key, name, tp.topic, record.headers, value)
+                kept = meaningful_signed(self._key, name, tp.partition, tp.topic, record.headers, value)
                 raw = RawInput(
                     name,
                     tp.partition,

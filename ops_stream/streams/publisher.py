@@ -99,12 +99,13 @@ class Publisher:
             traceparent=output.traceparent,
             journal=position,
         )
+        target = self.partition if output.partition is None else output.partition
         if output.topic in PROVED:
-            headers.append((FORWARD_MAC_HEADER, forward_mac(self._key, str(position), value, output.topic)))
+            mac = forward_mac(self._key, str(position), value, output.topic, target)
+            headers.append((FORWARD_MAC_HEADER, mac))
         if self._signing_key is not None and output.topic == SIGNED_TOPIC:
             topic = self._topic_name(output.topic)
             headers.append(answer_signature(self._signing_key, topic, output.key, value, position, time))
-        target = self.partition if output.partition is None else output.partition
         self._lane(output.topic, target).put(Parcel(output.key.encode(), value, headers, entry))
 
     def _lane(self, topic: str, partition: int) -> Lane[_Entry]:
@@ -139,6 +140,12 @@ class Publisher:
             self.on_progress()
 
 
-def forward_mac(key: JournalKey, position: str, value: bytes, topic: str = "forwarded") -> bytes:
-    """Proves to the receiving partition that a supervisor wrote a forwarded record, or a command's copy."""
-    return key.mac(topic.encode() + b"\n" + position.encode() + b"\n" + value).encode()
+def forward_mac(
+    key: JournalKey, position: str, value: bytes, topic: str = "forwarded", partition: int | None = None
+) -> bytes:
+    """Proves to the receiving partition that a supervisor wrote a forwarded record, or a command's copy.
+
+    A copy is proved for its partition only: played again on another it would not be known there.
+    """
+    place = topic if topic == "forwarded" else f"{topic} {partition}"
+    return key.mac(place.encode() + b"\n" + position.encode() + b"\n" + value).encode()

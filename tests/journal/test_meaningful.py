@@ -24,10 +24,10 @@ headers = st.lists(
 
 
 def proved(
-    topic: str = "control", place: bytes = PLACE, value: bytes = VALUE
+    topic: str = "control", value: bytes = VALUE, partition: int = 2
 ) -> list[tuple[str, bytes | None]]:
-    """The headers of a copy that the supervisor with KEY wrote."""
-    return [("ops-journal", place), ("ops-mac", forward_mac(KEY, place.decode(), value, topic))]
+    """The headers of a copy that the supervisor with KEY wrote for a partition."""
+    return [("ops-journal", PLACE), ("ops-mac", forward_mac(KEY, PLACE.decode(), value, topic, partition))]
 
 
 @given(headers)
@@ -42,7 +42,7 @@ def test_what_nobody_proved_is_never_kept_as_a_position(
 ) -> None:
     """Whatever headers somebody writes, without the key there is no position; the topic is the one it was read from."""
     for topic in ("control", "resolutions"):
-        kept = meaningful_signed(KEY, topic, f"prod.{topic}", given_headers, VALUE)
+        kept = meaningful_signed(KEY, topic, 2, f"prod.{topic}", given_headers, VALUE)
         ours = [(name, text) for name, text in kept if name.startswith("ops-")]
         signed = HEADER in dict(given_headers)
         assert [name for name, _ in ours] == ([HEADER, TOPIC_HEADER] if signed else [])
@@ -52,21 +52,21 @@ def test_what_nobody_proved_is_never_kept_as_a_position(
 def test_a_signature_is_kept_as_it_is_and_of_two_the_last() -> None:
     """As Kafka clients read headers; one too long to be any is kept as one that is none."""
     several: list[tuple[str, bytes | None]] = [(HEADER, b"one"), (HEADER, b"two"), ("ce_type", b"Resolution")]
-    kept = dict(meaningful_signed(KEY, "resolutions", "ops.resolutions", several, VALUE))
+    kept = dict(meaningful_signed(KEY, "resolutions", 2, "ops.resolutions", several, VALUE))
     assert (kept[HEADER], kept["ce_type"]) == (b"two", b"Resolution")
     for text, expected in (
         (b"s" * HEADER_BYTES_MAX, b"s" * HEADER_BYTES_MAX),
         (b"s" * 1_025, b""),
         (None, b""),
     ):
-        kept = dict(meaningful_signed(KEY, "control", "ops.control", [(HEADER, text)], VALUE))
+        kept = dict(meaningful_signed(KEY, "control", 2, "ops.control", [(HEADER, text)], VALUE))
         assert kept[HEADER] == expected
 
 
 def test_a_copys_position_is_kept_where_its_mac_is_right() -> None:
-    """The same key, position, value and topic; on resolutions, which no supervisor writes, never."""
-    assert meaningful_signed(KEY, "control", "ops.control", proved(), VALUE) == (("ops-journal", PLACE),)
-    assert meaningful_signed(KEY, "resolutions", "ops.resolutions", proved("resolutions"), VALUE) == ()
+    """The same key, position, value, topic and partition; on resolutions, which no supervisor writes, never."""
+    assert meaningful_signed(KEY, "control", 2, "ops.control", proved(), VALUE) == (("ops-journal", PLACE),)
+    assert meaningful_signed(KEY, "resolutions", 2, "ops.resolutions", proved("resolutions"), VALUE) == ()
 
 
 @pytest.mark.parametrize(
@@ -74,18 +74,29 @@ def test_a_copys_position_is_kept_where_its_mac_is_right() -> None:
     [
         proved("forwarded"),
         proved(value=VALUE + b" "),
+        proved(partition=3),
         [("ops-journal", b"3:41:1"), proved()[1]],
         [proved()[0]],
         [proved()[0], ("ops-mac", None)],
         [proved()[0], ("ops-mac", b"")],
         [proved()[1]],
-        [("ops-journal", PLACE), ("ops-mac", forward_mac(OTHER, PLACE.decode(), VALUE, "control"))],
+        [("ops-journal", PLACE), ("ops-mac", forward_mac(OTHER, PLACE.decode(), VALUE, "control", 2))],
     ],
-    ids=["forwarded", "value", "position", "no mac", "null mac", "empty mac", "no position", "key"],
+    ids=[
+        "forwarded",
+        "value",
+        "partition",
+        "position",
+        "no mac",
+        "null mac",
+        "empty mac",
+        "no position",
+        "key",
+    ],
 )
 def test_and_nowhere_else(found: list[tuple[str, bytes | None]]) -> None:
-    """A MAC of a forwarded record, of another value, position or journal proves nothing here."""
-    assert meaningful_signed(KEY, "control", "ops.control", found, VALUE) == ()
+    """A MAC of a forwarded record, of another value, partition, position or journal proves nothing here."""
+    assert meaningful_signed(KEY, "control", 2, "ops.control", found, VALUE) == ()
 
 
 def test_a_copys_mac_forwards_nothing() -> None:

@@ -218,7 +218,9 @@ class Seat:
         elif topic == "forwarded":
             kept = stored.headers
         elif topic in PRIORITY:
-            kept = meaningful_signed(self.home.key, topic, topic, stored.headers, stored.value)
+            kept = meaningful_signed(
+                self.home.key, topic, self.partition, topic, stored.headers, stored.value
+            )
         else:
             kept = meaningful(stored.headers)
         return RawInput(topic, self.partition, stored.offset, stored.at_ms, stored.value, kept)
@@ -361,10 +363,10 @@ class Seat:
         headers: Headers = (("ce_type", output.type.encode()), ("ops-journal", position.encode()))
         if output.encoding == "avro":
             headers = (*headers, ("content-type", b"application/avro"))
-        if output.topic in PROVED:
-            mac = forward_mac(self.home.key, position, value, output.topic)
-            headers = (*headers, (FORWARD_MAC_HEADER, mac))
         target = self.partition if output.partition is None else output.partition
+        if output.topic in PROVED:
+            mac = forward_mac(self.home.key, position, value, output.topic, target)
+            headers = (*headers, (FORWARD_MAC_HEADER, mac))
         self.home.wire.put(
             (output.topic, target), output.key, value, headers, entry, self._delivered, self.name
         )
