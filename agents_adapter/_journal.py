@@ -230,13 +230,13 @@ def read_entry(value: bytes, partition: int, offset: int) -> Entry | None:
     """
     with contextlib.suppress(NotJson, ValueError, KeyError, TypeError):
         body = parse(value.decode(), DEPTH_MAX_OUTPUT)
-        where = (body.get("event"), body["partition"], body["expected_offset"])
+        where = (body["event"], body["partition"], body["expected_offset"])
         if where != ("JournalRecord", partition, offset):
             return None
         answers = {
             index: output["value"]
             for index, output in enumerate(body["outputs"])
-            if (output["topic"], output["type"]) == ("approvals", TYPE)
+            if (output["topic"], output["type"]) == ("approvals", TYPE) and type(output["value"]) is dict
         }
         return Entry(parse_time(body["at"]), answers)
     return None

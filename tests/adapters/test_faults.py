@@ -14,6 +14,7 @@ from aiokafka.errors import OutOfOrderSequenceNumber
 from aiokafka.structs import TopicPartition
 
 from agents_adapter import NoAnswer, OpsClient, Revoked
+from agents_adapter._journal import Journal
 from agents_adapter._link import Link
 from agents_adapter._sender import NotDelivered, Outgoing
 from ops_stream.contract.models import TaskRequest, Telemetry
@@ -226,3 +227,27 @@ async def test_answers_deleted_by_retention_do_not_matter_to_later_asks(
     finally:
         await admin.close()
     assert (await client.ask("writer", "two")).decision == "approved"
+
+
+async def test_a_broker_that_hangs_while_the_journal_is_looked_up_delays_the_answer_and_no_more(
+    own: tuple[EmbeddedKafka, Settings],
+) -> None:
+    """The lookup goes on until it is answered."""
+    broker, settings = own
+    topic = settings.topic("journal")
+    record = b'{"event":"JournalRecord","partition":0,"expected_offset":0,"at":"2026-11-24T13:00:00Z","outputs":[]}'
+    async with Responder(settings) as responder:
+        await responder.producer.send_and_wait(topic, record, partition=0)
+    journal = Journal(settings.aiokafka(), topic)
+    try:
+        assert await journal.find(0, 0) is not None
+        broker.pause()
+        try:
+            looking = asyncio.create_task(journal.find(0, 1))
+            await asyncio.sleep(1.0)
+            assert not looking.done()
+        finally:
+            broker.resume()
+        assert await asyncio.wait_for(looking, 30) is None
+    finally:
+        await journal.stop()
