@@ -7,7 +7,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ops_stream.contract.clocktext import format_time
-from ops_stream.core.alarm_telling import tell_alarm
+from ops_stream.core.alarm_telling import moment, tell_alarm
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.rows import ALARMS, GATHERINGS
@@ -90,9 +90,9 @@ def _tell(draft: Draft, key: str, group: Gathered) -> None:
     alone = _alone(draft, group)
     if alone is not None:
         alarm_key, row = alone
-        told = replace(row, severity=group.worst)
-        tell_alarm(draft, told, group.count)
-        draft.put(alarm_key, replace(row, own=True))
+        tell_alarm(draft, replace(row, severity=group.worst), group.count)
+        told_as = higher(row.told_as, group.worst)
+        draft.put(alarm_key, replace(row, own=True, told=draft.now, told_as=told_as))
     else:
         after = replace(
             after,
@@ -130,7 +130,7 @@ def _keep(draft: Draft, key: str, group: Gathered, *, tell: bool) -> None:
 
 def _publish(draft: Draft, group: Gathered, **fields: Any) -> None:
     name = f"{group.kind}|{group.tenant}"
-    id_ = derived_id("al_", name, *map(str, fields.values()), draft.now, group.total)
+    id_ = derived_id("al_", name, *map(str, fields.values()), group.total, *moment(draft))
     value: dict[str, Any] = {
         "alert_id": id_,
         "tenant": group.tenant,

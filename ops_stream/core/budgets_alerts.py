@@ -60,7 +60,7 @@ def _call_at(draft: Draft, tenant: str, scope: Scope, limit: Limit, row: Budget)
 
 
 def alert_raised(draft: Draft, tenant: str, scope: Scope) -> None:
-    """A limit was set: tell where one that was reached has been raised, so that it is told anew when that is reached."""
+    """A limit was set: tell where a reached one has been raised; it is told anew when that is reached."""
     row = _raised(draft, tenant, scope, scope.row)
     if row is not scope.row:
         scope.row = row

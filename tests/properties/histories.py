@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeAlias
 
 from ops_stream.contract.clocktext import format_time
+from ops_stream.core.rules_alerts import Alerts
 from ops_stream.core.rules_kills import AutomaticKill, Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import (
@@ -330,9 +332,9 @@ class Player:
         self.world.advance(seconds)
 
 
-def play(seed: int, partitions: int = 1) -> World:
-    """Play a whole history, every check on."""
-    world = World(random_rules(seed), partitions)
+def play(seed: int, partitions: int = 1, alerts: Alerts | None = None) -> World:
+    """Play a whole history, every check on; alerts are told as they come unless it is said how."""
+    world = World(replace(random_rules(seed), alerts=alerts or Alerts()), partitions)
     player = Player(world)
     player.begin()
     for op in random_history(seed):
