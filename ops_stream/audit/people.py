@@ -76,7 +76,7 @@ def act_of(state: State, rules: Rules, now_ms: int, offset: int, record: rec.Rec
     """
     if record.header.kind != "input" or not record.input.startswith(_OF_PEOPLE):
         return None
-    if record.changes == b"{}" and record.outputs == b"[]":
+    if record.outputs == b"[]" and all(row.startswith("via/") for row in rec.decode_changes(record.changes)):
         return None
     input_ = read_input(rec.decode_input(record.input))
     if not isinstance(input_, EventInput) or not isinstance(input_.event, Resolution | ControlCommand):
