@@ -191,7 +191,7 @@ def test_calls_about_other_agents_or_by_other_triggers_are_others() -> None:
     """What differs in trigger or agent does not fold."""
     world = _world(TOLD, TestPolicy("other", "escalate", when="telemetry", priority=-1))
     for agent in ("engineer", "analyst"):
-        registration = {"agent": agent, "tenant": TENANT, "role": "worker", "capabilities": []}
+        registration: dict[str, Any] = {"agent": agent, "tenant": TENANT, "role": "worker", "capabilities": []}
         world.send("agents", {"event": "AgentRegistration", **registration})
         for kind in ("failed", "completed"):
             world.send("task-requests", ask(f"{agent}-{kind}", agent=agent))

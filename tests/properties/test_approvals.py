@@ -329,8 +329,9 @@ class Player:
     def _switch(self) -> None:
         command = self.rng.choice(("kill", "resume", "resume", "resume"))
         scope, target = self.rng.choice((("agent", "engineer"), ("tenant", TENANT), ("all", None)))
-        body = {"command_id": f"c{self.count}", "command": command, "scope": scope, "issued_by": "olga"}
-        self._send("control", **body, **({"target": target} if target else {}))
+        body: dict[str, Any] = {"command_id": f"c{self.count}", "command": command, "scope": scope}
+        body |= {"target": target} if target else {}
+        self._send("control", issued_by="olga", **body)
 
     def _change(self) -> None:
         self.version += 1

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ops_stream.core.rules_escalations import Rung, Severity
+from ops_stream.core.rules_escalations import Rung
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Setup:
     """(trigger, tenant or `*`) → what the line says of it."""
     rungs: dict[str, list[Rung]] = field(default_factory=dict)
     """Tenant or `*` → its ladder, lowest first."""
-    quorums: dict[Severity, int] = field(default_factory=dict)
+    quorums: dict[str, int] = field(default_factory=dict)
     known_rules: list[str] = field(default_factory=list)
     partitions: int = 1
 
