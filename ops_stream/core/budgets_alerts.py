@@ -83,11 +83,10 @@ def _raised(draft: Draft, tenant: str, scope: Scope, row: Budget) -> Budget:
     return row
 
 
-def forgotten(draft: Draft, key: str) -> None:
-    """A budget's row is forgotten, and with it what was told of it."""
+def forgotten(draft: Draft, key: str, why: str = "Nothing counts there any more.") -> None:
+    """A budget's row is forgotten, or its limit taken away, and what was told of it is over."""
     if kept(draft):
         tenant = key.split("|", 2)[1]
-        why = "The budget is forgotten: nothing counts there any more."
         for which in ("hard", "soft"):
             ended(draft, tenant, THRESHOLD, why, dedupe=f"{key}|{which}")
         ended(draft, tenant, "budget_exceeded", why, dedupe=key)

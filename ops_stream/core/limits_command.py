@@ -20,9 +20,10 @@ from msgspec.structs import replace
 
 from ops_stream.contract.models import ControlCommand
 from ops_stream.contract.money import parse_usd
+from ops_stream.core.alarms import kept
 from ops_stream.core.budgets import bounds_of, purse_of, release, settle, use_model
-from ops_stream.core.budgets_alerts import alert_raised
-from ops_stream.core.budgets_find import limit_key
+from ops_stream.core.budgets_alerts import alert_raised, forgotten
+from ops_stream.core.budgets_find import account_key, limit_key
 from ops_stream.core.calendar import window_end
 from ops_stream.core.containment import proved
 from ops_stream.core.draft import ITEMS_MAX, Draft
@@ -161,9 +162,12 @@ def _alert_if_exceeded(draft: Draft, command: ControlCommand, wanted: _Wanted) -
     )
     if level == "model":
         use_model(draft, purse, command.tenant, name)
-    for scope in purse:
-        if (scope.level, scope.unit) != (level, wanted.unit):
-            continue
+    limited = [scope for scope in purse if (scope.level, scope.unit) == (level, wanted.unit)]
+    if not limited and kept(draft):
+        account = account_key(level, wanted.unit, command.tenant, name)
+        for window in sorted({"", *draft.state.budgets.windows.get(account, ())}):
+            forgotten(draft, f"{account}|{window}", "Nothing limits it any more.")
+    for scope in limited:
         alert_raised(draft, command.tenant, scope)
         if scope.limit is None or scope.used <= scope.limit.limit_micros:
             why = f"The limit of {scope.what} is no longer below what is held, unknown and spent."

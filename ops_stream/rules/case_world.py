@@ -12,6 +12,7 @@ from ops_stream.contract.models import AgentRegistration, Resolution, TaskReques
 from ops_stream.core.inputs import Event, EventInput, Input, Origin, Tick
 from ops_stream.core.outputs import Output
 from ops_stream.core.rows import AGENTS, agent_key, encode_row
+from ops_stream.core.rules_alerts import Alerts
 from ops_stream.core.rules_escalations import Escalations, escalations_of
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import Enforcement, PolicyMatch, PolicySet, Rules
@@ -96,6 +97,7 @@ class CaseWorld:
 
     def __init__(self, rules: Rules) -> None:
         """Take the rules that the case is for."""
+        rules = replace(rules, alerts=Alerts())  # a case says what is raised, not when people are told of it
         self.watched = Watched(rules.policies)
         self.rules = replace(rules, policies=self.watched)
         # The past is observed only: it happens as the case says, whatever the rules think of it.
