@@ -155,5 +155,13 @@ _HEADERS: Final[dict[str, Any]] = {
             "pattern": "^[0-9]+:[0-9]+:[0-9]+$",
             "description": "Output only: partition, offset and index in the journal of its cause.",
         },
+        "ops-signature": {
+            "type": "string",
+            "pattern": "^v1;key=[0-9a-f]{16}(;expires=[0-9TZ:.-]{24})?;sig=[A-Za-z0-9+/]{86}==$",
+            "description": (
+                "On verdicts and commands, where whoever gives them has a key, and on approvals, where the supervisor "
+                "has one: Ed25519 over DSSE's pre-authentication encoding of type, topic, key, body and expiry."
+            ),
+        },
     },
 }
