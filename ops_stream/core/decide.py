@@ -16,7 +16,7 @@ from ops_stream.core.calls import note
 from ops_stream.core.checks import Finding, examine, examine_observed
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import open_for_ask
-from ops_stream.core.escalation_folding import crowded
+from ops_stream.core.escalation_folding import crowded, fold_of_ask
 from ops_stream.core.ids import percentile
 from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
@@ -52,8 +52,11 @@ def decide(
     """
     look = look_at(draft, request, stage, ask)
     finding = examine(look)
+    fold = ""
     if finding is not None and finding.reason is Reason.ESCALATED:
-        finding = _with_room(draft, request, finding)
+        fold = fold_of_ask(request)
+        crowd = crowded(draft, request, fold)
+        finding = finding if crowd is None else Finding(Reason.OVERLOADED, crowd)
     observed = is_observed(draft, request)
     if observed:
         binding = examine_observed(look, finding)
@@ -67,7 +70,7 @@ def decide(
         ask = _admit(draft, look, ask)
     elif answer.decision == "escalated":
         assert look.call is not None
-        ask = open_for_ask(draft, look, ask, look.call)
+        ask = open_for_ask(draft, look, ask, look.call, fold)
     elif answer.decision == "queued":
         ask = _queue(draft, look, ask)
     else:
@@ -77,12 +80,6 @@ def decide(
     weighed = look.reported
     if weighed is not None and stage in ("first", "edited") and (weighed.notify or weighed.faults):
         tell(draft, weighed, ask.tenant, ask.request_id, (ask.request_id, sequence))
-
-
-def _with_room(draft: Draft, request: TaskRequest, finding: Finding) -> Finding:
-    """Refuse an ask where too many that are the same wait for a person already."""
-    why = crowded(draft, request)
-    return finding if why is None else Finding(Reason.OVERLOADED, why)
 
 
 def is_observed(draft: Draft, request: TaskRequest) -> bool:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from ops_stream.contract.clocktext import format_time, parse_time
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation_events import find, publish
-from ops_stream.core.escalation_folding import fold_of_ask, fold_of_call, folded, forget, joins, remember
+from ops_stream.core.escalation_folding import fold_of_call, folded, forget, joins, remember
 from ops_stream.core.escalation_ladder import climbed, due_at, worse
 from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import RECORD_INPUTS
@@ -46,17 +46,17 @@ CALL_TEXT_MAX: Final = 1_000
 REMIND_MS: Final = 3_600_000
 
 
-def open_for_ask(draft: Draft, look: Look, ask: Ask, call: Call) -> Ask:
+def open_for_ask(draft: Draft, look: Look, ask: Ask, call: Call, fold: str) -> Ask:
     """Let an ask wait for a person: it joins the escalation of those that are the same, or opens one.
 
-    Nothing is held while it waits.
+    `fold` is the key by which more of the same finds it (`fold_of_ask`). Nothing is held while it waits.
     """
     request = look.request
     if ask.escalation:
         finish(draft, ask, "asked_again")
     ask = replace(ask, phase="escalated", until=0, escalation="", approved_by=())
     ask = replace(ask, request=Raw(encode_row(request.wire())))
-    same = joins(draft, request)
+    same = joins(draft, request, fold)
     if same is not None:
         return _join(draft, *same, ask, look, call)
     rule = call.rule
@@ -88,7 +88,7 @@ def open_for_ask(draft: Draft, look: Look, ask: Ask, call: Call) -> Ask:
     )
     id_ = free_id(draft, ask.tenant, ask.request_id, ask.answer.sequence)
     ask = _waits(draft, ask, id_, row, "")  # publishing shows the ask by its row
-    open_row(draft, id_, row, fold_of_ask(request))
+    open_row(draft, id_, row, fold)
     return ask
 
 

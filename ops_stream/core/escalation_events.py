@@ -24,7 +24,6 @@ from ops_stream.core.rows import (
     agent_key,
     ask_key,
     conduct_key,
-    encode_row,
     record_key,
 )
 from ops_stream.core.scores import scores
@@ -164,13 +163,12 @@ def _request(draft: Draft, row: EscalationRow) -> dict[str, Any] | None:
     ask = draft.get(ASKS, ask_key(row.tenant, row.request_id))
     if ask is None or ask.request is NOTHING:
         return None
-    return presentable(msgspec.json.decode(ask.request))
+    request: dict[str, Any] = msgspec.json.decode(ask.request)
+    return request if len(bytes(ask.request)) <= REQUEST_BYTES_MAX else _shortened(request)
 
 
-def presentable(request: dict[str, Any]) -> dict[str, Any]:
-    """Give an ask as people are shown it: whole, or without its largest parts where it is too large for that."""
-    if len(encode_row(request)) <= REQUEST_BYTES_MAX:
-        return request
+def _shortened(request: dict[str, Any]) -> dict[str, Any]:
+    """Leave the largest parts of an ask out that is too large to be shown whole."""
     shown = {
         name: value for name, value in request.items() if name not in ("arguments", "attributes", "tags")
     }

@@ -46,17 +46,17 @@ def folded(draft: Draft, fold: str) -> tuple[str, EscalationRow] | None:
     return None if row is None or row.status != "open" else (known.escalation_id, row)
 
 
-def joins(draft: Draft, request: TaskRequest) -> tuple[str, EscalationRow] | None:
+def joins(draft: Draft, request: TaskRequest, fold: str) -> tuple[str, EscalationRow] | None:
     """Give the escalation that an ask joins: not one that would keep it beyond its own deadline."""
-    found = folded(draft, fold_of_ask(request))
+    found = folded(draft, fold)
     if found is None or (request.deadline is not None and parse_time(request.deadline) < found[1].expires):
         return None
     return found
 
 
-def crowded(draft: Draft, request: TaskRequest) -> str | None:
+def crowded(draft: Draft, request: TaskRequest, fold: str) -> str | None:
     """Say why an ask cannot wait with those that are the same, or None."""
-    found = joins(draft, request)
+    found = joins(draft, request, fold)
     if found is None:
         return None
     most = max(1, min(ASKS_MAX, FOLD_BYTES_MAX // len(encode_row(request.wire()))))
