@@ -66,7 +66,13 @@ class Watcher:
         await self._producer.send_and_wait(
             settings.topic("control"), msgspec.json.encode(command), key=settings.tenant.encode(), partition=0
         )
-        log.info("changed rules are activated", digest=digest)
+        log.info("the changed rules are published and to be activated", digest=digest)
+        if compile_bundle(files).people.people:
+            log.warning(
+                "people are listed in these rules: once they are in force only an operator among them changes them, "
+                "with ops-stream rules activate",
+                digest=digest,
+            )
 
     def _read(self) -> str | None:
         """The digest of valid files; `None`, and a line in the log, for others."""

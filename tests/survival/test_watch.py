@@ -41,7 +41,7 @@ async def test_a_changed_file_is_activated_and_an_invalid_one_is_not(
         await fleet.until_answered()
         assert {line[0] for line in fleet.answers.values()} == {"approved"}
         policies.write_text(BLOCK)
-        await worker.until_logged("changed rules are activated")
+        await worker.until_logged("the changed rules are published and to be activated")
         await fleet.until(lambda: fleet.ask(1, 100, name="after"), lambda: "denied" in fleet.last_decisions())
         proof = await prove(world, fleet.asked)
     assert proof.kinds["takeover"] == world.partitions
