@@ -36,6 +36,8 @@ _AGAIN_S: Final = 1.0
 _IDLE_MS: Final = 86_400_000
 """Nothing is fetched while a message is tried again and again, which may take hours and is no reason to leave."""
 _FETCH_BYTES: Final = 1_048_576
+SILENT_S: Final = 10.0
+"""After so long without a record the broker is asked whether it is still there."""
 _LOST: Final = (CommitFailedError, IllegalGenerationError, IllegalStateError)
 
 BuryAsync = Callable[[ConsumerRecord, Notice, str], Awaitable[None]]
@@ -76,6 +78,7 @@ class Follower:
         self._next: dict[TopicPartition, int] = {}
         """The first record of each partition that was not told yet."""
         self._committed: dict[TopicPartition, int] = {}
+        self._heard = time.monotonic()
         self.ready = False
         """Whether the group has given it its partitions."""
 
@@ -126,6 +129,10 @@ class Follower:
             await self._begin(consumer)
         epoch = self._listener.epoch
         batches = await consumer.getmany(timeout_ms=_POLL_MS, max_records=_BATCH)
+        if batches:
+            self._heard = time.monotonic()
+        elif time.monotonic() - self._heard > SILENT_S:
+            await self._ask_after(consumer)
         for tp, records in batches.items():
             for record in records:
                 if stop.is_set():
@@ -160,6 +167,22 @@ class Follower:
         if not self.ready:
             log.info("telling", target=self.target.name, partitions=len(partitions))
         self.ready = True
+
+    async def _ask_after(self, consumer: AIOKafkaConsumer) -> None:
+        """Ask the broker something: a consumer waits for one that is gone as it waits for one that has no news."""
+        mine = sorted(consumer.assignment())
+        try:
+            async with asyncio.timeout(SILENT_S):
+                await consumer.end_offsets(mine[:1])
+        except (TimeoutError, KafkaError):
+            if self.ready:
+                log.warning("Kafka says nothing", target=self.target.name)
+            self.ready = False
+        else:
+            if mine and not self.ready:
+                log.info("Kafka answers again", target=self.target.name)
+            self.ready = bool(mine) or self.ready
+        self._heard = time.monotonic()
 
     def _name(self, tp: TopicPartition) -> str:
         return str(tp.topic[len(self._settings.topic_prefix) :])

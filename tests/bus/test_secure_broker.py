@@ -27,10 +27,13 @@ from ops_stream.contract.errors import ExitCode, KafkaUnreachable, SettingsInval
 from ops_stream.contract.settings import Settings
 from ops_stream.embedded import EmbeddedKafka, Listener, train
 from ops_stream.embedded.ports import choose
+from ops_stream.notify.config import Target
+from ops_stream.notify.service import Notifier, Options
 from ops_stream.streams import cluster
 from ops_stream.streams.acls import Acl, acls
 from ops_stream.streams.reach import admin
 from tests.bus.certificates import Authority
+from tests.notify.receiver import alert, receiving, written
 from tests.survival.fleet import Fleet
 from tests.survival.process import WorkerProcess
 from tests.survival.proof import prove
@@ -39,7 +42,14 @@ from tests.survival.rules import write_conf
 pytestmark = pytest.mark.bus
 
 USER, PASSWORD, WRONG = "supervisor", "correct-horse", "no-such-battery"
-LIMITED = ("the-agents", "the-worker")  # who may do what the access control lists say, and no more
+LIMITED = (
+    "the-agents",
+    "the-worker",
+    "the-notifier",
+)  # who may do what the access control lists say, and no more
+_EVERYTHING = AclBindingFilter(
+    ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
+)
 DOORS = ("PLAINPASS", "SCRAMPASS", "MUTUAL", "SCRAMTLS")
 
 
@@ -299,13 +309,47 @@ async def test_the_printed_access_lists_give_each_role_its_rights_and_no_more(se
             await producer.send_and_wait("listed.task-requests", b"{}", partition=0)
 
 
+async def test_the_notifier_needs_no_more_than_its_access_lists(secured: Secured) -> None:
+    """It reads what people read, joins its groups and writes dead letters; it can answer no escalation."""
+    plain = secured.settings("PLAINTEXT", topic_prefix="told.", partitions=1)
+    await cluster.create(plain)
+    wanted = [acl for acl in acls(plain, {"notifier": "User:the-notifier"}) if acl.role == "notifier"]
+    bindings = [binding for acl in wanted for binding in _bindings(acl)]
+    client = AdminClient({"bootstrap.servers": plain.bootstrap_servers})
+    before = len(await asyncio.wrap_future(client.describe_acls(_EVERYTHING)))
+    for made in client.create_acls(bindings).values():
+        made.result(10)
+    await _until_in_force(client, before + len(set(bindings)))
+    limited = secured.settings("PLAINPASS", topic_prefix="told.", kafka_sasl_username="the-notifier")
+    value, headers = written(alert(), 0, 0)
+    async with receiving() as receiver:
+        receiver.otherwise = 410
+        target = Target("desk", url=receiver.url(), allow_private=True)
+        notifier = Notifier(Options(limited, (target,)))
+        running = asyncio.create_task(notifier.run())
+        async with asyncio.timeout(60):
+            while not (notifier.followers and notifier.followers[0].ready):
+                assert not running.done(), running.exception()
+                await asyncio.sleep(0.05)
+        async with AIOKafkaProducer(**plain.aiokafka()) as producer:
+            await producer.send_and_wait("told.alerts", value, key=b"default", partition=0, headers=headers)
+        async with AIOKafkaConsumer(
+            "told.dead-letters", auto_offset_reset="earliest", **plain.aiokafka()
+        ) as consumer:
+            async with asyncio.timeout(60):
+                assert b"webhook_failed" in (await consumer.getone()).value
+        notifier.stop.set()
+        await running
+    async with AIOKafkaProducer(**limited.aiokafka()) as producer:
+        for topic in ("told.resolutions", "told.control", "told.alerts"):
+            with pytest.raises(TopicAuthorizationFailedError):
+                await producer.send_and_wait(topic, b"{}", partition=0)
+
+
 async def _until_in_force(client: AdminClient, count: int) -> None:
     """Wait until the broker has followed its controller: lists that are made hold a moment later."""
-    everything = AclBindingFilter(
-        ResourceType.ANY, None, ResourcePatternType.ANY, None, None, AclOperation.ANY, AclPermissionType.ANY
-    )
     async with asyncio.timeout(20):
-        while len(await asyncio.wrap_future(client.describe_acls(everything))) < count:
+        while len(await asyncio.wrap_future(client.describe_acls(_EVERYTHING))) < count:
             await asyncio.sleep(0.01)
 
 
@@ -320,7 +364,7 @@ def _bindings(acl: Acl) -> Iterator[AclBinding]:
         yield AclBinding(
             kind[acl.resource],
             acl.name,
-            ResourcePatternType.LITERAL,
+            ResourcePatternType.PREFIXED if acl.prefixed else ResourcePatternType.LITERAL,
             acl.principal,
             "*",
             operations.get(operation) or AclOperation[operation.upper()],
