@@ -6,7 +6,6 @@ call once, and not again about an ask that a person has approved or edited.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -127,25 +126,29 @@ def _effect(look: Look) -> Call:
     )
 
 
-def _triggered(look: Look) -> Iterator[Call]:
-    for name, rule in look.draft.rules.escalations.before_for(look.request.tenant):
+def _triggered(look: Look) -> list[Call]:
+    """Give what calls beside policies and effects; on the hot path, where most often nothing does."""
+    calls: list[Call] = []
+    request, task = look.request, look.purse.task
+    for name, rule in look.draft.rules.escalations.before_for(request.tenant):
         if name == "cost":
-            yield from _cost(look, rule)
+            if (task.used + look.hold) // rule.cost_micros > task.row.passed:
+                calls.append(_cost(look, rule))
         elif name == "words":
-            yield from _words(look.request, rule)
+            if rule.words is not None:
+                calls += [_words(rule, *found) for found in rule.words.find(_texts(request))]
         elif name == "priority":
-            yield from _priority(look.request, rule)
+            if request.priority >= rule.priority_at_least or request.customer_impact in rule.impacts:
+                calls.append(_priority(request, rule))
         elif name == "loop":
-            yield from _loop(look, rule)
+            calls += _loop(look, rule)
+    return calls
 
 
-def _cost(look: Look, rule: Trigger) -> Iterator[Call]:
-    task, step = look.purse.task, rule.cost_micros
-    total = task.used + look.hold
+def _cost(look: Look, rule: Trigger) -> Call:
+    step, total = rule.cost_micros, look.purse.task.used + look.hold
     reached = total // step
-    if reached <= task.row.passed:
-        return
-    yield _one(
+    return _one(
         "cost",
         rule,
         f"With this ask, task {look.request.task_id} comes to {dollars(total)}; a person decides from "
@@ -155,41 +158,38 @@ def _cost(look: Look, rule: Trigger) -> Iterator[Call]:
     )
 
 
-def _words(request: TaskRequest, rule: Trigger) -> Iterator[Call]:
-    if rule.words is None:
-        return
-    for kind, word in rule.words.find(_texts(request)):
-        yield _one(
-            f"words:{kind}",
-            rule,
-            f"The ask speaks of {kind} matters ({clip(word, 100)!r}): a person decides.",
-            f"Read it before it runs, because of the word {clip(word, 100)!r}; approve it if nobody is bound or "
-            "harmed by it.",
-        )
+def _words(rule: Trigger, kind: str, word: str) -> Call:
+    word = clip(word, 100)
+    return _one(
+        f"words:{kind}",
+        rule,
+        f"The ask speaks of {kind} matters ({word!r}): a person decides.",
+        f"Read it before it runs, because of the word {word!r}; approve it if nobody is bound or harmed by it.",
+    )
 
 
-def _texts(request: TaskRequest) -> Iterator[str]:
-    """Give what an ask says in words: its description, its tool, its tags and the texts of its arguments."""
-    yield request.task_description
-    if request.tool:
-        yield request.tool
-    yield from request.tags
+def _texts(request: TaskRequest) -> list[str]:
+    """Give what an ask says in words: its description, its tool, its tags and the texts of its arguments.
+
+    All of it is searched: an ask is at most as large as an input may be, and padding must hide nothing.
+    """
+    texts = [request.task_description, request.tool or "", *request.tags]
     waiting: list[Any] = [request.arguments] if request.arguments else []
-    while waiting:  # all of it: an ask is at most as large as an input may be
+    while waiting:
         value = waiting.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, Mapping):
+        kind = type(value)
+        if kind is str:
+            texts.append(value)
+        elif kind is dict:
             waiting += value.values()
-        elif isinstance(value, list | tuple):
+        elif kind is list:
             waiting += value
+    return texts
 
 
-def _priority(request: TaskRequest, rule: Trigger) -> Iterator[Call]:
-    if request.priority < rule.priority_at_least and request.customer_impact not in rule.impacts:
-        return
+def _priority(request: TaskRequest, rule: Trigger) -> Call:
     what = f"priority {request.priority} and customer impact {request.customer_impact}"
-    yield _one(
+    return _one(
         "priority",
         rule,
         f"The ask has {what}: a person decides.",
@@ -197,7 +197,8 @@ def _priority(request: TaskRequest, rule: Trigger) -> Iterator[Call]:
     )
 
 
-def _loop(look: Look, rule: Trigger) -> Iterator[Call]:
+def _loop(look: Look, rule: Trigger) -> list[Call]:
+    calls: list[Call] = []
     request, draft = look.request, look.draft
     tries = loops.tries_with(draft, request, rule) if rule.repeats else 0
     if rule.repeats and tries >= rule.repeats:
@@ -205,18 +206,11 @@ def _loop(look: Look, rule: Trigger) -> Iterator[Call]:
             f"this is try {tries} in a row of agent {request.agent} at {request.task_type} of task "
             f"{request.task_id}, each after the one before had ended without success"
         )
-        yield _one(
-            "loop:repeat",
-            rule,
-            f"This looks like a loop: {what}.",
-            f"Deny, and look at what fails: {what}. An approval gives it {rule.repeats} more tries.",
-        )
+        advice = f"Deny, and look at what fails: {what}. An approval gives it {rule.repeats} more tries."
+        calls.append(_one("loop:repeat", rule, f"This looks like a loop: {what}.", advice))
     count, other = loops.handovers_with(draft, request, look.purse.task, rule) if rule.handovers else (0, "")
     if rule.handovers and count >= rule.handovers:
         what = f"agents {other} and {request.agent} have handed task {request.task_id} to each other {count} times"
-        yield _one(
-            "loop:handover",
-            rule,
-            f"This looks like a loop: {what}.",
-            f"Deny, and say who does it: {what}. An approval lets them hand it over as often again.",
-        )
+        advice = f"Deny, and say who does it: {what}. An approval lets them hand it over as often again."
+        calls.append(_one("loop:handover", rule, f"This looks like a loop: {what}.", advice))
+    return calls
