@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any, Final
 
 from ops_stream.cli.escalation_rows import (
@@ -25,18 +27,24 @@ _LISTED: Final = 10
 _VALUE_CHARACTERS: Final = 4_000
 _MONEY: Final = ("estimated_cost_usd",)
 _TRIGGERS: Final = {
-    "policy": "the policy",
-    "effect": "its effect:",
+    "policy": "policy {}",
+    "effect": "an {} effect",
     "cost": "what the task costs",
-    "words": "words that are",
+    "words": "{} words",
     "priority": "priority or customer impact",
-    "loop": "a loop:",
+    "loop": "a loop ({})",
     "failures": "failures in a row",
     "quality": "quality",
     "soft_limit": "a soft limit",
     "violation": "a violation",
     "unknown_outcome": "an unknown outcome",
     "automatic_kill": "an automatic kill",
+}
+"""What triggers are called by people, with what stands behind the colon."""
+_NAMES: Final = {
+    "cost_usd": "cost",
+    "violations_1d": "violations, 1 d",
+    "failures_in_a_row": "failed in a row",
 }
 _OUTCOMES: Final = {
     "completed": "it was done",
@@ -55,8 +63,14 @@ def page(out: Out, row: Row) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _label(out: Out, name: str, text: str) -> str:
-    return f"{out.style(name.ljust(_LABEL_WIDTH), QUIET)} {text}"
+def _label(out: Out, name: str, text: str, width: int = _LABEL_WIDTH, indent: str = "") -> str:
+    """Write a name and a text beside it, which goes on below itself where a terminal is too narrow for it."""
+    lines = text.split("\n")
+    if out.terminal:
+        room = max(20, get_terminal_size().columns - len(indent) - width - 1)
+        lines = [part for line in lines for part in wrap(line, room, break_on_hyphens=False) or [""]]
+    head = f"{indent}{out.style(name.ljust(width), QUIET)} {lines[0]}"
+    return "\n".join([head, *(" " * (len(indent) + width + 1) + line for line in lines[1:])])
 
 
 def _head(out: Out, row: Row) -> list[str]:
@@ -98,9 +112,9 @@ def _why(row: Row) -> str:
 def _trigger(name: str) -> str:
     kind, _, detail = name.partition(":")
     words = _TRIGGERS.get(kind)
-    if words is None:
+    if words is None or ("{}" in words) != bool(detail):
         return clean(name)
-    return f"{words} {clean(detail)}" if detail else words.rstrip(":")
+    return words.format(clean(detail))
 
 
 def _so_often(row: Row) -> str:
@@ -124,9 +138,9 @@ def _asked(out: Out, row: Row) -> Iterator[list[str]]:
     for name, value in request.items():
         if value in ([], {}):
             continue
-        lines.append(f"  {out.style(clean(name).ljust(width), QUIET)}  {_value(name, value)}")
+        lines.append(_label(out, clean(name), _value(name, value), width, "  "))
     if row.get("action_digest"):
-        lines.append(f"  {out.style('digest'.ljust(width), QUIET)}  {clean(row['action_digest'])}")
+        lines.append(_label(out, "digest", clean(row["action_digest"]), width, "  "))
     yield lines
 
 
@@ -147,10 +161,10 @@ def _record(out: Out, row: Row) -> Iterator[list[str]]:
         return
     lines = [f"{out.style('The agent', bold=True)} {clean(row['agent'])}"]
     if isinstance(record, Mapping):
-        lines += [
-            f"  {out.style(clean(name).replace('_', ' ').ljust(_LABEL_WIDTH), QUIET)}  {_plain(name, value)}"
-            for name, value in record.items()
-        ]
+        told: dict[str, Any] = {str(name): value for name, value in record.items() if value != {}}
+        shown = {_NAMES.get(name, name): _plain(name, value) for name, value in told.items()}
+        width = max(map(len, shown), default=0)
+        lines += [_label(out, clean(name), text, width, "  ") for name, text in shown.items()]
     yield lines
 
 

@@ -177,7 +177,7 @@ def test_the_page_tells_it_all_and_in_the_end_what_came_of_it(people: World) -> 
     for words in (
         "open  warning",
         "Agent payer asks: pay the bill",
-        "the policy dear",
+        "policy dear",
         "$20.00",
         "1 of 2; the next in 60 min",
         "then it is denied",
@@ -242,6 +242,40 @@ def test_what_blocks_has_changed_since_and_the_approval_is_refused(people: World
     assert "not what was seen any more" in stale.err
     assert people.ops("approve", name, "--as", "ana").code == 0
     assert ended(asking)[0] == 0
+
+
+def test_where_signatures_are_demanded_an_answer_says_by_which_key_it_was_signed(
+    people: World, tmp_path: Path
+) -> None:
+    """Whoever has no key is told how to make one, and whoever is not listed that they may not; the ask still waits."""
+    key, second = (people.ops("keys", "new", who, "--json").rows[0] for who in ("ana", "eve"))
+    earlier = next(row for row in people.ops("rules", "list", "--json").rows if row["in_force_on"])["digest"]
+    listed = f"""version: 1
+require_signatures: true
+people:
+  - {{name: ana, roles: [operator], keys: ["{key["public"]}"]}}
+  - {{name: eve, keys: ["{second["public"]}"]}}
+  - {{name: bob, roles: [operator]}}
+"""
+    for file, text in (CONF | MORE | {"people.yaml": listed}).items():
+        (tmp_path / file).write_text(text)
+    assert people.ops("rules", "activate", str(tmp_path), "--as", "ana").code == 0
+    try:
+        asking, name = asks(people, "signed")
+        unsigned = people.ops("approve", name, "--as", "bob")
+        assert (unsigned.code, "it is not signed" in unsigned.err) == (1, True), unsigned
+        assert "ops-stream keys new" in unsigned.err
+        stranger = people.ops("approve", name, "--as", "joe")
+        assert (stranger.code, "none of the people" in stranger.err) == (1, True), stranger
+        assert people.ops("escalations", "--tenant", "signed", "--json").rows[0]["votes"] == []
+        done = people.ops("approve", name, "--as", "ana", "--json")
+        assert done.code == 0, done
+        (vote,) = done.rows[0]["escalation"]["votes"]
+        assert (vote["signed"], vote["key_id"]) == (True, key["key_id"])
+        assert f"signed {key['key_id']}" in people.ops("escalations", name).out
+        assert ended(asking)[0] == 0
+    finally:
+        assert people.ops("rules", "activate", earlier, "--as", "ana").code == 0
 
 
 def test_the_live_list_shows_what_comes_votes_and_ends(people: World) -> None:
