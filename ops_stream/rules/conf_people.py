@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from ops_stream.contract.models_in import Command
 from ops_stream.contract.signing import BadSignature, key_id_of, read_public
-from ops_stream.core.rules_escalations import ALL_TENANTS, Escalations, Rung, Trigger
+from ops_stream.core.rules_escalations import ALL_TENANTS, Escalations, Rung
 from ops_stream.core.rules_model import Agents
 from ops_stream.core.rules_people import EVERYBODY, OPERATOR, People, Person
 from ops_stream.rules.conf_check import check
@@ -23,6 +23,8 @@ RESERVED: Final = frozenset(("ops-stream", EVERYBODY))
 """Names under which the supervisor itself acts."""
 NEEDED: Final = ("kill", "resume", "activate_rules")
 """Without somebody for these nothing could be stopped, or mended again."""
+
+_MORE: Final = "List more people, or ask for fewer in escalations.yaml."
 
 Names = Annotated[list[Name], Field(max_length=LISTED_MAX)]
 
@@ -148,14 +150,17 @@ def _nobody_commands(
     document: Document, people: People, able: Sequence[Person], how: str
 ) -> Iterator[Problem]:
     """Find commands that nobody could give for all tenants."""
+    lacking: dict[str, list[str]] = {}
     for command in (*NEEDED, *(name for name in people.commands if name not in NEEDED)):
         roles = people.roles_for(command)
         if not any(person.roles & roles and person.serves_all for person in able):
-            yield document.problem(
-                ("people",),
-                f"Nobody{how} who serves all tenants may {command}: that takes the role {_or(roles)}.",
-                "Give it to somebody, or name another role under 'commands'.",
-            )
+            lacking.setdefault(_or(roles), []).append(command)
+    for role, commands in lacking.items():
+        yield document.problem(
+            ("people",),
+            f"Nobody{how} who serves all tenants may {_listed(commands, 'or')}: that takes the role {role}.",
+            "Give it to somebody, or name another role under 'commands'.",
+        )
 
 
 def _nobody_answers(
@@ -169,18 +174,34 @@ def _nobody_answers(
                 takes = f": that takes the role {_or(rung.roles)}" if rung.roles else ""
                 message = f"Nobody{how} may answer at level {level} of the ladder{_of(tenant)}{takes}."
                 yield document.problem(("people",), message, "Give a role to somebody, or change the ladder.")
-    triggers = {("policy", ALL_TENANTS): Trigger(on=True), **escalations.triggers}
-    for (name, tenant), trigger in sorted(triggers.items(), key=lambda item: item[0]):
-        found = len(_answerers(able, tenant, escalations.ladder(tenant), trigger.roles))
-        if trigger.on and found < trigger.quorum:
-            takes = f" and the role {_or(trigger.roles)}" if trigger.roles else ""
-            people = "person" if trigger.quorum == 1 else "people"
-            yield document.problem(
-                ("people",),
-                f"The trigger '{name}'{_of(tenant)} takes {trigger.quorum} {people}{how}{takes} who may answer; "
-                f"there are {found}.",
-                "List more people, or ask for fewer in escalations.yaml.",
-            )
+        for severity, quorum in sorted(escalations.quorums.items()):
+            found = len(_answerers(able, tenant, ladder, frozenset()))
+            if 0 < found < quorum:
+                message = f"What is {severity} takes {quorum} people{how} who may answer{_of(tenant)}; there are {found}."
+                yield document.problem(("people",), message, _MORE)
+    yield from _too_few(document, escalations, able, how)
+
+
+def _too_few(
+    document: Document, escalations: Escalations, able: Sequence[Person], how: str
+) -> Iterator[Problem]:
+    """Find triggers that demand more people than may answer; that nobody may at all has been said of the ladder."""
+    lacking: dict[tuple[str, int, str, int], list[str]] = {}
+    for (name, tenant), trigger in sorted(escalations.triggers.items()):
+        ladder = escalations.ladder(tenant)
+        found = len(_answerers(able, tenant, ladder, trigger.roles))
+        if trigger.on and found < trigger.quorum and _answerers(able, tenant, ladder, frozenset()):
+            lacking.setdefault((tenant, trigger.quorum, _or(trigger.roles), found), []).append(name)
+    for (tenant, quorum, role, found), names in lacking.items():
+        triggers = "trigger" if len(names) == 1 else "triggers"
+        take = "takes" if len(names) == 1 else "take"
+        with_role = f" with the role {role}" if role else ""
+        yield document.problem(
+            ("people",),
+            f"The {triggers} {_listed(names, 'and')}{_of(tenant)} {take} {quorum} "
+            f"{'person' if quorum == 1 else 'people'}{how}{with_role} who may answer; there are {found}.",
+            _MORE,
+        )
 
 
 def _answerers(
@@ -200,6 +221,10 @@ def _answerers(
 
 def _of(tenant: str) -> str:
     return "" if tenant == ALL_TENANTS else f" of tenant {tenant}"
+
+
+def _listed(names: Sequence[str], word: str) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def _or(roles: Iterable[str]) -> str:
