@@ -29,7 +29,8 @@ from ops_stream.streams.rulebook import Rulebook
 
 log = structlog.get_logger(__name__)
 
-WINDOW_RECORDS_MAX = 500
+WINDOW_RECORDS_MAX = 128
+"""A kill is journaled behind what is on its way, on two partitions in turn: more would make it wait under load."""
 WINDOW_BYTES_MAX = 16 * 1024 * 1024
 INBOX_HIGH = 512
 INBOX_LOW = 128
@@ -37,7 +38,7 @@ PUMP_RECORDS_MAX = 16
 SEEK_AGAIN_S = 2.0
 NO_HEADERS: Headers = []
 AT_ONCE = 0
-"""When what a command leaves to ticks is due: a sweep of a kill does not wait until a backlog has been read."""
+"""When what a command leaves to ticks is due: that does not wait until a backlog has been read."""
 
 
 class Phase(StrEnum):

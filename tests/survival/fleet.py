@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -37,7 +37,7 @@ class Fleet:
     reported: int = 0
     _number: int = 0
 
-    async def __aenter__(self) -> Fleet:
+    async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
             **self.settings.aiokafka(), acks="all", enable_idempotence=True, request_timeout_ms=120_000
         )
