@@ -23,6 +23,7 @@ from ops_stream.cli.edit_text import (
 from ops_stream.cli.output import UNSAFE
 from ops_stream.contract.digest import action_digest
 from ops_stream.contract.models import TaskRequest
+from ops_stream.core import escalation_edits
 
 ASK: dict[str, Any] = {
     "request_id": "r-1",
@@ -88,6 +89,7 @@ def test_every_field_of_an_ask_may_be_edited_or_says_whose_it_is() -> None:
     names = {field.alias or name for name, field in TaskRequest.model_fields.items()}
     assert names == set(FIELDS) | set(FIXED)
     assert not set(FIELDS) & set(FIXED)
+    assert FIXED == escalation_edits.FIXED
 
 
 def test_what_is_not_changed_is_no_edit() -> None:
