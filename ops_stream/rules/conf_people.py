@@ -177,7 +177,8 @@ def _nobody_answers(
         for severity, quorum in sorted(escalations.quorums.items()):
             found = len(_answerers(able, tenant, ladder, frozenset()))
             if 0 < found < quorum:
-                message = f"What is {severity} takes {quorum} people{how} who may answer{_of(tenant)}; there are {found}."
+                who = f"{quorum} people{how} who may answer{_of(tenant)}"
+                message = f"What is {severity} takes {who}; there are {found}."
                 yield document.problem(("people",), message, _MORE)
     yield from _too_few(document, escalations, able, how)
 
