@@ -116,7 +116,7 @@ def _alone(draft: Draft, group: Gathered) -> tuple[str, Alarm] | None:
 
 def _keep(draft: Draft, key: str, group: Gathered, *, tell: bool) -> None:
     """Write what is left; where nothing that was told together fires any more, tell that."""
-    if group.since and not group.firing and not group.names:
+    if group.since and not group.firing:
         if tell:
             text = f"All {group.kind} alerts that were told together have ended; they came {group.total:,} times."
             ended = {"status": "resolved", "ended_at": format_time(draft.now)}

@@ -88,7 +88,8 @@ def drop(draft: Draft, key: str, row: Budget) -> None:
     """Delete a row; what it leaves is carried on by those that have joined it."""
     account, _, name = key.rpartition("|")
     draft.delete(key)
-    forgotten(draft, key)
+    if row.told or row.told_soft or draft.limited(key.split("|", 2)[1]):
+        forgotten(draft, key)  # else nothing was told of it
     if key.startswith("budget/tenant|"):
         draft.delete(_mark_key(key))
     if row.kinds[:1] != CLOSED:

@@ -306,6 +306,17 @@ def test_what_has_an_end_of_its_own_is_not_over_because_it_is_quiet() -> None:
     assert brief(bell.end("k", kind="kill_switch")) == [("resolved", "k", 1)]
 
 
+def test_an_end_that_is_known_holds_until_another_is() -> None:
+    """An alert with a window is over with it; where a later one names another end, that counts, and none keeps it."""
+    bell = Bell(repeat_s=60)
+    bell.ring(kind="budget_threshold", ends=START_MS + 100_000)
+    bell.ring(kind="budget_threshold")
+    assert bell.rows()[0].ends == START_MS + 100_000
+    bell.ring(kind="budget_threshold", ends=START_MS + 200_000)
+    assert [status for status, _, _ in brief(bell.wait(199))] == ["firing"]
+    assert brief(bell.wait(1)) == [("resolved", "a", 3)]
+
+
 def test_long_texts_are_cut_only_where_they_are_kept() -> None:
     """What is told at once is told whole; what is told later is cut, so that a row stays small."""
     bell = Bell(repeat_s=60)
