@@ -76,7 +76,8 @@ async def issue(
                 followed.waiting.discard(found.partition)
                 followed.obeyed.append(found)
                 _show(out, found)
-                if not followed.waiting:
+                # What is refused where it was written is not handed on to the other partitions.
+                if not followed.waiting or (found.refused and found.partition == sent.partition):
                     break
     except TimeoutError:
         pass

@@ -71,8 +71,9 @@ class Kill:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more is to be waited for on any partition."""
-        return all(stop.settled for stop in self.stops.values())
+        """Whether nothing more is to be waited for on any partition; what is refused is not handed on to the others."""
+        stops = self.stops.values()
+        return any(stop.refused for stop in stops) or all(stop.settled for stop in stops)
 
     def total(self, name: str) -> int:
         """Add up a count over the partitions."""

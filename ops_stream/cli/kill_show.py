@@ -123,7 +123,7 @@ def _outcome(out: Out, kill: Kill, wait_s: float) -> int:
         if one.refused and out.terminal:
             out.say(f"partition {one.partition}: {out.style(clean(one.refused), BAD)}")
     missing = [str(one.partition) for one in stops if one.offset is None]
-    if missing:
+    if missing and not any(one.refused for one in stops):
         out.note(
             f"Partition(s) {', '.join(missing)} have not journaled it within {wait_s:g} s."
             " It stays on the topic and will be obeyed as soon as a worker reads it; see: ops-stream status"
@@ -133,7 +133,8 @@ def _outcome(out: Out, kill: Kill, wait_s: float) -> int:
         names = names_of(stops)[:NAMES_MAX]
         more = f" and {unheard - len(names):,} more" if unheard > len(names) else ""
         out.note(
-            f"{unheard:,} {_asks(unheard)} not known to have stopped: {clean(', '.join(names))}{more}. Look after their agents."
+            f"{unheard:,} {_asks(unheard)} not known to have stopped: {clean(', '.join(names))}{more}."
+            " Look after their agents."
         )
     if pending or any(one.proof is not None and one.proof.sweeping for one in stops):
         out.note(
