@@ -128,7 +128,10 @@ def may_command(draft: Draft, command: ControlCommand, tenant: str | None) -> Ag
         return against
     roles = people.roles_for(command.command)
     if not roles & person.roles:
-        return Against("not_allowed", f"{command.command} takes the role {_or(roles)}, which {person.name} does not have.")
+        return Against(
+            "not_allowed",
+            f"{command.command} takes the role {_or(roles)}, which {person.name} does not have.",
+        )
     return None
 
 
@@ -165,7 +168,9 @@ def _roles_against(draft: Draft, person: Person, row: EscalationRow) -> Against 
     Whoever is named by a later rung may answer early. A rung that names nobody is everybody's once it is reached.
     """
     if row.roles and not person.roles.intersection(row.roles):
-        return Against("not_allowed", f"it takes the role {_or(row.roles)}, which {person.name} does not have.")
+        return Against(
+            "not_allowed", f"it takes the role {_or(row.roles)}, which {person.name} does not have."
+        )
     ladder = draft.rules.escalations.ladder(row.tenant)
     named = frozenset[str]().union(*(rung.roles for rung in ladder))
     if person.roles & named or any(not rung.roles for rung in ladder[: row.level]):
