@@ -16,6 +16,7 @@ from ops_stream.core.rules_alerts import Alerts
 from ops_stream.core.rules_escalations import Escalations, escalations_of
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import Enforcement, PolicyMatch, PolicySet, Rules
+from ops_stream.core.rules_people import People
 from ops_stream.core.state import State
 from ops_stream.core.step import step
 from ops_stream.rules.case_entries import Given, MoneyGiven
@@ -97,7 +98,8 @@ class CaseWorld:
 
     def __init__(self, rules: Rules) -> None:
         """Take the rules that the case is for."""
-        rules = replace(rules, alerts=Alerts())  # a case says what is raised, not when people are told of it
+        # A case says what is raised, not when people are told of it; and that a person answers, not who may.
+        rules = replace(rules, alerts=Alerts(), people=People())
         self.watched = Watched(rules.policies)
         self.rules = replace(rules, policies=self.watched)
         # The past is observed only: it happens as the case says, whatever the rules think of it.

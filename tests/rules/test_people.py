@@ -9,10 +9,11 @@ from ops_stream.core.rules_escalations import Escalations, Rung, Trigger
 from ops_stream.core.rules_model import Agents
 from ops_stream.core.rules_people import People
 from ops_stream.rules.bundle import compile_bundle, read_conf
+from ops_stream.rules.casetest import run_cases
 from ops_stream.rules.conf_people import check_people, read_people
 from ops_stream.rules.problems import Problem
 from ops_stream.rules.yamlfile import Document, read_yaml
-from tests.rules.building import compiled, problems_of
+from tests.rules.building import compiled, problems_of, yaml_of
 
 CONF = Path(__file__).parents[2] / "conf"
 KEY, OTHER = public_text(bytes(range(32))), public_text(bytes(range(32, 64)))
@@ -172,3 +173,22 @@ def test_where_nobody_is_listed_roles_mean_nothing() -> None:
     """The ladder may name roles before anybody is listed: then anybody may answer."""
     ladder = (Rung(roles=frozenset({"lead"})),)
     assert found("version: 1\npeople: []\n", Escalations(ladders={"*": ladder})) == []
+
+
+def test_cases_say_that_a_person_answers_and_not_who_may(tmp_path: Path) -> None:
+    """`rules test` tries what the rules decide; that answers must be signed by whoever is listed is no matter of it."""
+    key = public_text(bytes(32))
+    (tmp_path / "people.yaml").write_text(
+        f'version: 1\nrequire_signatures: true\npeople: [{{name: a, roles: [operator], keys: ["{key}"]}}]\n'
+    )
+    (tmp_path / "ai_ops_policies.yaml").write_text(
+        yaml_of("name: dear\naction: escalate\ncondition: estimated_cost_usd > 5")
+    )
+    (tmp_path / "tests.yaml").write_text(
+        "version: 1\ncases:\n"
+        "  - name: a dear one runs once a person approves\n"
+        "    given: {request: {estimated_cost_usd: 6}, after: [a person approves]}\n"
+        "    expect: {decision: approved}\n"
+    )
+    (result,) = run_cases(tmp_path)
+    assert result.passed, result.failures
