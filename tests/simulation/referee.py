@@ -173,7 +173,7 @@ class Referee:
             source, *place = read.via
             if fold.via.get((raw.topic, source), (-1, -1)) >= tuple(place):
                 # Any record may find that too many ended asks are remembered, and forget some.
-                kept = ("ask/", "budget/", "containment/", "alert/remember_max")
+                kept = ("ask/", "budget/", "containment/", "alert/remember_max", "alarm/", "gathered/")
                 forgotten = all(row.startswith(kept) for row in changes)
                 told = {output.type for output in rec.decode_outputs(record.outputs)}
                 self._demand(forgotten and told <= {"Alert"}, "what was forwarded is decided once", stored)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+from ops_stream.core.rules_alerts import Alerts
+from ops_stream.core.rules_escalations import Rung, Trigger, escalations_of
 from ops_stream.core.rules_model import Budgets, Limit, Models, PolicyMatch, Rules, Supervisor
 
 ENGINE: Final = "1+simulation"
@@ -55,12 +57,17 @@ FIRST: Final = Rules(
     budgets=Budgets(tenants={"*": Limit(2_500_000, "total")}, tasks={"*": Limit(1_200_000, "task")}),
     models=Models(default="large", ladder=("large", "small")),
     policies=HousePolicies(),
+    escalations=escalations_of({("failures", "*"): Trigger(on=True, in_a_row=2)}, {"*": (Rung(), Rung(2))}),
+    blocking_digest="first",
 )
 SECOND: Final = replace(
     FIRST,
     digest="sha256:" + "2" * 64,
     budgets=Budgets(tenants={"*": Limit(1_500_000, "day")}),
     supervisor=replace(SUPERVISOR, remember_max=6, batch_window_s=2),
+    alerts=Alerts(repeat_s=3, group_s=2, resolve_after_s=20),
+    escalations=escalations_of({("policy", "*"): Trigger(on=True, quorum=2, on_expiry="approve")}),
+    blocking_digest="second",
 )
 BOOK: Final = {
     rules.digest: replace(rules, known=frozenset((FIRST.digest, SECOND.digest))) for rules in (FIRST, SECOND)
