@@ -79,7 +79,7 @@ def _check(draft: Draft, input_: EventInput, header: bytes, person: Person) -> A
     expires, written = signature.expires_ms, draft.written_ms
     if expires is None or expires - written > HOLDS_MS_MAX:
         return Authority(fault="its signature has no end within 7 days.")
-    if written > expires:
+    if written >= expires:  # at that moment what is remembered of commands is forgotten
         return Authority(
             fault=f"its signature held until {format_time(expires)}, and it was written at {format_time(written)}."
         )
