@@ -46,6 +46,21 @@ COLUMNS: Final = (
     _count("pending", WAIT),
     _count("unconfirmed", alarming=BAD),
 )
+NARROW: Final = (
+    Column("part", "partition", right=True),
+    Column("journal", _journaled, _journaled_style),
+    Column("ms", lambda row: "" if row["ms"] is None else f"{row['ms']:,}", right=True),
+    Column("stopped", lambda row: _sum(row, "revoked", "dropped"), right=True),
+    Column("proved", lambda row: _sum(row, "contained", "acked"), GOOD, right=True),
+    _count("pending", WAIT),
+    _count("unconfirmed", alarming=BAD),
+)
+WIDE_FROM: Final = 96
+"""Columns of a terminal from which on each count has its own."""
+
+
+def _sum(row: Row, *names: str) -> str:
+    return "" if row.get(names[0]) is None else f"{sum(row[name] for name in names):,}"
 
 
 async def stop(
@@ -81,7 +96,8 @@ async def _draw(out: Out, kill: Kill, news: Any) -> None:
     console = Console(no_color=not out.color, highlight=False, markup=False, emoji=False)
 
     def picture() -> Any:
-        return table_of([one.as_dict() for one in kill.stops.values()], COLUMNS)
+        columns = COLUMNS if console.width >= WIDE_FROM else NARROW
+        return table_of([one.as_dict() for one in kill.stops.values()], columns)
 
     with Live(console=console, get_renderable=picture, auto_refresh=False) as live:
         live.refresh()
@@ -146,12 +162,12 @@ def _outcome(out: Out, kill: Kill, wait_s: float) -> int:
         out.note(f"The workers of partition(s) {', '.join(unproved)} are older and prove nothing.")
     if not all(one.proved for one in stops):
         return ExitCode.NOT_SO
-    stopped = kill.total("revoked") + kill.total("dropped")
+    count = kill.total("revoked") + kill.total("dropped")
     slowest = max(one.ms or 0 for one in stops)
+    what = f"{count:,} asks, each of which is" if count > 1 else "1 ask, which is"
+    what = f"{what} known to have stopped" if count else "nothing ran, and nothing waited"
     out.say(
-        f"{out.style('Stopped', GOOD, bold=True)}: {stopped:,} {'ask' if stopped == 1 else 'asks'}, "
-        f"{'which is' if stopped == 1 else 'each'} known to have stopped. "
-        f"The last partition had it after {slowest:,} ms."
+        f"{out.style('Stopped', GOOD, bold=True)}: {what}. The last partition had it after {slowest:,} ms."
     )
     return ExitCode.DONE
 

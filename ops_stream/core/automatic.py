@@ -105,8 +105,8 @@ def _stop(draft: Draft, tenant: str, agent: str, rule: AutomaticKill, request_id
             subject=rule.name,
             summary=f"Agent {agent} was stopped by itself: {reason}.",
             recommendation=(
-                "Find out what it did before it goes on. A verdict here changes nothing; "
-                f"to let it go on: ops-stream resume --agent {agent} --tenant {tenant}"
+                "Find out what it did before it goes on. An approval here does not let it go on, but this does: "
+                f"ops-stream resume --agent {agent} --tenant {tenant}"
             ),
             stake=None,
             digest="",

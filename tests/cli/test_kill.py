@@ -58,7 +58,7 @@ def test_a_kill_whose_agents_stay_silent_ends_with_1_and_their_names(world: Worl
     shown = world.ops("kill", "--tenant", "silent")
     assert shown.code == 0, "a second kill has nothing left to stop, and so nothing to prove"
     assert "0 revoked, 0 dropped" in shown.out
-    assert "Stopped: 0 asks" in shown.out
+    assert "Stopped: nothing ran, and nothing waited." in shown.out
 
 
 def test_a_kill_that_is_not_waited_for_long_enough_says_what_is_pending(world: World) -> None:
