@@ -79,7 +79,10 @@ def rules_of(setup: Setup) -> Rules:
         ),
         lifecycle=Lifecycle(**setup.lifecycle),
         alerts=alerts_of(setup),
-        kills=Kills(automatic=tuple(AutomaticEntry.model_validate(one).rule() for one in setup.automatic), **setup.kills),
+        kills=Kills(
+            automatic=tuple(AutomaticEntry.model_validate(one).rule() for one in setup.automatic),
+            **setup.kills,
+        ),
         people=people_of(setup.people, demanded=setup.signatures),
         escalations=escalations_in(setup),
         blocking_digest=_blocking(setup),
@@ -89,7 +92,9 @@ def rules_of(setup: Setup) -> Rules:
 
 def _blocking(setup: Setup) -> str:
     """Name what blocks, as `rules/blocking.py` does for the files."""
-    return repr(sorted((p.name, p.condition, p.when, p.shadow) for p in setup.policies if p.action == "block"))
+    return repr(
+        sorted((p.name, p.condition, p.when, p.shadow) for p in setup.policies if p.action == "block")
+    )
 
 
 class CoreDriver:

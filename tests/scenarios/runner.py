@@ -9,15 +9,15 @@ from decimal import Decimal
 from typing import Any
 
 from ops_stream.contract.clocktext import format_time
-from tests.scenarios.alerting import check_told, said_of, silence_of
+from tests.scenarios.alerting import silence_of
 from tests.scenarios.driver import Driver, PolicySpec, Seen, Setup
+from tests.scenarios.expecting import DECISIONS as DECISIONS
+from tests.scenarios.expecting import hold_against, value_of
 from tests.scenarios.language import BadScenario, Line, Scenario
-from tests.scenarios.people import set_up, stands
+from tests.scenarios.people import set_up
 from tests.scenarios.signing import signature
 
 TENANT = "team-a"
-DECISIONS = frozenset(("approved", "denied", "escalated", "queued", "revoked"))
-OTHER_EVENTS = frozenset(("alert", "dead-letter", "escalation", "agent", "workflow", "nothing", "only-alerts"))
 
 
 def play(scenario: Scenario, driver: Driver) -> None:
@@ -51,7 +51,7 @@ class _Play:
             subject = act(line)
             seen = self.driver.drain()
             self._remember(seen)
-            _hold_against(line, subject, seen)
+            hold_against(line, subject, seen)
 
     def _unknown(self, line: Line) -> str | None:
         raise BadScenario(f"{line.where}: there is no verb {line.verb}")
@@ -71,13 +71,15 @@ class _Play:
         elif line.verb == "begin":
             setup.begin = words[0]
         elif line.verb == "setting":
-            setup.settings[words[0]] = _value(words[1])
+            setup.settings[words[0]] = value_of(words[1])
         elif line.verb == "lifecycle":
-            setup.lifecycle |= {name: _value(text) for name, text in named.items()}
+            setup.lifecycle |= {name: value_of(text) for name, text in named.items()}
         elif line.verb == "kills":
-            setup.kills |= {name: _value(text) for name, text in named.items()}
+            setup.kills |= {name: value_of(text) for name, text in named.items()}
         elif line.verb == "automatic":
-            setup.automatic.append({"name": words[0], **{name: _value(text) for name, text in named.items()}})
+            setup.automatic.append(
+                {"name": words[0], **{name: value_of(text) for name, text in named.items()}}
+            )
         elif line.verb == "person":
             setup.people[words[0]] = named
         elif line.verb == "signatures":
@@ -85,11 +87,11 @@ class _Play:
         elif line.verb == "owner":
             setup.owners[words[0]] = words[1]
         elif line.verb == "alerts":
-            setup.alerts |= {name: _value(text) for name, text in named.items()}
+            setup.alerts |= {name: value_of(text) for name, text in named.items()}
         elif line.verb == "silence":
             setup.silences.append(silence_of(words[0], named))
         elif line.verb == "effects":
-            setup.effects |= {name: _value(text) for name, text in named.items()}
+            setup.effects |= {name: value_of(text) for name, text in named.items()}
         elif line.verb == "effect":
             setup.effect_classes.setdefault(words[0], {})[words[1]] = words[2]
         elif line.verb == "mode":
@@ -106,7 +108,7 @@ class _Play:
             setup.known_rules += words
         elif line.verb == "partitions":
             setup.partitions = int(words[0])
-        elif not set_up(setup, line, {name: _value(text) for name, text in named.items()}):
+        elif not set_up(setup, line, {name: value_of(text) for name, text in named.items()}):
             setup.policies.append(_policy(line))
             self.policies = setup.policies
 
@@ -206,7 +208,7 @@ class _Play:
             body["rules_digest"] = escalation["rules_digest"] if rules == "seen" else "sha256:" + "0" * 64
         way, key = named.pop("signed", "none"), named.pop("key", body["resolver"])
         if verdict == "edit":
-            body["edits"] = {name: _value(text) for name, text in named.items()}
+            body["edits"] = {name: value_of(text) for name, text in named.items()}
         self._send_signed("resolutions", body, way, key)
         return line.words[0]
 
@@ -236,7 +238,7 @@ class _Play:
 
     def _do_set_budget(self, line: Line) -> None:
         unit = line.named.get("unit", "usd")
-        parameters: dict[str, Any] = {"scope": line.words[0], f"limit_{unit}": _value(line.words[1])}
+        parameters: dict[str, Any] = {"scope": line.words[0], f"limit_{unit}": value_of(line.words[1])}
         if "window" in line.named:
             parameters["window"] = line.named["window"]
         self._command(line, "set_budget", tenant=TENANT, target=line.word(2) or None, parameters=parameters)
@@ -253,7 +255,7 @@ class _Play:
 
     def _do_trigger_now(self, line: Line) -> None:
         """From now on a trigger demands this."""
-        self.driver.change_trigger(line.words[0], {name: _value(text) for name, text in line.named.items()})
+        self.driver.change_trigger(line.words[0], {name: value_of(text) for name, text in line.named.items()})
 
     def _do_requests(self, line: Line) -> None:
         """So many asks that are the same but for their ids; only what the last one causes is held against the line."""
@@ -332,99 +334,13 @@ class _Play:
             )
 
     def _body(self, line: Line, **fields: Any) -> dict[str, Any]:
-        named = {("task_id" if name == "task" else name): _value(text) for name, text in line.named.items()}
+        named = {("task_id" if name == "task" else name): value_of(text) for name, text in line.named.items()}
         return {"tenant": TENANT, **fields, **named}
 
     def _remember(self, seen: Sequence[Seen]) -> None:
         for event in seen:
             if event.type == "Escalation" and event.value["status"] == "open":
                 self.escalations[event.value.get("request_id", "")] = dict(event.value)
-
-
-# -- what is expected --------------------
-
-
-def _hold_against(line: Line, subject: str | None, seen: Sequence[Seen]) -> None:
-    told = f"{line.where}: {line.verb} {' '.join(line.words)}: saw {[_short(event) for event in seen]}"
-    expected = list(line.expected)
-    if expected == [("nothing",)]:
-        assert not seen, told
-        return
-    approvals = [event.value for event in seen if event.type == "TaskApproval"]
-    wanted = [words for words in expected if words[0] not in OTHER_EVENTS]
-    if line.expected:
-        assert len(approvals) == len(wanted), f"{told}; {len(wanted)} answers expected"
-    for words, value in zip(wanted, approvals, strict=False):
-        about = words if words[0] not in DECISIONS else (subject or value["request_id"], *words)
-        _check_approval(about, value, told)
-    check_told(expected, seen, told)
-    for words in expected:
-        if words not in wanted and words != ("only-alerts",):
-            assert any(_matches(words, event) for event in seen), f"{told}; expected {' '.join(words)}"
-    letters = [event.value["reason"] for event in seen if event.type == "DeadLetter"]
-    allowed = [words[1] for words in expected if words[0] == "dead-letter"]
-    assert letters == allowed, f"{told}; dead letters {letters}"
-
-
-def _check_approval(words: Sequence[str], value: Any, told: str) -> None:
-    request_id, decision, *rest = words
-    assert value["request_id"] == request_id, told
-    assert value["decision"] == decision, (
-        f"{told}; expected {decision}, got {value['decision']} {value['reason']}"
-    )
-    for word in rest:
-        name, equals, text = word.partition("=")
-        if not equals:
-            assert value["reason"] == word, f"{told}; expected {word}, got {value['reason']}"
-        elif name == "would":
-            found = value["would_have"]
-            assert f"{found['decision']}:{found['reason']}" == text, told
-        elif name == "policies":
-            names = [p["name"] + ("*" if p["shadow"] else "") for p in value["matched_policies"]]
-            assert names == [name for name in text.split("+") if name], f"{told}; matched {names}"
-        elif name == "says":
-            assert text in value["explanation"], f"{told}; says {value['explanation']}"
-        elif text == "none":
-            assert name not in value, told
-        elif isinstance(value.get(name), list):
-            assert value[name] == text.split("+"), f"{told}; {name} is {value[name]}"
-        else:
-            assert value.get(name) == _value(text), f"{told}; {name} is {value.get(name)}"
-
-
-def _matches(words: Sequence[str], event: Seen) -> bool:
-    value = event.value
-    kind, what = words[0], words[1] if len(words) > 1 else ""
-    if kind == "alert":
-        if event.type != "Alert" or value["kind"] != what:
-            return False
-        return _all_said(words[2:], said_of(value), value["summary"])
-    if kind == "dead-letter":
-        return event.type == "DeadLetter" and value["reason"] == what
-    if kind == "escalation":
-        return event.type == "Escalation" and stands(words[1:], value)
-    if kind == "agent":
-        if event.type != "AgentStatus" or (value["agent"], value["state"]) != (what, words[2]):
-            return False
-        return _all_said(words[3:], set(), value.get("reason", ""))
-    if kind == "workflow":
-        return event.type == "WorkflowStatus" and value["state"] == what
-    raise BadScenario(f"nothing is known to expect as {' '.join(words)}")
-
-
-def _all_said(words: Sequence[str], known: set[str], text: str) -> bool:
-    """Hold further words against what is known; `says=` is a part of the text."""
-    return all(
-        word.removeprefix("says=") in text if word.startswith("says=") else word in known for word in words
-    )
-
-
-def _short(event: Seen) -> str:
-    value = event.value
-    if event.type == "TaskApproval":
-        return f"{value['request_id']} {value['decision']} {value['reason']} ({value['explanation']})"
-    what = value.get("reason") or value.get("kind") or value.get("status") or value.get("state")
-    return f"{event.type} {what}"
 
 
 def _limit(line: Line) -> dict[str, Any]:
@@ -447,7 +363,7 @@ def _policy(line: Line) -> PolicySpec:
     condition = named.pop("if", "true")
     priority, when = int(named.pop("priority", "0")), named.pop("when", "request")
     valid = (float(named.pop("from", "-inf")), float(named.pop("until", "inf")))
-    parameters = {name: _value(text) for name, text in named.items()}
+    parameters = {name: value_of(text) for name, text in named.items()}
     shadow = "shadow" in line.words[2:]
     return PolicySpec(line.words[0], line.words[1], condition, priority, when, shadow, parameters, valid)
 
@@ -455,10 +371,3 @@ def _policy(line: Line) -> PolicySpec:
 def micros(text: str) -> int:
     """Read dollars."""
     return int(Decimal(text) * 1_000_000)
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
