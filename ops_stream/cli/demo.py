@@ -52,8 +52,8 @@ def demo(out: Out, seconds: float) -> int:
         settings = demo_settings(bootstrap, base.data_dir / "demo")
         summary = run(settings, play(Plan(settings, seconds), screen))
         screen.say("audit: deciding the whole journal again, and comparing what went out")
-        passed, findings = _audit(settings)
-        screen.summary(summary | {"audit_verify_passed": passed})
+        passed, findings, verdicts = _audit(settings)
+        screen.summary(summary | {"audit_verify_passed": passed, "verdicts": verdicts})
         for finding in findings:
             screen.say(finding)
         screen.say(f"log, journal key and state of this run: {settings.data_dir}")
@@ -80,7 +80,8 @@ def _broker(settings: Settings, say: object) -> Iterator[str | None]:
             broker.stop()
 
 
-def _audit(settings: Settings) -> tuple[bool, list[str]]:
+def _audit(settings: Settings) -> tuple[bool, list[str], dict[str, int]]:
+    """Say whether the journal is proved, what is wrong, and how many verdicts were signed and not."""
     from ops_stream.audit.cluster import Audit, verify_cluster
     from ops_stream.cli.audit import compile_rules
     from ops_stream.core.journal.chain import JournalKey
@@ -91,4 +92,6 @@ def _audit(settings: Settings) -> tuple[bool, list[str]]:
     plan = Audit(settings, key, engine_version(), compile_rules, partitions, list(range(partitions)))
     reports = asyncio.run(verify_cluster(plan, lambda *_: None))
     findings = [f"{f.place} {f.offset}: {f.explanation}" for report in reports for f in report.findings]
-    return all(report.passed for report in reports), findings
+    counts = [report.acts.counts["verdict"] for report in reports]
+    verdicts = {how: sum(one[how] for one in counts) for how in ("signed", "unsigned")}
+    return all(report.passed for report in reports), findings, verdicts

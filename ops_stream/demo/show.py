@@ -97,4 +97,7 @@ def _rows(body: dict[str, Any]) -> list[tuple[str, str]]:
     rows.append(("decision latency p50", f"{body['decision_latency_p50_ms']:.0f} ms"))
     rows.append(("decision latency p99", f"{body['decision_latency_p99_ms']:.0f} ms"))
     rows.append(("audit verify", "passed" if body["audit_verify_passed"] else "FAILED"))
+    verdicts = body["verdicts"]
+    taken = verdicts["signed"] + verdicts["unsigned"]
+    rows.append(("  who decided", f"{taken} verdicts, {verdicts['unsigned']} unsigned"))
     return rows
