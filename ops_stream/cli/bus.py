@@ -22,7 +22,7 @@ from ops_stream.cli.keyring import signature_of
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.codec import encode_json
 from ops_stream.contract.errors import NotSo, WrongUse
-from ops_stream.contract.headers import event_headers
+from ops_stream.contract.headers import JournalPosition, event_headers, read_position
 from ops_stream.contract.models import EVENTS
 from ops_stream.contract.partitions import partition_for, tenant_key
 from ops_stream.contract.settings import Settings
@@ -92,25 +92,26 @@ class Bus:
             for record in records:
                 yield record
 
-    async def outputs(self, topic: str) -> AsyncIterator[Seen]:
-        """Give what the supervisor wrote to a topic, as readers must take it: late outputs are dropped."""
-        ranges = await self.ends(self.places([topic]))
-        async for record in self.read(ranges):
-            seen = self.take(record)
-            if seen is not None:
-                yield seen
-
     def take(self, record: ConsumerRecord) -> Seen | None:
         """Read a supervisor's output; None where it is unreadable, not the supervisor's, or late."""
         seen = read_event(self.name_of(record.topic), record)
         if seen.body is None or seen.position is None:
             return None
-        place = (seen.position.offset, seen.position.index)
+        return None if self._is_late(record, seen.position) else seen
+
+    def pass_by(self, record: ConsumerRecord) -> None:
+        """Note where a supervisor's output stands without reading it: that is most of the work of `take`."""
+        position = read_position(tuple(record.headers or ()))
+        if position is not None:
+            self._is_late(record, position)
+
+    def _is_late(self, record: ConsumerRecord, position: JournalPosition) -> bool:
+        place = (position.offset, position.index)
         stream = (record.topic, record.partition)
         if place < self._highest.get(stream, (-1, -1)):  # promise 4: a lost owner's output
-            return None
+            return True
         self._highest[stream] = place
-        return seen
+        return False
 
     async def follow(self, starts: Mapping[TopicPartition, int]) -> AsyncIterator[ConsumerRecord]:
         """Give records as they come, from the given offsets on, for ever."""

@@ -86,10 +86,14 @@ async def _find(settings: Settings, escalation_id: str) -> dict[str, Any]:
 
 
 async def _send(out: Out, settings: Settings, found: Mapping[str, Any], answer: Answer) -> int:
+    """Send the edit: nobody knows how long the editor was open, so others may have answered meanwhile."""
     from ops_stream.cli.bus import connect
+    from ops_stream.cli.escalation_rows import find
 
-    async with connect(settings) as bus:  # a new one: nobody knows how long the editor was open
-        return await give(bus, out, found, answer)
+    async with connect(settings) as bus:
+        now = await find(bus, found["escalation_id"])
+        seen = {name: found.get(name) for name in ("action_digest", "rules_digest")}
+        return await give(bus, out, {**now, **seen}, answer)
 
 
 def _from_settings(request: Mapping[str, Any], changes: tuple[str, ...]) -> dict[str, Any]:

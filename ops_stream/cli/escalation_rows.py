@@ -42,8 +42,13 @@ def take_in(known: Known, seen: Seen | None) -> dict[str, Any] | None:
 async def find(bus: Bus, name: str) -> dict[str, Any]:
     """Give an escalation as it stands now, by its id or the id's first characters; raises NotSo."""
     known: Known = {}
-    async for seen in bus.outputs("escalations"):
-        if seen.body is not None and str(seen.body["escalation_id"]).startswith(name):
+    wanted = name.encode()
+    async for record in bus.read(await bus.ends(bus.places(["escalations"]))):
+        if wanted not in (record.value or b""):
+            bus.pass_by(record)
+            continue
+        seen = bus.take(record)
+        if seen is not None and seen.body is not None and str(seen.body["escalation_id"]).startswith(name):
             take_in(known, seen)
     if name in known:
         return known[name]

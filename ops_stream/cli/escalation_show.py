@@ -84,6 +84,8 @@ def _head(out: Out, row: Row) -> list[str]:
     if row.get("at_stake_usd") is not None:
         lines.append(_label(out, "at stake", stake(row)))
     lines.append(_label(out, "tenant", clean(row["tenant"])))
+    if row.get("request_id") and not row.get("asks"):
+        lines.append(_label(out, "ask", clean(row["request_id"])))
     if row.get("subject"):
         lines.append(_label(out, "about", clean(row["subject"])))
     if row["count"] > 1:
@@ -220,6 +222,8 @@ def _answers(out: Out, row: Row) -> list[str]:
     name = clean(row["escalation_id"])
     lines = [out.style("Answer", bold=True), f"  ops-stream approve {name} --seen {seen_token(row)}"]
     lines.append(f'  ops-stream deny {name} --reason "..."')
-    if row.get("request"):
+    if row.get("asks"):
         lines.append(f"  ops-stream edit {name}")
+    else:
+        lines.append("  No ask waits for it: approving takes note of it, denying objects.")
     return lines

@@ -85,12 +85,15 @@ async def _one(out: Out, settings: Settings, escalation_id: str) -> None:
 
 async def _escalations(out: Out, settings: Settings, wanted: _Wanted, *, live: bool) -> None:
     from ops_stream.cli.bus import connect
+    from ops_stream.cli.folding import bar
 
     async with connect(settings) as bus:
         ranges = await bus.ends(bus.places(["escalations"]))
         known: Known = {}
-        async for record in bus.read(ranges):
-            _forget_closed(known, take_in(known, bus.take(record)), wanted)
+        with bar("reading escalations", sum(end - start for start, end in ranges.values())) as advance:
+            async for record in bus.read(ranges):
+                _forget_closed(known, take_in(known, bus.take(record)), wanted)
+                advance(1)
         if not live:
             _list(out, wanted.of(known), wanted)
             return

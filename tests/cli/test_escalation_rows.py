@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ops_stream.cli import escalation_show
+from ops_stream.cli.bus import Bus
 from ops_stream.cli.escalation_rows import (
     COLUMNS,
     ID,
@@ -17,21 +18,25 @@ from ops_stream.cli.escalation_rows import (
     agreed_with,
     by_urgency,
     columns_for,
+    find,
     take_in,
     votes,
 )
 from ops_stream.cli.escalation_show import page
 from ops_stream.cli.events import line_of
 from ops_stream.cli.output import UNSAFE, Out
+from ops_stream.contract.codec import encode_json
+from ops_stream.contract.errors import NotSo
 from ops_stream.contract.models import Escalation, TaskApproval
+from ops_stream.contract.settings import Settings
 
 EVIL = "\x1b[2J\u202e\x07 $(reboot)\nsecond line"
 LINES = Out(as_json=False, color=False, terminal=False)
 SHOWN = Out(as_json=False, color=True, terminal=True)
 
 
-def row(**changes: Any) -> dict[str, Any]:
-    """Give an escalation as it stands on the topic, with changes."""
+def wire(**changes: Any) -> dict[str, Any]:
+    """Give an escalation as the supervisor writes it, with changes."""
     body = {
         "escalation_id": "esc_1",
         "tenant": "team-a",
@@ -46,7 +51,12 @@ def row(**changes: Any) -> dict[str, Any]:
         "level": 1,
         "count": 1,
     }
-    return Escalation.from_wire(body | changes).wire() | {"at_ms": 0}
+    return Escalation.from_wire(body | changes).wire()
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    """Give an escalation as the command line holds it, with changes."""
+    return wire(**changes) | {"at_ms": 0}
 
 
 def vote(resolver: str, verdict: str = "approve", **more: Any) -> dict[str, Any]:
@@ -206,3 +216,50 @@ def test_a_line_of_tail_says_what_was_edited() -> None:
     body = TaskApproval.from_wire(body).wire()
     text = line_of(SimpleNamespace(body=body, event="TaskApproval"))[1]  # type: ignore[arg-type]
     assert text.startswith("approved (approved_with_changes) (edited: priority, tool) for a")
+
+
+async def test_one_is_found_without_reading_the_others_and_without_what_is_late() -> None:
+    """Its last event counts, unless a lost owner wrote it: one that stands behind what came later, of whichever
+    escalation. The first characters of an id are enough where they are of one only."""
+    events = [
+        ("esc_aaaa1", "open", 1),
+        ("esc_bbbb1", "open", 2),
+        ("esc_aaaa1", "denied", 3),
+        ("esc_bbbb2", "open", 9),
+        ("esc_aaaa1", "open", 4),
+    ]
+    records = [
+        SimpleNamespace(
+            topic="ops.escalations",
+            partition=0,
+            offset=offset,
+            timestamp=1,
+            key=b"t",
+            value=encode_json({"event": "Escalation", **wire(escalation_id=name, status=status)}),
+            headers=(("ops-journal", f"0:{place}:0".encode()),),
+        )
+        for offset, (name, status, place) in enumerate(events)
+    ]
+
+    class OneTopic(Bus):
+        """A bus that gives these records."""
+
+        def __init__(self) -> None:
+            super().__init__(Settings(), {"escalations": 1}, None)
+
+        async def ends(self, places: Any) -> Any:
+            return {}
+
+        async def read(self, ranges: Any) -> Any:
+            for record in records:
+                yield record
+
+    assert (await find(OneTopic(), "esc_aaaa"))["status"] == "denied"
+    assert (await find(OneTopic(), "esc_bbbb2"))["status"] == "open"
+    for name, said in (
+        ("esc_bbbb", "2 escalations begin"),
+        ("esc_cccc", "is known"),
+        ("esc_aaa", "is known"),
+    ):
+        with pytest.raises(NotSo, match=said):
+            await find(OneTopic(), name)
