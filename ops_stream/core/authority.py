@@ -126,6 +126,9 @@ def may_command(draft: Draft, command: ControlCommand, tenant: str | None) -> Ag
     against = _person_against(draft, command.issued_by, person, tenant)
     if against is not None or person is None:
         return against
+    if command.spread and people.require_signatures:
+        # It carries what only a supervisor may say: when the command counts as written.
+        return Against("not_allowed", "copies for the other partitions are written by supervisors alone.")
     roles = people.roles_for(command.command)
     if not roles & person.roles:
         return Against(

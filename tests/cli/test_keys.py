@@ -222,7 +222,20 @@ def test_a_key_may_be_named(here: dict[str, str], monkeypatch: pytest.MonkeyPatc
         verb.main(["--key", carol["file"] + "x"], standalone_mode=False)
 
 
-@pytest.mark.parametrize("words", [["approve"], ["deny"], ["kill"], ["resume"], ["rules", "activate"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["approve"],
+        ["deny"],
+        ["edit"],
+        ["kill"],
+        ["resume"],
+        ["rules", "activate"],
+        ["budgets", "set"],
+        ["agents", "quarantine"],
+        ["agents", "reinstate"],
+    ],
+)
 def test_every_act_of_a_person_takes_a_key(words: list[str]) -> None:
     """Whatever is signed can be signed with a key that is named."""
     assert "--key FILE" in ops(*words, "--help").out
