@@ -57,7 +57,16 @@ FIRST: Final = Rules(
     budgets=Budgets(tenants={"*": Limit(2_500_000, "total")}, tasks={"*": Limit(1_200_000, "task")}),
     models=Models(default="large", ladder=("large", "small")),
     policies=HousePolicies(),
-    escalations=escalations_of({("failures", "*"): Trigger(on=True, in_a_row=2)}, {"*": (Rung(), Rung(2))}),
+    escalations=escalations_of(
+        {
+            ("failures", "*"): Trigger(on=True, in_a_row=2),
+            ("cost", "*"): Trigger(on=True, cost_micros=600_000),
+            ("loop", "*"): Trigger(on=True, repeats=2, handovers=2, within_s=60),
+            ("violation", "*"): Trigger(on=True, weights=frozenset(("minor", "major"))),
+            ("unknown_outcome", "*"): Trigger(on=True),
+        },
+        {"*": (Rung(), Rung(2))},
+    ),
     blocking_digest="first",
 )
 SECOND: Final = replace(
