@@ -24,7 +24,11 @@ def main() -> int:
     )
     parser.add_argument("--target", type=Path, default=TARGET, help="where the results go")
     options = parser.parse_args()
-    plan = Plan(rounds=1, seconds=3.0, flat_out=5_000, open_asks=2_000, kills=1) if options.quick else Plan()
+    plan = (
+        Plan(rounds=1, seconds=3.0, flat_out=5_000, open_asks=2_000, kills=1, kill_rounds=1)
+        if options.quick
+        else Plan()
+    )
     with tempfile.TemporaryDirectory() as directory:
         broker = EmbeddedKafka(Path(directory) / "kafka", runtime=train())
         bootstrap = broker.start()

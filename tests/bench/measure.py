@@ -22,6 +22,7 @@ from ops_stream.contract.settings import Settings
 from ops_stream.streams.cluster import create
 from tests.bench.load import PARTITIONS, TENANTS, Driver, ask, fill, percentile
 from tests.survival.process import WorkerProcess
+from tests.survival.stopping import kill_behind_lag, kill_in_flight, no_approval_while_killed
 
 RATES = (200, 1000)
 
@@ -36,6 +37,7 @@ class Plan:
     flat_out: int = 40_000
     open_asks: int = 60_000
     kills: int = 3
+    kill_rounds: int = 5
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Bench:
         await self._flat_out()
         await self._memory()
         await self._failover()
+        await self._kill_switch()
         self.results["samples"] = self.samples
         return self.results
 
@@ -230,6 +233,29 @@ class Bench:
         finally:
             first.stop()
             second.stop()
+
+    # -- the kill switch
+
+    async def _kill_switch(self) -> None:
+        """From the command to the last partition's journal record of it, with two workers."""
+        found = {}
+        for name, measure in (
+            ("1,000 asks in flight", kill_in_flight),
+            ("100,000 asks waiting", kill_behind_lag),
+        ):
+            settings, first = await self._worker()
+            second = WorkerProcess(settings, self.directory / f"w{self._number}b").start()
+            try:
+                for worker in (first, second):
+                    await worker.until_live(PARTITIONS // 2)
+                rounds = await measure(settings, TENANTS, self.plan.kill_rounds)
+                await no_approval_while_killed(settings, rounds)
+            finally:
+                first.stop()
+                second.stop()
+            found[name] = median(one.took_ms for one in rounds)
+            self.say(f"kill, {name}: {found[name]:.0f} ms to the last partition's journal record")
+        self.results["kill_ms"] = found
 
     # -- topics
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -16,7 +17,11 @@ from ops_stream.cli.kill_progress import Kill, Stopping
 from ops_stream.contract.partitions import partition_for
 from ops_stream.contract.settings import Settings
 from ops_stream.core.journal import record as rec
+from tests.survival.fleet import Fleet
 from tests.survival.proof import body_of, position_of
+
+IN_FLIGHT = 1_000
+LAG = 100_000
 
 
 @dataclass
@@ -47,6 +52,52 @@ class Round:
     def lag(self) -> int:
         """Asks that waited to be read when the kill was journaled."""
         return sum(self.asks_end[p] - at for p, at in self.asked_at_kill.items())
+
+
+class Approvals(Fleet):
+    """A fleet that reports nothing, so that all it was allowed stays in flight, and counts what it was allowed."""
+
+    approved = 0
+
+    async def _on_approval(self, approval: dict[str, Any]) -> None:
+        self.approved += approval["decision"] == "approved"
+        await super()._on_approval(approval)
+
+    async def until_approved(self, count: int, within_s: float = 300.0) -> None:
+        """Wait until so many asks have been approved, all in all."""
+        async with asyncio.timeout(within_s):
+            while self.approved < count:
+                await asyncio.sleep(0.02)
+
+
+async def kill_in_flight(settings: Settings, tenants: tuple[str, ...], count: int) -> list[Round]:
+    """Let a thousand asks run and kill them, again and again."""
+    rounds: list[Round] = []
+    async with Approvals(settings, tenants, report_share=0) as fleet, switch(settings) as pulled:
+        await fleet.until_registered()
+        for number in range(count):
+            await fleet.ask(IN_FLIGHT, rate=2_000, name=f"r{number}")
+            await fleet.until_approved((number + 1) * IN_FLIGHT)
+            rounds.append(await pulled.kill())
+            await pulled.resume(rounds[-1])
+    return rounds
+
+
+async def kill_behind_lag(settings: Settings, tenants: tuple[str, ...], count: int) -> list[Round]:
+    """Pile up more than a hundred thousand asks, and kill what of them runs while all others wait, again and again."""
+    rounds: list[Round] = []
+    async with Approvals(settings, tenants, report_share=0) as fleet, switch(settings) as pulled:
+        await fleet.until_registered()
+        await pile_up(settings, tenants, LAG + 60_000, "lag")
+        for number in range(count):
+            await fleet.until_approved(fleet.approved + IN_FLIGHT)
+            rounds.append(await pulled.kill())
+            if number < count - 1:
+                await pulled.resume(rounds[-1])
+                await pile_up(settings, tenants, 20_000, f"more{number}")
+        # Some are decided behind the last kill as well before the workers are ended.
+        await asyncio.sleep(1)
+    return rounds
 
 
 class Switch:
