@@ -72,12 +72,12 @@ def _problem_line(out: Out, directory: Path, problem: Problem) -> str:
 
 def show_checked(out: Out, directory: Path, checked: Rules, *, webhooks: int = 0) -> None:
     """Show what a valid bundle holds, its digest, and what is worth a second look; and how many webhooks are told."""
-    from ops_stream.rules.cautions import cautions
+    from ops_stream.rules.cautions import cautions, unreached
     from ops_stream.rules.policies import CompiledPolicies
 
     policies = checked.policies
     assert isinstance(policies, CompiledPolicies)
-    noted = cautions(policies)
+    noted = [*cautions(policies), *unreached(checked.escalations, checked.supervisor.escalation_ttl_s)]
     budgets, effects = checked.budgets, checked.effects
     limits = (bound for bounds in budgets.more.values() for bound in bounds)
     counts = {

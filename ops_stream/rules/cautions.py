@@ -1,10 +1,11 @@
-"""What is valid and may still surprise: policies that many events leave undecided, that are over, or idle."""
+"""What is valid and may still surprise: policies left undecided, over or idle, and levels that nobody ever reaches."""
 
 import time
 from collections.abc import Iterator
 from typing import Final
 
 from ops_stream.contract.clocktext import format_time
+from ops_stream.core.rules_escalations import ALL_TENANTS, Escalations
 from ops_stream.rules.codegen import asked_of, fields_of
 from ops_stream.rules.fields import FIELDS, GIVEN
 from ops_stream.rules.policies import CompiledPolicies, Policy
@@ -26,6 +27,22 @@ def cautions(policies: CompiledPolicies, now_ms: int | None = None) -> list[str]
             f"The policy '{policy.name}' is never carried out, only reported: '{first.name}' goes before it and "
             f"matches wherever it does. Give it a higher priority if that is not meant."
         )
+    return found
+
+
+def unreached(escalations: Escalations, ttl_s: int) -> list[str]:
+    """Note levels of ladders that begin when every escalation has expired; `ttl_s` is supervisor.yaml's."""
+    found: list[str] = []
+    for tenant, ladder in sorted(escalations.ladders.items()):
+        rules = [rule for (_, of), rule in escalations.triggers.items() if of in (tenant, ALL_TENANTS)]
+        longest = max([ttl_s, *(rule.ttl_s for rule in rules if rule.on and rule.ttl_s is not None)])
+        late = next((rung.after_s for rung in ladder if rung.after_s >= longest), None)
+        if late is not None:
+            whose = "The ladder" if tenant == ALL_TENANTS else f"The ladder of tenant {tenant}"
+            found.append(
+                f"{whose} has a level after {late} s, and every escalation expires within {longest} s: nobody is "
+                "asked there. Let it begin earlier, or raise 'ttl_s' or 'escalation_ttl_s'."
+            )
     return found
 
 

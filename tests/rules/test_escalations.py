@@ -9,6 +9,7 @@ import pytest
 
 from ops_stream.core.rules_escalations import Escalations, Rung, Trigger
 from ops_stream.rules.bundle import compile_bundle, read_conf
+from ops_stream.rules.cautions import unreached
 from ops_stream.rules.word_lists import WordLists
 from tests.rules.building import compiled, problems_of
 
@@ -226,3 +227,32 @@ def test_the_digest_of_the_rules_covers_the_file() -> None:
     one, two = (compiled(escalations=f"version: 1\ntriggers: {{cost: {{usd: {n}}}}}\n") for n in (1, 2))
     assert one.digest != two.digest
     assert one.blocking_digest == two.blocking_digest
+
+
+@pytest.mark.parametrize(
+    ("text", "late"),
+    [
+        ("ladder: [{}, {after_s: 59}]\n", None),
+        ("ladder: [{}, {after_s: 60}]\n", "The ladder has a level after 60 s"),
+        ("ladder: [{}, {after_s: 60}]\ntriggers: {cost: {ttl_s: 61}}\n", None),
+        ("ladder: [{}, {after_s: 60}]\ntriggers: {cost: {ttl_s: 61, on: false}}\n", "The ladder has a level"),
+        (
+            "tenants: {acme: {ladder: [{}, {after_s: 7}, {after_s: 70}]}}\n",
+            "tenant acme has a level after 70 s",
+        ),
+        ("", None),
+    ],
+)
+def test_a_level_that_nobody_ever_reaches_is_noted(text: str, late: str | None) -> None:
+    """Valid, and hardly meant: `rules check` says so where every escalation has expired by then."""
+    noted = unreached(escalations(text), ttl_s=60)
+    assert len(noted) == (late is not None)
+    if late is not None:
+        assert late in noted[0]
+
+
+@pytest.mark.parametrize("profile", [".", "strict", "demo"])
+def test_the_shipped_ladders_are_climbed_to_the_top(profile: str) -> None:
+    """None of the rules that come along has a level that nobody reaches."""
+    rules = compile_bundle(read_conf(CONF / profile, {}))
+    assert unreached(rules.escalations, rules.supervisor.escalation_ttl_s) == []
