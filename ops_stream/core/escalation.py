@@ -170,6 +170,8 @@ def finish(draft: Draft, ask: Ask, outcome: str, cost: int | None = None) -> Non
     more; `cost` is in micro-dollars.
     """
     row = find(draft, ask.escalation)
+    if row is not None and row.outcome == "revoked" and outcome == "cancelled":
+        outcome = "revoked"  # that is what the agent reports of it
     if row is None or row.status == "open" or (row.outcome, row.cost) == (outcome, cost):
         return
     later = draft.now + draft.rules.supervisor.remember_s * 1000
@@ -183,7 +185,7 @@ def withdraw(draft: Draft, ask: Ask) -> None:
     """Take an ask that waits for a person, and no longer will, out of its escalation.
 
     Where it is the one shown, the next of those that are the same is shown, and what was said is not said of that.
-    Where a kill switch stops it, it stops them too.
+    Those that a kill switch stops too are not shown any more: its sweep comes to them.
     """
     escalation_id = ask.answer.escalation
     row = find(draft, escalation_id)
@@ -193,12 +195,12 @@ def withdraw(draft: Draft, ask: Ask) -> None:
         others = tuple(other for other in row.asks if other != ask.request_id)
         publish(draft, escalation_id, replace(row, asks=others))
         return
-    if kill_on(draft, ask.tenant, ask.agent, ask.workflow, ask.model) is None:
-        for number, other in enumerate(row.asks):
-            waiting = draft.get(ASKS, ask_key(row.tenant, other))
-            if waiting is not None and waiting.phase == "escalated":
-                _show(draft, escalation_id, replace(row, asks=row.asks[number + 1 :]), waiting)
-                return
+    for other in row.asks:
+        waiting = draft.get(ASKS, ask_key(row.tenant, other))
+        if waiting is not None and waiting.phase == "escalated" and not _killed(draft, waiting):
+            left = tuple(name for name in row.asks if name != other)
+            _show(draft, escalation_id, replace(row, asks=left), waiting)
+            return
     close(draft, escalation_id, row, "withdrawn")
 
 
@@ -268,6 +270,10 @@ def _waits(draft: Draft, ask: Ask, escalation_id: str, row: EscalationRow, same:
     ask = replace(ask, answer=answer)
     draft.put(ask_key(ask.tenant, ask.request_id), ask)
     return ask
+
+
+def _killed(draft: Draft, ask: Ask) -> bool:
+    return kill_on(draft, ask.tenant, ask.agent, ask.workflow, ask.model) is not None
 
 
 def _show(draft: Draft, escalation_id: str, row: EscalationRow, ask: Ask) -> None:

@@ -52,12 +52,17 @@ def edited(ask: Ask, edits: dict[str, Any]) -> TaskRequest:
         raise BadEdit(f"the edited ask is not valid, see its field {where}.") from None
 
 
+def changes_of(ask: Ask, request: TaskRequest) -> dict[str, Any]:
+    """Give what is other in `request` than in a waiting ask: fields with their new values, None for one taken away."""
+    before, after = body_of(ask), request.wire()
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    return {name: after.get(name) for name in names}
+
+
 def with_edit(ask: Ask, request: TaskRequest) -> Ask:
     """Give the row of an ask that a person has changed to `request`, with every field changed so far."""
-    before, after = body_of(ask), request.wire()
     earlier = {} if ask.edits is NOTHING else msgspec.json.decode(ask.edits)
-    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    changes = {**earlier, **{name: after.get(name) for name in names}}
+    changes = {**earlier, **changes_of(ask, request)}
     return replace(
         ask,
         reviewed="edit",

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+import msgspec
 from msgspec import Raw
 
 from ops_stream.contract.models import Resolution
 from ops_stream.core.authority import authority_of
 from ops_stream.core.draft import Draft
-from ops_stream.core.rows import NOTHING, Ballot, EscalationRow, encode_row
+from ops_stream.core.rows import NOTHING, Ballot, EscalationRow
 from ops_stream.core.words import clip
 
 VOTES_MAX: Final = 100
 """People who vote on one escalation."""
 EDIT_BYTES_MAX: Final = 65_536
 """What the edits of all votes on one escalation may take while they wait for others."""
+_sorted: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-def ballot_of(draft: Draft, event: Resolution, edits: dict[str, object] | None) -> Ballot:
-    """Give the vote that a resolution is; two of the same edits are the same to the byte."""
+def ballot_of(draft: Draft, event: Resolution, edits: Mapping[str, Any] | None) -> Ballot:
+    """Give the vote that a resolution is; two of the same `edits` are the same to the byte."""
     authority = authority_of(draft)
     return Ballot(
         resolver=event.resolver,
@@ -28,7 +31,7 @@ def ballot_of(draft: Draft, event: Resolution, edits: dict[str, object] | None) 
         signed=authority.signed,
         key_id=authority.key_id,
         reason=clip(event.reason or "", 256),
-        edits=NOTHING if edits is None else Raw(encode_row(dict(sorted(edits.items())))),
+        edits=NOTHING if edits is None else Raw(_sorted(edits)),
     )
 
 

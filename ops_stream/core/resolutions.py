@@ -19,7 +19,7 @@ from ops_stream.core.decide import decide
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import climb, close, let_go
 from ops_stream.core.escalation_edits import FIXED as FIXED
-from ops_stream.core.escalation_edits import BadEdit, edited, request_of, with_edit
+from ops_stream.core.escalation_edits import BadEdit, changes_of, edited, request_of, with_edit
 from ops_stream.core.escalation_events import find, publish
 from ops_stream.core.escalation_onward import deny_all, go_on, look_again, put_off, waiting
 from ops_stream.core.escalation_votes import agreeing, ballot_of, no_room
@@ -48,8 +48,11 @@ def resolve(draft: Draft, event: Resolution) -> None:
         dead_letter(draft, event.tenant, refused.reason, text)
 
 
-def escalation_due(draft: Draft, key: str) -> None:
-    """Do what time does to an escalation: it climbs, expires, or is forgotten."""
+def escalation_due(draft: Draft, key: str, error: str | None = None) -> None:
+    """Do what time does to an escalation: it climbs, expires, or is forgotten.
+
+    `error` names what failed when it was tried to let its asks run on expiry: they are denied then.
+    """
     row = draft.get(ESCALATIONS, key)
     if row is None:
         return
@@ -57,8 +60,12 @@ def escalation_due(draft: Draft, key: str) -> None:
         draft.delete(key)
     elif row.until < row.expires:
         climb(draft, key.partition("/")[2], row)
-    else:
+    elif error is None:
         _expire(draft, key.partition("/")[2], row)
+    else:
+        close(draft, key.partition("/")[2], row, "expired")
+        why = f"Nobody answered, and the supervisor failed on the second look at this ask ({error})."
+        deny_all(draft, row, Reason.POLICY_ERROR, why)
 
 
 def _resolve(draft: Draft, event: Resolution) -> None:
@@ -139,7 +146,8 @@ def _vote_on_ask(draft: Draft, event: Resolution, row: EscalationRow, ask: Ask) 
             request = edited(ask, event.edits or {})
         except BadEdit as error:
             raise _Refused("malformed_edit", str(error)) from None
-    row, people = _voted(draft, event, row, event.edits or {} if request is not None else None)
+    # What makes the same ask is the same edit, however it was written.
+    row, people = _voted(draft, event, row, None if request is None else changes_of(ask, request))
     if len(people) < row.quorum:
         publish(draft, id_, row)
     else:

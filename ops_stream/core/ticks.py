@@ -27,7 +27,7 @@ from ops_stream.core.silence import pulse_due
 from ops_stream.core.state import State
 
 FAILURES_MAX: Final = 20
-"""Queued asks that one Tick gives up on; more are left to the next."""
+"""Queued asks and escalations that one Tick gives up on; more are left to the next."""
 
 
 class _Failed(Exception):
@@ -40,7 +40,7 @@ class _Failed(Exception):
 def tick(state: State, input_: Tick, rules: Rules, now_ms: int) -> Decision:
     """Do what is due, as much as one record takes; the rest is due at once again.
 
-    Where the second look at a queued ask fails, the Tick is drafted anew and that ask denied.
+    Where the second look at a queued ask fails, or at what runs unanswered, the Tick is drafted anew and that denied.
     """
     failures: dict[str, str] = {}
     while True:
@@ -74,7 +74,7 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
     if kind == "ask":
         _ask_due(draft, key, failures)
     elif kind == "escalation":
-        escalation_due(draft, key)
+        _escalation_due(draft, key, failures)
     elif kind == "sweep":
         row = draft.get(SWEEPS, key)
         if row is not None:
@@ -97,6 +97,17 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         gathered_due(draft, key)
     else:
         raise InvariantBroken(f"nothing is known to do when the row {key} is due")
+
+
+def _escalation_due(draft: Draft, key: str, failures: dict[str, str]) -> None:
+    try:
+        escalation_due(draft, key, failures.get(key))
+    except (InvariantBroken, MemoryError):
+        raise
+    except Exception as error:
+        if key in failures:
+            raise
+        raise _Failed(key, type(error).__name__) from error
 
 
 def _ask_due(draft: Draft, key: str, failures: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ from ops_stream.core import escalation as escalation_module
 from ops_stream.core.inputs import Tick
 from ops_stream.core.rows import ESCALATIONS, EscalationRow, encode_row
 from ops_stream.core.rules_escalations import Rung, Trigger, escalations_of
-from ops_stream.core.rules_model import Rules, Supervisor
+from ops_stream.core.rules_model import Models, Rules, Supervisor
 from ops_stream.core.rules_people import People, Person
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.test_sizes import RECORD_MAX, record_bytes
@@ -191,7 +191,12 @@ def test_calls_about_other_agents_or_by_other_triggers_are_others() -> None:
     """What differs in trigger or agent does not fold."""
     world = _world(TOLD, TestPolicy("other", "escalate", when="telemetry", priority=-1))
     for agent in ("engineer", "analyst"):
-        registration: dict[str, Any] = {"agent": agent, "tenant": TENANT, "role": "worker", "capabilities": []}
+        registration: dict[str, Any] = {
+            "agent": agent,
+            "tenant": TENANT,
+            "role": "worker",
+            "capabilities": [],
+        }
         world.send("agents", {"event": "AgentRegistration", **registration})
         for kind in ("failed", "completed"):
             world.send("task-requests", ask(f"{agent}-{kind}", agent=agent))
@@ -367,6 +372,74 @@ def test_a_vote_of_somebody_who_is_no_longer_listed_does_not_count() -> None:
     assert _say(world, "approve", by="bob")["status"] == "open"
     assert _say(world, "approve", by="eve")["status"] == "approved"
     assert world.answers("r1")[-1]["approved_by"] == ["bob", "eve"]
+
+
+def test_the_same_edit_is_the_same_however_it_is_written() -> None:
+    """Numbers, the order of names and fields that stay as they are make no other edit."""
+    world = _world(TestPolicy("urgent", "escalate", "priority > 2"), policy=Trigger(on=True, quorum=2))
+    world.send("task-requests", ask())
+    one = {"estimated_cost_usd": 3, "priority": 1, "arguments": {"a": 1, "b": [2, {"c": 3, "d": 4}]}}
+    other = {"arguments": {"b": [2, {"d": 4, "c": 3}], "a": 1}, "priority": 1, "estimated_cost_usd": 3.0}
+    told = _say(world, "edit", edits=one)
+    assert told["votes"][0]["edits"] == one
+    _say(world, "edit", by="bob", edits={**other, "retry_count": 0, "task_type": "general"})
+    answer = world.answers("r1")[-1]
+    assert (answer["reason"], answer["approved_by"]) == ("approved_with_changes", ["ann", "bob"])
+    assert answer["edits"] == one
+
+
+class _Broken(Models):
+    """Models that fail when asked."""
+
+    def known(self, model: str) -> bool:
+        """Fail."""
+        raise RuntimeError("a bug")
+
+
+def test_a_failure_when_nobody_answered_denies_and_stops_nothing_else() -> None:
+    """What would run unanswered is decided by every rule; where that fails it is denied, and the Tick goes on."""
+    world = _world(ASKED, policy=Trigger(on=True, on_expiry="approve"))
+    world.send("task-requests", ask("r1", effect="none"))
+    world.send("task-requests", ask("r2", effect="none"))
+    rules = world.rules
+    world.rules = Rules(
+        DIGEST, policies=rules.policies, escalations=rules.escalations, models=_Broken("large")
+    )
+    world.advance(3_600)
+    for name in ("r1", "r2"):
+        assert world.answers(name)[-1]["reason"] == "policy_error"
+        assert "RuntimeError" in world.answers(name)[-1]["explanation"]
+    assert world.of("Escalation")[-1]["status"] == "expired"
+
+
+def test_an_agents_report_that_it_stopped_leaves_what_was_revoked_revoked() -> None:
+    """The end of a revoked ask is told once more only where there is something new: what it cost."""
+    world = _world(ASKED)
+    world.send("task-requests", ask())
+    _say(world, "approve")
+    _report(world, "r1", "started")
+    world.send("control", {"command_id": "k", "command": "kill", "issued_by": "olga"})
+    assert world.of("Escalation")[-1]["outcome"] == "revoked"
+    _report(world, "r1", "cancelled", cost_usd=0.25)
+    assert (world.of("Escalation")[-1]["outcome"], world.of("Escalation")[-1]["cost_usd"]) == (
+        "revoked",
+        0.25,
+    )
+
+
+def test_a_kill_that_means_only_the_one_shown_leaves_the_others_waiting() -> None:
+    """A model is stopped which the first was to use: the next one, which would use another, is shown."""
+    world = _world(ASKED)
+    for name, model in (("r1", "large"), ("r2", "small")):
+        world.rules = Rules(DIGEST, policies=TestPolicies([ASKED]), models=Models(model, ("large", "small")))
+        world.send("task-requests", ask(name))
+    kill = {"command_id": "k", "command": "kill", "scope": "model", "target": "large", "issued_by": "olga"}
+    world.send("control", kill)
+    assert world.answers("r1")[-1]["reason"] == "kill_switch"
+    told = world.of("Escalation")[-1]
+    assert (told["status"], told["request_id"], told["asks"]) == ("open", "r2", ["r2"])
+    _say(world, "approve")
+    assert world.answers("r2")[-1]["decision"] == "approved"
 
 
 def test_rows_of_before_are_read_as_before() -> None:
