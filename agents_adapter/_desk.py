@@ -64,7 +64,7 @@ class Desk:
             traceparent=traceparent,
         )
         line = Line(request, action_digest(request), record, traceparent, self._seat.options.observe)
-        line.listener = self._seat.listener(line)
+        line.listener = self._seat.listener(line, self._send)
         reader.watch(request.request_id, line.listener)
         self._lines.add(line)
         try:

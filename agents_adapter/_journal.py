@@ -30,7 +30,7 @@ from ops_stream.contract.wire import DEPTH_MAX_OUTPUT
 
 logger = logging.getLogger("agents_adapter")
 
-MEMORY_BYTES: Final = 8 * 1024 * 1024
+MEMORY_BYTES: Final = 4 * 1024 * 1024
 """How many bytes of journal records are kept, as they were on the wire."""
 _FETCH_BYTES: Final = 256 * 1024
 _FETCH_WAIT_MS: Final = 5
@@ -61,16 +61,20 @@ class JournalProver:
         """Compare an answer with the output of the journal record from which it says it comes."""
         entry = await self._journal.find(position.partition, position.offset)
         if entry is None:
-            raise Unproved(f"the journal has no record at {position.partition}:{position.offset}")
+            raise Unproved(
+                f"the journal has no record at {position.partition}:{position.offset}", "no record"
+            )
         body = entry.answers.get(position.index)
         if body is None:
-            raise Unproved(f"the journal has no answer at {position}")
+            raise Unproved(f"the journal has no answer at {position}", "no answer")
         try:
             written = TaskApproval.from_wire(body)
         except ValidationError:
-            raise Unproved(f"what the journal has at {position} cannot be read as an answer") from None
+            raise Unproved(
+                f"what the journal has at {position} cannot be read as an answer", "unreadable"
+            ) from None
         if written != answer:
-            raise Unproved(f"the journal has another answer at {position}")
+            raise Unproved(f"the journal has another answer at {position}", "another")
         return entry.at_ms
 
 
@@ -120,8 +124,13 @@ class Journal:
             try:
                 await consumer.start()
                 await self._serve(consumer)
-            except (KafkaError, OSError) as error:
-                logger.warning("The journal cannot be read (%s); trying again.", type(error).__name__)
+            except Exception as error:  # whatever it is, those who wait are not to wait in vain
+                unexpected = not isinstance(error, KafkaError | OSError)
+                logger.warning(
+                    "The journal cannot be read (%s); trying again.",
+                    type(error).__name__,
+                    exc_info=unexpected,
+                )
                 await asyncio.sleep(_BACKOFF_S)
             finally:
                 await stop_consumer(consumer)
@@ -154,8 +163,10 @@ class Journal:
                 consumer.pause(*positions)
             try:
                 await self._fetch(consumer, tp, offset)
-            except OffsetOutOfRangeError:
-                self._settle((partition, offset), None)
+            except OffsetOutOfRangeError as error:
+                # One that comes late is about a lookup before this one.
+                if error.args and error.args[0] == {tp: offset} and (partition, offset) in self._wanted:
+                    self._settle((partition, offset), None)
             except TopicAuthorizationFailedError:
                 self._refuse((partition, offset))
 

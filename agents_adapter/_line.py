@@ -47,6 +47,7 @@ class Line:
         self.posted: Posted | None = None
         self.asked_at = 0.0
         self._asked_ms: int | None = None
+        self._told = False
         self.mark = Mark()
         self.latest: TaskApproval | None = None
         self.heard_at = time.monotonic()
@@ -144,7 +145,7 @@ class Line:
         try:
             answer = decode("approvals", record.value, record.headers).event
         except Malformed as error:
-            logger.warning("An answer at offset %d cannot be read: %s", record.offset, error.explanation)
+            self._tell("An answer at offset %d cannot be read: %s", record.offset, error.explanation)
             return None
         assert isinstance(answer, TaskApproval)
         return answer
@@ -167,5 +168,10 @@ class Line:
         waited = self.latest is not None and self.latest.decision in _WAITING
         if waited or (answer.decision == "approved" and answer.reason == _CHANGED):
             return True
-        logger.warning("An answer to %s is for another action; it does not count.", asked.request_id)
+        self._tell("An answer to %s is for another action; it does not count.", asked.request_id)
         return False
+
+    def _tell(self, text: str, *values: object) -> None:
+        """Log once for each ask: whoever floods the topic is not to flood the log."""
+        logger.log(logging.DEBUG if self._told else logging.WARNING, text, *values)
+        self._told = True

@@ -15,7 +15,15 @@ from ops_stream.contract.signing import HEADER, BadSignature, read_signature, ve
 
 
 class Unproved(Exception):
-    """An answer is not the supervisor's; the message is a half-sentence that says what is wrong with it."""
+    """An answer is not the supervisor's; the message is a half-sentence that says what is wrong with it.
+
+    `kind` is the same for all that is wrong in the same way, so that each is logged once.
+    """
+
+    def __init__(self, what: str, kind: str = "") -> None:
+        """Keep both."""
+        super().__init__(what)
+        self.kind = kind or what
 
 
 class Prover(Protocol):
@@ -45,12 +53,12 @@ class SignatureProver:
             signature = read_signature(written)
             at_ms = parse_time(time)
         except BadSignature as error:
-            raise Unproved(f"its signature cannot be read: {error}") from None
+            raise Unproved(f"its signature cannot be read: {error}", "unreadable") from None
         except ValueError:
             raise Unproved("its header ce_time cannot be read") from None
         public = self._trusted.get(signature.key_id)
         if public is None:
-            raise Unproved(f"it is signed by the key {signature.key_id}, which is not trusted")
+            raise Unproved(f"it is signed by the key {signature.key_id}, which is not trusted", "untrusted")
         if signature.expires_ms is not None:  # the supervisor's hold without end, see the contract's answers
             raise Unproved("its signature is one for another purpose")
         place, key, value = place_of(position, time), _text(record.key), record.value or b""

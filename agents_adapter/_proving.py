@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from aiokafka.structs import ConsumerRecord
@@ -19,6 +20,8 @@ logger = logging.getLogger("agents_adapter")
 
 WAITING_MAX: Final = 100
 """How many records about one ask may wait to be proved; whoever writes more forges."""
+WAITING_BYTES_MAX: Final = 4 * 1024 * 1024
+MISSED_S: Final = 1.0
 UNCHECKED: Final = "A revocation came that could not be checked, so that it holds."
 
 
@@ -35,12 +38,9 @@ class Doubts:
         """Note a record. Whoever floods the topic is not to flood the log."""
         self.count += 1
         self.last = why
-        kind = kind or why.partition(":")[0]
-        told = kind in self._told or len(self._told) >= WAITING_MAX
-        self._told.add(kind)
-        logger.log(
-            logging.DEBUG if told else logging.WARNING, UNPROVED_LOGGED, record.topic, record.offset, why
-        )
+        level = logging.DEBUG if (kind or why) in self._told else logging.WARNING
+        self._told.add(kind or why)
+        logger.log(level, UNPROVED_LOGGED, record.topic, record.offset, why)
 
 
 class Proving:
@@ -49,24 +49,40 @@ class Proving:
     proves = True
 
     def __init__(
-        self, line: Line, reader: PartitionReader, prover: Prover, doubts: Doubts, timeout_s: float
+        self,
+        line: Line,
+        reader: PartitionReader,
+        prover: Prover,
+        doubts: Doubts,
+        *,
+        timeout_s: float,
+        ask_again: Callable[[Line], None],
     ) -> None:
-        """`timeout_s` is how long one answer may take to be proved."""
+        """`timeout_s` is how long one answer may take to be proved.
+
+        `ask_again` is called when so much came that a genuine answer may have been passed over.
+        """
         self._line = line
         self._reader = reader
         self._prover = prover
         self._doubts = doubts
         self._timeout_s = timeout_s
+        self._ask_again = ask_again
         self._waiting: deque[tuple[ConsumerRecord, Position, Position]] = deque()
+        self._bytes = 0
+        self._missed = False
         self._task: asyncio.Task[None] | None = None
 
     def offer(self, record: ConsumerRecord, position: Position) -> None:
         """Take a record that names this ask; they are proved one by one, in their order."""
-        if len(self._waiting) >= WAITING_MAX:
+        size = len(record.value or b"")
+        if self._waiting and (len(self._waiting) >= WAITING_MAX or self._bytes + size > WAITING_BYTES_MAX):
+            self._missed = True
             self._doubts.add(record, "too many come at once")
             return
         # What is older than what was proved before it came is late, also if it is proved (promise 4).
         self._waiting.append((record, position, self._reader.proved))
+        self._bytes += size
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())
 
@@ -78,12 +94,17 @@ class Proving:
     async def _work(self) -> None:
         while self._waiting:
             record, position, oldest = self._waiting.popleft()
+            self._bytes -= len(record.value or b"")
             try:
                 await self._prove(record, position, oldest)
             except Exception:  # one record's trouble must not end the listening
                 logger.exception(
                     "A record of %s at offset %d could not be used.", record.topic, record.offset
                 )
+            if self._missed and not self._waiting:
+                await asyncio.sleep(MISSED_S)  # a flood is not to be answered by another
+                self._missed = False
+                self._ask_again(self._line)
         self._task = None
 
     async def _prove(self, record: ConsumerRecord, position: Position, oldest: Position) -> None:
@@ -96,7 +117,7 @@ class Proving:
                 at_ms = await self._prover.prove(record, JournalPosition(record.partition, *position), answer)
                 asked_ms = await line.asked_ms()
         except Unproved as error:
-            self._doubts.add(record, str(error))
+            self._doubts.add(record, str(error), error.kind)
         except TimeoutError:
             self._unchecked(record, answer)
         else:

@@ -16,6 +16,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError, OffsetOutOfRangeError, RecordTooLargeError
 from aiokafka.structs import ConsumerRecord
 
+from ops_stream.contract.anyheaders import read_any_header_name
+
 logger = logging.getLogger("agents_adapter")
 
 _FETCH_WAIT_MS: Final = 250
@@ -126,6 +128,7 @@ class Intake:
 
     async def start(self) -> None:
         """Connect; raises KafkaError or OSError where nobody answers."""
+        read_any_header_name()  # else one such record, of anybody who may write there, ends all reading
         consumer = AIOKafkaConsumer(
             **self._connection,
             group_id=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from agents_adapter._journal import JournalProver
@@ -71,12 +71,16 @@ class Seat:
                 await link.intake.close(self.reader)
             await link.close()
 
-    def listener(self, line: Line) -> Watcher:
-        """Give who listens for an ask: its line, or who proves each answer before the line gets it."""
+    def listener(self, line: Line, ask_again: Callable[[Line], None]) -> Watcher:
+        """Give who listens for an ask: its line, or who proves each answer before the line gets it.
+
+        `ask_again` asks the supervisor to repeat the answer in force.
+        """
         if self._prover is None:
             return line
         assert self.reader is not None
-        return Proving(line, self.reader, self._prover, self.doubts, self.options.timeout_s)
+        timeout_s = self.options.timeout_s
+        return Proving(line, self.reader, self._prover, self.doubts, timeout_s=timeout_s, ask_again=ask_again)
 
     def taken(self) -> Link:
         """Give the link; raises WrongUse where the client is not open."""

@@ -17,6 +17,7 @@ from ops_stream.contract.models import TaskRequest, Telemetry
 from ops_stream.contract.partitions import partition_for
 from ops_stream.contract.settings import Settings
 from tests.adapters.responder import Responder
+from tests.survival.meddling import put_with_broken_header_name
 
 pytestmark = pytest.mark.bus
 
@@ -356,3 +357,14 @@ async def test_a_client_that_is_not_open_says_so(settings: Settings) -> None:
                 pass
     with pytest.raises(WrongUse, match="with"):
         await client.ask("writer", "Draft it")
+
+
+async def test_a_record_whose_header_name_is_no_text_does_not_end_the_reading(
+    settings: Settings, client: OpsClient, responder: Responder
+) -> None:
+    """The broker takes such a record from anybody who may write to the topic; what comes behind it is read."""
+    responder.on_ask = responder.answer
+    await client.ask("writer", "Draft it")
+    partition = partition_for(settings.tenant, responder.partitions)
+    await put_with_broken_header_name(settings, "approvals", partition, b"{}")
+    assert (await client.ask("writer", "Draft more")).decision == "approved"

@@ -6,7 +6,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from agents_adapter import OpsClient
-from ops_stream.contract.errors import KafkaUnreachable
+from ops_stream.contract.errors import KafkaUnreachable, NotSo
 from ops_stream.contract.models import Telemetry
 from ops_stream.streams import cluster
 from ops_stream.streams.acls import acls
@@ -41,6 +41,11 @@ async def test_agents_need_no_more_than_their_access_lists_over_tls_and_password
                     pass
                 await client.report(approval)
         await responder.wait_for(Telemetry, 2, kind="completed")
+
+    # The journal holds everybody's asks: who is to look answers up in it needs a right that agents do not have.
+    with pytest.raises(NotSo, match=r"adapter\.journal cannot be seen"):
+        async with OpsClient(settings=agents, timeout_s=10.0, verify="journal"):
+            pass
 
     wrong = secured.settings("PLAINPASS", kafka_sasl_password_file=secured.files / "wrong-password")
     with pytest.raises(KafkaUnreachable) as refused:
