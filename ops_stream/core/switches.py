@@ -115,7 +115,7 @@ def _told(command: ControlCommand) -> Stamp | None:
     told = (command.parameters or {}).get(WRITTEN)
     if not isinstance(told, list) or len(told) != 3:
         return None
-    if not all(isinstance(part, int) and 0 <= part <= TIME_MAX for part in told):
+    if not all(type(part) is int and 0 <= part <= TIME_MAX for part in told):  # true is no number
         return None
     return Stamp(*told)
 

@@ -181,7 +181,7 @@ def test_a_kill_that_arrives_taken_back_is_told_as_over() -> None:
 
 def test_a_stamp_that_is_none_is_not_believed() -> None:
     """A copy with a broken stamp counts as written when it arrived, and is obeyed all the same."""
-    for stamp in ([1, 2], "now", [1, 2, -3], [1.5, 0, 0], [2**52 + 1, 0, 0], None):
+    for stamp in ([1, 2], "now", [1, 2, -3], [1.5, 0, 0], [True, 0, 0], [2**52 + 1, 0, 0], None):
         cluster = Cluster()
         cluster.write(0, "kill", spread=True, parameters={"written": stamp})
         kill = KILLS.decode(cluster.world.partitions[0].state.rows["kill/all"])
