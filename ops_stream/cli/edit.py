@@ -41,7 +41,8 @@ def edit(
 ) -> int:
     """Change what was asked, in your editor, and approve it like that.
 
-    Opens $VISUAL or $EDITOR on the ask as YAML. Only the fields that you change are sent; the edited ask is
+    Opens $VISUAL or $EDITOR on the ask as YAML; one with a window of its own must wait (EDITOR='code --wait').
+    Only the fields that you change are sent, once you have seen the difference and said yes. The edited ask is
     decided again by every rule, and the agent is told to run it like that. Exit code 1 if it is denied anyway or
     must wait again, or if nothing was changed.
 

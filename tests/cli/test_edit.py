@@ -158,10 +158,34 @@ def test_without_a_yes_nothing_is_sent(
     withdraw(asking)
 
 
+def test_whoever_is_slower_than_another_person_is_told_so(world: World, tmp_path: Path) -> None:
+    """While one still looks at the difference another denies it: nothing is sent, and the sentence says how
+    it ended."""
+    asking, name = asks(world, "edit-late")
+    change = [("priority: 5", "priority: 6")]
+    with Terminal("edit", name, env=world.env, EDITOR=editor(tmp_path, change)) as terminal:
+        terminal.expect("(e edits again)?")
+        assert world.ops("deny", name, "--as", "bob").code == 0
+        terminal.type("y\n")
+        terminal.expect("is not open any more: denied")
+        assert terminal.end() == 1
+    assert [one["resolver"] for one in sent(world, "edit-late")] == ["bob"]
+    assert ended(asking)[0] == 1
+
+
 def test_fields_are_changed_without_an_editor(world: World) -> None:
     """`--set` with `--yes`, in a script; without `--yes` nobody can be asked, and nothing is sent."""
     asking, name = asks(world, "edit-set")
-    change = ("--set", "estimated_cost_usd=2.50", "--set", "arguments.amount=5", "--as", "bob")
+    change = (
+        "--set",
+        "estimated_cost_usd=2.50",
+        "--set",
+        "arguments.amount=5",
+        "--set",
+        "tool=",
+        "--as",
+        "bob",
+    )
     refused = world.ops("edit", name, *change)
     assert refused.code == 2
     assert "--yes" in refused.err
@@ -170,7 +194,8 @@ def test_fields_are_changed_without_an_editor(world: World) -> None:
     result = world.ops("edit", name, *change, "--yes", "--json")
     assert result.code == 0, result
     (row,) = result.rows
-    assert row["approval"]["edits"] == {"arguments": {"amount": 5, "to": "ACME"}, "estimated_cost_usd": 2.5}
+    edits = {"arguments": {"amount": 5, "to": "ACME"}, "estimated_cost_usd": 2.5, "tool": None}
+    assert row["approval"]["edits"] == edits
     assert "+ 2.5" in result.err
     assert ended(asking)[0] == 0
 

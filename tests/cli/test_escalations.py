@@ -143,6 +143,21 @@ def test_an_approval_is_for_the_ask_that_was_shown_and_the_same_is_asked_again(p
     assert ended(first)[0] == ended(second)[0] == 0
 
 
+def test_of_two_people_at_once_one_ends_it_and_the_other_is_told(people: World) -> None:
+    """An approval and a denial at the same moment: one counts, for the ask as well; the other is exit code 1."""
+    asking, name = asks(people, "race")
+    said = {verb: people.start(verb, name, "--as", verb) for verb in ("approve", "deny")}
+    done = {verb: ended(process) for verb, process in said.items()}
+    assert sorted(code for code, _, _ in done.values()) == [0, 1], done
+    winner, loser = sorted(done, key=lambda verb: done[verb][0])
+    ending = {"approve": "approved", "deny": "denied"}[winner]
+    assert ending in done[loser][1] + done[loser][2], done
+    page = people.ops("escalations", name, "--json").rows[0]
+    assert page["status"] == ending
+    assert [vote["resolver"] for vote in page["votes"]] == [winner]
+    assert ended(asking)[0] == (0 if winner == "approve" else 1)
+
+
 def test_the_token_ties_an_approval_to_what_was_seen(people: World) -> None:
     """Another token, of another escalation or of the same under other rules, sends nothing."""
     asking, name = asks(people, "seen")
