@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import nsmallest
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -16,6 +17,9 @@ from ops_stream.core.lines import end, follow
 from ops_stream.core.rows import ASKS, Ask, Kill, Sweep
 from ops_stream.core.state import FORGETTING
 from ops_stream.core.words import because
+
+FIRST_MAX: Final = 100
+"""Asks that the record of a kill itself stops: a small one is sooner in the journal, and its copies elsewhere."""
 
 
 def stop(draft: Draft, key: str, ask: Ask, kill: Kill) -> Ask:
@@ -50,17 +54,17 @@ def pull(draft: Draft, key: str, kill: Kill, row: Sweep) -> None:
 def begin_sweep(draft: Draft, row: Sweep) -> None:
     """Stop what is open in a kill's scope, and count how far it is proved."""
     opened(draft, row.command_id, row.tenant)
-    sweep(draft, f"sweep/{row.command_id}", row)
+    sweep(draft, f"sweep/{row.command_id}", row, FIRST_MAX)
 
 
-def sweep(draft: Draft, key: str, row: Sweep) -> None:
+def sweep(draft: Draft, key: str, row: Sweep, most: int = ITEMS_MAX) -> None:
     """Stop the next open asks in a kill's scope, in the order of their keys; keep the rest for a Tick."""
     kill = Kill(row.command_id, row.issued_by, row.at, row.reason)
     tenants = draft.state.tenants
     chosen = tenants.values() if row.tenant == "*" else [tenants[row.tenant]] if row.tenant in tenants else []
     cursor = row.cursor
     found = nsmallest(
-        ITEMS_MAX + 1,
+        most + 1,
         (
             ask_key
             for tenant in chosen
@@ -71,7 +75,7 @@ def sweep(draft: Draft, key: str, row: Sweep) -> None:
             )
         ),
     )
-    for ask_key in found[:ITEMS_MAX]:
+    for ask_key in found[:most]:
         if draft.full():
             break
         ask = draft.get(ASKS, ask_key)

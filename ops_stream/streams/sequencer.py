@@ -34,11 +34,10 @@ WINDOW_RECORDS_MAX = 128
 WINDOW_BYTES_MAX = 16 * 1024 * 1024
 INBOX_HIGH = 512
 INBOX_LOW = 128
-PUMP_RECORDS_MAX = 16
+PUMP_RECORDS_MAX = 4  # in one turn of the loop: what brings a kill in and out takes several turns
 SEEK_AGAIN_S = 2.0
 NO_HEADERS: Headers = []
-AT_ONCE = 0
-"""When what a command leaves to ticks is due: that does not wait until a backlog has been read."""
+AT_ONCE = 0  # when what a command leaves to ticks is due
 
 
 class Phase(StrEnum):
@@ -262,6 +261,12 @@ class Sequencer:
                 return
             if self._priority:
                 self._take(self._priority.popleft())
+            elif self.ledger.state.due.next_ms() == AT_ONCE:
+                # What a command left over, which no waiting input could forestall: a piece at a time, so that the
+                # copies of a kill are out before the next.
+                if self.idle:
+                    self._write_tick(Tick(AT_ONCE), self.ledger.at_ms)
+                return
             elif self._take_tick():
                 continue
             elif self._inbox:
@@ -316,10 +321,6 @@ class Sequencer:
         self._enqueue(prepared, arrival.ack, started)
 
     def _take_tick(self) -> bool:
-        if self.ledger.state.due.next_ms() == AT_ONCE:
-            # What a command left over: no input that waits to be read could forestall it.
-            self._write_tick(Tick(AT_ONCE), self.ledger.at_ms)
-            return True
         if self._tick is None:
             return False
         until_ms, ends = self._tick

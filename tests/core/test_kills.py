@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ops_stream.contract.clocktext import format_time
 from ops_stream.core.draft import ITEMS_MAX
+from ops_stream.core.killswitch import FIRST_MAX
 from ops_stream.core.rows import CONTAINMENTS, RECORDS, Containment, Record, record_key
 from ops_stream.core.rules_kills import AutomaticKill, Kills
 from ops_stream.core.rules_model import Rules
@@ -41,7 +42,7 @@ def test_what_is_too_much_for_one_record_is_stopped_at_once_by_ticks() -> None:
     many = 2 * ITEMS_MAX + 500
     world = _running(many)
     world.send("control", KILL)
-    assert (_row(world).revoked, _row(world).sweeping) == (ITEMS_MAX, True)
+    assert (_row(world).revoked, _row(world).sweeping) == (FIRST_MAX, True)
     assert world.state.next_due_ms() == 0
     before = world.now
     world.advance(0)
