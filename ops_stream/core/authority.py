@@ -21,7 +21,7 @@ from ops_stream.contract.signing import (
 )
 from ops_stream.core.draft import Draft
 from ops_stream.core.inputs import EventInput
-from ops_stream.core.rows import EscalationRow
+from ops_stream.core.rows import COMMANDS, Command, EscalationRow
 from ops_stream.core.rules_people import Person
 
 
@@ -136,6 +136,26 @@ def may_command(draft: Draft, command: ControlCommand, tenant: str | None) -> Ag
             f"{command.command} takes the role {_or(roles)}, which {person.name} does not have.",
         )
     return None
+
+
+def is_spent(draft: Draft, event: Resolution | ControlCommand) -> bool:
+    """Say whether the same signed record has been refused before: it stays refused, whatever has changed since."""
+    return draft.get(COMMANDS, _spent_key(event)) is not None
+
+
+def spend(draft: Draft, event: Resolution | ControlCommand) -> None:
+    """Remember a refused record for as long as its signature can hold, or it could be played again when it would do.
+
+    Only one that its person has signed: nobody else can fill the state, or spoil what they are going to say.
+    """
+    if authority_of(draft).signed:
+        draft.put(_spent_key(event), Command(draft.now + HOLDS_MS_MAX))
+
+
+def _spent_key(event: Resolution | ControlCommand) -> str:
+    if isinstance(event, Resolution):
+        return f"command/|{event.resolver}|{event.resolution_id}"
+    return f"command/|{event.issued_by}|{event.command_id}"
 
 
 def owns(draft: Draft, name: str, tenant: str, agent: str) -> bool:

@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 
 from ops_stream.contract.models import ControlCommand, is_id
 from ops_stream.core.agents import quarantine, reinstate
-from ops_stream.core.authority import may_command
+from ops_stream.core.authority import is_spent, may_command, spend
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.limits_command import set_budget
@@ -30,10 +30,11 @@ REMEMBER_MS: Final = 7 * 86_400_000
 def obey(draft: Draft, command: ControlCommand) -> None:
     """Obey a command once, and hand one for all tenants on to the other partitions."""
     key = f"command/{command.command_id}"
-    if draft.get(COMMANDS, key) is not None:
+    if draft.get(COMMANDS, key) is not None or is_spent(draft, command):
         return
     against = may_command(draft, command, tenant_of(command))
     if against is not None:  # and its id stays free: nobody can spoil another's command beforehand
+        spend(draft, command)
         _refuse(draft, command, against.reason, against.why)
         return
     draft.put(key, Command(draft.now + REMEMBER_MS))

@@ -14,7 +14,7 @@ from ops_stream.contract.digest import action_digest
 from ops_stream.contract.models import Resolution, TaskRequest
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.agents import quarantine
-from ops_stream.core.authority import may_resolve
+from ops_stream.core.authority import is_spent, may_resolve, spend
 from ops_stream.core.decide import decide
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import climb, close, let_go
@@ -41,9 +41,12 @@ class _Refused(Exception):
 
 def resolve(draft: Draft, event: Resolution) -> None:
     """Take in a verdict. What comes to nothing is kept as a dead letter and changes nothing."""
+    if is_spent(draft, event):
+        return
     try:
         _resolve(draft, event)
     except _Refused as refused:
+        spend(draft, event)
         text = f"The verdict of {event.resolver} on escalation {event.escalation_id} changes nothing: {refused.why}"
         dead_letter(draft, event.tenant, refused.reason, text)
 

@@ -26,6 +26,7 @@ from tests.scenarios.signing import WAYS, key_of, signature
 
 DAY_MS = 86_400_000
 Headers = tuple[tuple[str, bytes], ...]
+LEADS = {"*": (Rung(roles=frozenset({"lead"})),)}
 
 
 def person(name: str, *, keys: bool = True, **fields: Any) -> Person:
@@ -142,7 +143,11 @@ def test_a_verdict_counts_exactly_where_everything_is_right(case: dict[str, Any]
     assert letters(world) == ([expected] if expected else [])
     assert (world.answers("r1")[-1]["decision"] == "approved") == (not expected)
     if expected:
-        assert world.state.rows == before, "what is refused changes nothing"
+        spent = {key for key in world.state.rows if key.startswith("command/|")}
+        proved = expected not in ("bad_signature", "not_signed") and case["way"] == "yes" and case["keys"]
+        assert len(spent) == proved
+        kept = {key: value for key, value in world.state.rows.items() if key not in spent}
+        assert kept == before, "what is refused changes nothing, but that it stays refused"
 
 
 @pytest.mark.parametrize("verdict_", ["approve", "edit", "deny"])
@@ -272,3 +277,28 @@ def test_default_rules_decide_as_without_people() -> None:
     world = registered(World(Rules(DIGEST, effects=Effects())))
     world.send("control", command())
     assert letters(world) == []
+
+
+def test_what_was_signed_and_refused_stays_refused() -> None:
+    """A verdict and a command that came too early are not to be played again by others once they would count; said
+    anew by their person they are. What nobody signed spoils nothing."""
+    who = person("ann", roles=frozenset())
+    world, escalation = waiting(people(who, demanded=True), escalations=Escalations(ladders=LEADS))
+    verdict_ = verdict(escalation)
+    stop = command()
+    unsigned = command("c2")
+    world.send("control", unsigned)
+    for _ in range(2):
+        world.send("resolutions", verdict_, headers=signed(verdict_))
+        world.send("control", stop, headers=signed(stop, topic="control"))
+    assert letters(world) == ["not_signed", "not_allowed", "not_allowed"]
+    world.rules = replace(world.rules, people=people(person("ann"), demanded=True), escalations=Escalations())
+    world.send("resolutions", verdict_, headers=signed(verdict_))
+    world.send("control", stop, headers=signed(stop, topic="control"))
+    assert world.answers("r1")[-1]["decision"] == "escalated"
+    anew = verdict_ | {"resolution_id": "v2"}
+    world.send("resolutions", anew, headers=signed(anew))
+    assert world.answers("r1")[-1]["decision"] == "approved"
+    world.send("control", unsigned, headers=signed(unsigned, topic="control"))
+    assert world.answers("r1")[-1]["decision"] == "revoked"
+    assert len(letters(world)) == 3

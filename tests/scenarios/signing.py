@@ -60,7 +60,9 @@ def signature(way: str, who: str, topic: str, body: Mapping[str, Any], value: by
     if way == "none":
         return ()
     full = ("staging." if way == "staging" else PREFIX) + ("agents" if way == "moved" else topic)
-    ends = {"expired": -1, "late": HOLDS_MS_MAX + 60_000, "endless": None}.get(way, HOLDS_MS)
+    ends = {"expired": -1, "late": HOLDS_MS_MAX + 60_000, "week": HOLDS_MS_MAX, "endless": None}.get(
+        way, HOLDS_MS
+    )
     expires = None if ends is None else now_ms + ends
     type_ = "Resolution" if topic == "resolutions" else "ControlCommand"
     signed = value + b" " if way == "tampered" else value
