@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ops_stream.core.rules_escalations import Trigger, TriggerName, escalations_of
 from ops_stream.core.rules_model import Rules, Supervisor
 from ops_stream.rules.bundle import compile_bundle, read_conf
+from ops_stream.rules.conf_budgets import BudgetEntry, budgets_from
 from ops_stream.rules.word_lists import WordLists
 from tests.bench.load import ask as ordinary_ask
 from tests.core.world import DIGEST, TENANT, World
@@ -29,11 +30,14 @@ def world(**triggers: Trigger) -> World:
     """A world with these triggers for every tenant."""
     table: dict[tuple[str, str], Trigger] = {(name, "*"): rule for name, rule in triggers.items()}
     made = World(Rules(DIGEST, escalations=escalations_of(table)))
-    made.send(
-        "agents",
-        {"event": "AgentRegistration", "tenant": TENANT, "agent": "a", "role": "x", "capabilities": []},
-    )
+    register(made)
     return made
+
+
+def register(world: World) -> None:
+    """Let the agent register."""
+    body = {"event": "AgentRegistration", "tenant": TENANT, "agent": "a", "role": "x", "capabilities": []}
+    world.send("agents", body)
 
 
 def ask(world: World, name: str, **fields: Any) -> dict[str, Any]:
@@ -267,3 +271,37 @@ def test_what_calls_is_bounded_in_number() -> None:
     assert len({one["escalation_id"] for one in told}) == 1
     assert told[-1]["count"] <= 200
     assert sum(key.startswith("escalation/") for key in here.state.rows) == 1
+
+
+def test_a_soft_limit_calls_once_a_window() -> None:
+    """Every further ask above the percentage is silent until the next window."""
+    table: dict[tuple[str, str], Trigger] = {("soft_limit", "*"): Trigger(on=True, percent=80)}
+    entry = {"limit_usd": 1, "window": "day", "soft": True, "alert_at": [100]}
+    budgets = budgets_from([BudgetEntry.model_validate(entry)])
+    here = World(Rules(DIGEST, budgets=budgets, escalations=escalations_of(table)))
+    for number in range(5):
+        ask(here, f"r{number}", estimated_cost_usd=0.4)
+    assert here.of("Escalation") == []  # nobody is registered, so that nothing is admitted
+    register(here)
+    for number in range(5, 9):
+        ask(here, f"r{number}", estimated_cost_usd=0.4)
+    (told,) = here.of("Escalation")
+    assert "80 %" in told["summary"]
+    here.advance(86_400)
+    for number in range(9, 13):
+        ask(here, f"r{number}", estimated_cost_usd=0.4)
+    assert len([one for one in here.of("Escalation") if one["status"] == "open"]) == 2
+
+
+def test_what_waits_is_shown_again_with_what_its_triggers_demand_now() -> None:
+    """Where what blocks has changed, the present quorum of the trigger holds, and not that of before."""
+    here = world(priority=Trigger(on=True))
+    answer = ask(here, "r1", **URGENT)
+    table: dict[tuple[str, str], Trigger] = {
+        ("priority", "*"): Trigger(on=True, quorum=2, severity="critical")
+    }
+    here.rules = Rules(DIGEST, escalations=escalations_of(table), blocking_digest="other")
+    resolve(here, answer["escalation_id"])
+    shown = here.of("Escalation")[-1]
+    assert (shown["status"], shown["quorum"], shown["severity"]) == ("open", 2, "critical")
+    assert here.answers("r1")[-1]["decision"] == "escalated"
