@@ -199,7 +199,7 @@ def _waiting_line(out: Out, waiting: Mapping[str, Any]) -> str:
     if not count:
         return ""
     what = f"{count} escalation{'s' if count > 1 else ''}"
-    some = f", {critical} of them critical" if critical else ""
+    some = f" ({critical} critical)" if critical else ""
     text = out.style(f"{what} wait{'' if count > 1 else 's'} for a person{some}", BAD if critical else WAIT)
     return f"{text}; the first expires in {until(waiting['first_expires_at'])}. See: ops-stream escalations"
 
