@@ -127,6 +127,17 @@ def test_an_automatic_kill_says_who_to_ask_and_how_to_end_it() -> None:
     assert f"ops-stream resume --agent engineer --tenant {TENANT}" in alert["summary"]
 
 
+def test_a_rule_in_shadow_tells_once_until_its_bucket_has_drained() -> None:
+    """An agent that runs on and on past its rate fills no topic of alerts."""
+    world = _running(6, kills=Kills(automatic=(AutomaticKill("burst", asks=1, within_s=60, shadow=True),)))
+    assert [alert["kind"] for alert in world.of("Alert")] == ["automatic_kill"]
+    world.advance(61)
+    for number in range(3):
+        world.send("task-requests", ask(request_id=f"later{number}", estimated_cost_usd=0))
+    assert [alert["kind"] for alert in world.of("Alert")] == ["automatic_kill"] * 2
+    assert "kill/" not in str(world.state.rows.keys())
+
+
 GAPS = st.lists(st.integers(0, 90_000), max_size=25)
 
 
