@@ -269,16 +269,22 @@ async def test_a_dead_letter_is_delivered_again_and_not_published_again(
 
 
 async def test_stopping_in_the_middle_tells_it_again_under_the_same_id(bus: Bus, receiver: Receiver) -> None:
-    """A message that was between two attempts when the notifier stopped is sent by the next one, the very same."""
-    receiver.answers = [503]
+    """A message that was between two attempts when the notifier stopped is sent by the next one, the very same. The one
+    before it, fetched with it and taken, is not told again."""
+    async with _notifying(bus, _target(receiver)):
+        pass
+    await bus.put(alert(1), alert(2))
+    receiver.answers = [204, 503]
     async with _notifying(bus, _target(receiver), first_pause_s=60.0):
-        await bus.put(alert(1))
-        await receiver.until(lambda: len(receiver.got) == 1)
+        await receiver.until(lambda: len(receiver.got) == 2)
     assert await bus.dead_letters() == []
     async with _notifying(bus, _target(receiver)):
-        await receiver.until(lambda: len(receiver.got) == 2)
-    assert receiver.got[0].headers["webhook-id"] == receiver.got[1].headers["webhook-id"]
-    assert receiver.got[0].body == receiver.got[1].body
+        await bus.put(alert(3))
+        await receiver.until(lambda: len(receiver.got) == 4)
+    told = [got.json["data"]["alert_id"] for got in receiver.got]
+    assert told == ["al_1", "al_2", "al_2", "al_3"]
+    assert receiver.got[1].headers["webhook-id"] == receiver.got[2].headers["webhook-id"]
+    assert receiver.got[1].body == receiver.got[2].body
 
 
 async def test_two_notifiers_share_the_work_and_one_takes_over(bus: Bus, receiver: Receiver) -> None:
@@ -327,7 +333,7 @@ async def test_filters_hold_and_what_they_leave_out_is_counted(bus: Bus, receive
 async def test_what_is_passed_over_is_committed_too(bus: Bus, receiver: Receiver) -> None:
     """A target that hears of little does not read the same records again with every start."""
     async with _notifying(bus, _target(receiver, kinds=("nothing",))):
-        await bus.put(*(alert(number) for number in range(5)))
+        await bus.put(escalation(1), *(escalation(1, count=number) for number in range(2, 6)))
         async with asyncio.timeout(30):
             while await bus.committed("desk") < 5:
                 await asyncio.sleep(0.1)

@@ -277,9 +277,14 @@ async def test_the_address_that_was_checked_is_the_one_connected_to(receiver: Re
         asked.append(host)
         return [(int(socket.AF_INET), "127.0.0.1")]
 
-    attempts, _, _ = await _deliver(_target(receiver.url(host="hook.invalid")), lookup=lookup)
+    target = _target(receiver.url(host="hook.invalid"))
+    attempts, _, _ = await _deliver(target, lookup=lookup)
     assert (attempts, asked) == (1, ["hook.invalid"])
     assert receiver.got[0].headers["host"] == f"hook.invalid:{receiver.port}"
+    # An old answer is not kept either: it is asked again for the next connection.
+    receiver.answers = [503]
+    attempts, _, _ = await _deliver(target, lookup=lookup)
+    assert (attempts, asked) == (2, ["hook.invalid"] * 3)
 
 
 async def test_no_proxy_of_the_environment_is_used(

@@ -39,6 +39,8 @@ def test_an_escalation_is_told_when_it_opens_rises_changes_and_ends() -> None:
     vote = {"resolver": "alice", "verdict": "approve", "at": "2026-11-24T12:00:00.000Z"}
     assert feed(escalation(count=2, votes=[vote])) is None
     assert feed(escalation(level=2, votes=[vote])) == "escalation.raised"
+    assert feed(escalation(level=1)) is None
+    assert feed(escalation(level=2)) == "escalation.raised"
     assert (
         feed(escalation(level=2, request_id="r7", action_digest="sha256:" + "2" * 64)) == "escalation.changed"
     )
