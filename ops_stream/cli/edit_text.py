@@ -93,7 +93,8 @@ def is_whole(request: Mapping[str, Any], digest: str | None) -> bool:
 
 def text_of(request: Mapping[str, Any], *, title: str, whole: bool = True) -> str:
     """Write an ask for the editor: fixed fields as comments, then what it holds, then what it could hold."""
-    lines = [f"# {_one_line(title)}", *_HEAD]
+    # What an agent wrote stands on no line in which editors look for settings: the first and the last five.
+    lines = [*_HEAD, "#", f"# {_one_line(title)}"]
     if not whole:
         lines += _PARTIAL
     lines.append("#")
@@ -105,6 +106,7 @@ def text_of(request: Mapping[str, Any], *, title: str, whole: bool = True) -> st
             lines += _field(name, request[name], meaning)
         else:
             absent.append(f"#{name}:".ljust(_COMMENT_COLUMN) + f"# {meaning}")
+    absent += ["#"] * (4 - len(absent))
     return "\n".join([*lines, "", "# Not given by the agent; take the # away to set one:", *absent, ""])
 
 

@@ -21,7 +21,7 @@ from ops_stream.contract.signing import (
 )
 from ops_stream.core.draft import Draft
 from ops_stream.core.inputs import EventInput
-from ops_stream.core.rows import COMMANDS, Command, EscalationRow
+from ops_stream.core.rows import COMMANDS, Ballot, Command, EscalationRow
 from ops_stream.core.rules_people import Person
 
 
@@ -111,6 +111,23 @@ def may_resolve(draft: Draft, event: Resolution, row: EscalationRow, asked_by: s
     if event.verdict != "deny" and asked_by and owns(draft, event.resolver, row.tenant, asked_by):
         return Against("own_ask", f"nobody approves what they or an agent of theirs asked, here {asked_by}.")
     return None
+
+
+def still_counts(draft: Draft, ballot: Ballot, row: EscalationRow) -> bool:
+    """Say whether a vote that was given earlier would be taken now: by the people, roles, keys and owners in force.
+
+    Between two votes the rules may have changed: a key was stolen, somebody has left, an agent has another owner.
+    """
+    people = draft.rules.people
+    asked_by = row.agent if row.waiting else ""
+    if ballot.verdict != "deny" and asked_by and owns(draft, ballot.resolver, row.tenant, asked_by):
+        return False
+    if not people.people:
+        return not people.require_signatures
+    person = people.find(ballot.resolver)
+    if person is None or not person.serves(row.tenant) or _roles_against(draft, person, row) is not None:
+        return False
+    return ballot.key_id in person.keys if ballot.signed else not people.require_signatures
 
 
 def may_command(draft: Draft, command: ControlCommand, tenant: str | None) -> Against | None:

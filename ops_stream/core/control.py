@@ -9,7 +9,7 @@ from msgspec.structs import astuple
 
 from ops_stream.contract.models import ControlCommand, is_id
 from ops_stream.core.agents import quarantine, reinstate
-from ops_stream.core.authority import is_spent, may_command, spend
+from ops_stream.core.authority import authority_of, is_spent, may_command, spend
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.limits_command import set_budget
@@ -30,14 +30,23 @@ REMEMBER_MS: Final = 7 * 86_400_000
 def obey(draft: Draft, command: ControlCommand) -> None:
     """Obey a command once, and hand one for all tenants on to the other partitions."""
     key = f"command/{command.command_id}"
-    if draft.get(COMMANDS, key) is not None or is_spent(draft, command):
+    obeyed = draft.get(COMMANDS, key)
+    copied = authority_of(draft).proved
+    if obeyed is not None and obeyed.by in ("", command.issued_by):
         return
+    if obeyed is not None and not copied:
+        _refuse(
+            draft, command, "id_taken", f"a command of {obeyed.by} had this id; send it with another one."
+        )
+        return
+    if not copied and is_spent(draft, command):
+        return  # a copy was obeyed by the partition that wrote it: what was refused here before is no reason
     against = may_command(draft, command, tenant_of(command))
     if against is not None:  # and its id stays free: nobody can spoil another's command beforehand
         spend(draft, command)
         _refuse(draft, command, against.reason, against.why)
         return
-    draft.put(key, Command(draft.now + REMEMBER_MS))
+    draft.put(key, Command(draft.now + REMEMBER_MS, command.issued_by))
     act = _ACTS.get(command.command)
     try:
         if act is None:

@@ -9,6 +9,7 @@ from msgspec import Raw
 from msgspec.structs import replace
 from pydantic import ValidationError
 
+from ops_stream.contract.codec import INPUT_BYTES_MAX
 from ops_stream.contract.models import TaskRequest
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.leases import estimated_ms
@@ -45,8 +46,11 @@ def edited(ask: Ask, edits: dict[str, Any]) -> TaskRequest:
     unknown = sorted(name for name in edits if name not in _NAMES)
     if unknown:
         raise BadEdit(f"an ask has no field {unknown[0][:100]!r}.")
+    merged = {**body, **edits}
+    if len(encode_row(merged)) > INPUT_BYTES_MAX:
+        raise BadEdit(f"the edited ask is larger than an ask may be ({INPUT_BYTES_MAX:,} bytes).")
     try:
-        return TaskRequest.from_wire({**body, **edits})
+        return TaskRequest.from_wire(merged)
     except ValidationError as error:
         where = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise BadEdit(f"the edited ask is not valid, see its field {where}.") from None

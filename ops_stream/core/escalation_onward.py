@@ -63,14 +63,6 @@ def go_on(draft: Draft, row: EscalationRow, note: str) -> None:
         _open_anew(draft, row, left, note)
 
 
-def put_off(draft: Draft, row: EscalationRow, others: Sequence[str]) -> None:
-    """Leave asks of an escalation that nobody answered to the next record: theirs has expired, too."""
-    left = [ask for name in others if (ask := waiting(draft, row.tenant, name)) is not None]
-    if left:
-        note = f"Nobody answered about the same ask {row.request_id}; one more of it: "
-        _open_anew(draft, replace(row, opened_at=row.expires), left, note)
-
-
 def look_again(draft: Draft, escalation_id: str, row: EscalationRow, ask: Ask) -> str:
     """Look at a waiting ask under rules that block other things than when it was shown.
 

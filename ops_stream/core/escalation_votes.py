@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
+from msgspec.structs import replace
 
 from ops_stream.contract.models import Resolution
-from ops_stream.core.authority import authority_of
+from ops_stream.core.authority import authority_of, still_counts
 from ops_stream.core.draft import Draft
 from ops_stream.core.rows import NOTHING, Ballot, EscalationRow
 from ops_stream.core.words import clip
@@ -47,15 +48,26 @@ def no_room(row: EscalationRow, ballot: Ballot) -> str | None:
 
 def agreeing(draft: Draft, row: EscalationRow, ballot: Ballot) -> tuple[str, ...]:
     """Give the people who say the same as the last vote, as far as they may still vote, in the order of voting."""
-    listed, demanded = draft.rules.people.people, draft.rules.people.require_signatures
     return tuple(
         one.resolver
         for one in row.votes
-        if one.verdict == ballot.verdict
-        and _same(one.edits, ballot.edits)
-        and (not listed or one.resolver in listed)
-        and (one.signed or not demanded)
+        if one.verdict == ballot.verdict and _same(one.edits, ballot.edits) and still_counts(draft, one, row)
     )
+
+
+def may_vote_again(draft: Draft, row: EscalationRow, resolver: str) -> bool:
+    """Say whether somebody's vote counts for nothing any more, so that another of theirs takes its place."""
+    if row.status != "open":
+        return False
+    return not any(one.resolver == resolver and still_counts(draft, one, row) for one in row.votes)
+
+
+def without(row: EscalationRow, resolver: str) -> EscalationRow:
+    """Give an escalation without somebody's vote."""
+    if resolver not in row.resolvers:
+        return row
+    votes = tuple(one for one in row.votes if one.resolver != resolver)
+    return replace(row, votes=votes, resolvers=tuple(one for one in row.resolvers if one != resolver))
 
 
 def _same(one: Raw, other: Raw) -> bool:

@@ -21,8 +21,8 @@ from ops_stream.core.escalation import climb, close, let_go
 from ops_stream.core.escalation_edits import FIXED as FIXED
 from ops_stream.core.escalation_edits import BadEdit, changes_of, edited, request_of, with_edit
 from ops_stream.core.escalation_events import find, publish
-from ops_stream.core.escalation_onward import deny_all, go_on, look_again, put_off, waiting
-from ops_stream.core.escalation_votes import agreeing, ballot_of, no_room
+from ops_stream.core.escalation_onward import deny_all, go_on, look_again, waiting
+from ops_stream.core.escalation_votes import agreeing, ballot_of, may_vote_again, no_room, without
 from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.notices import dead_letter
 from ops_stream.core.rows import ESCALATIONS, Ask, EscalationRow, Suspension, ask_key
@@ -76,7 +76,7 @@ def _resolve(draft: Draft, event: Resolution) -> None:
     row = find(draft, id_)
     if row is None or row.tenant != event.tenant:
         raise _Refused("unknown_escalation", "no such escalation is known to this tenant.")
-    if event.resolver in row.resolvers:
+    if event.resolver in row.resolvers and not may_vote_again(draft, row, event.resolver):
         return  # the same person again changes nothing
     row = _up_to_date(draft, id_, row)
     if row.status != "open":
@@ -106,10 +106,12 @@ def _up_to_date(draft: Draft, escalation_id: str, row: EscalationRow) -> Escalat
 
 
 def _must_be_seen(event: Resolution, row: EscalationRow) -> None:
-    """Refuse a verdict on something else than what is shown."""
+    """Refuse to let anything else run than what is shown. A denial is for all that wait, whichever was shown."""
+    if event.verdict == "deny":
+        return
     if event.action_digest is not None and row.digest and event.action_digest != row.digest:
         raise _Refused("digest_mismatch", "it is about another action than the one that was seen.")
-    if event.rules_digest is not None and event.rules_digest != row.rules and event.verdict != "deny":
+    if event.rules_digest is not None and event.rules_digest != row.rules:
         raise _Refused("policy_changed", "it was given under other rules than those it is shown under now.")
 
 
@@ -165,6 +167,7 @@ def _voted(
     why = no_room(row, ballot)
     if why is not None:
         raise _Refused("too_many_votes", why)
+    row = without(row, event.resolver)
     row = replace(row, votes=(*row.votes, ballot), resolvers=(*row.resolvers, event.resolver))
     return row, agreeing(draft, row, ballot)
 
@@ -202,17 +205,12 @@ def _expire(draft: Draft, escalation_id: str, row: EscalationRow) -> None:
             deny_all(draft, row, Reason.ESCALATION_EXPIRED, "Nobody answered before the escalation expired.")
         return
     let_go(draft, escalation_id, row, "approved")
-    names = (row.request_id, *row.asks)
-    for number, request_id in enumerate(names):
-        if number and draft.full():
-            put_off(draft, row, names[number:])
-            return
-        one = waiting(draft, row.tenant, request_id)
-        if one is not None:
-            # It is told how the one that was shown ends.
-            one = replace(one, reviewed="review", escalation="" if number else escalation_id)
-            key, sequence = ask_key(one.tenant, one.request_id), one.answer.sequence + 1
-            decide(draft, key, request_of(one), "reviewed", one, sequence, one.answer.digest)
+    key, sequence = ask_key(ask.tenant, ask.request_id), ask.answer.sequence + 1
+    ask = replace(ask, reviewed="review", escalation=escalation_id)
+    decide(draft, key, request_of(ask), "reviewed", ask, sequence, ask.answer.digest)
+    # Silence permits no more than a person's approval would: the one that was shown.
+    why = f"Nobody answered before the escalation expired, and of the same asks only {ask.request_id} runs then."
+    deny_all(draft, row, Reason.ESCALATION_EXPIRED, why)
 
 
 def _runs_unanswered(draft: Draft, row: EscalationRow, ask: Ask) -> bool:

@@ -247,9 +247,11 @@ class Sweep(Row, frozen=True):
 
 
 class Command(Row, frozen=True):
-    """A command that was obeyed."""
+    """A command that was obeyed, or one that was refused and stays so."""
 
     until: int
+    by: str = ""
+    """Who gave it: another person's command may bear the same id, by mistake or to be in its way."""
 
 
 class ActiveRules(Row, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -21,9 +22,11 @@ _NEVER: Final = tuple(
         "10.0.0.0/8",
         "100.64.0.0/10",
         "127.0.0.0/8",
+        "168.63.129.16/32",  # a cloud's host agent
         "169.254.0.0/16",
         "172.16.0.0/12",
         "192.0.0.0/24",
+        "192.88.99.0/24",
         "192.168.0.0/16",
         "198.18.0.0/15",
         "::/96",  # IPv4 as it was once written in IPv6
@@ -35,6 +38,8 @@ _NEVER: Final = tuple(
         "fec0::/10",
     )
 )
+_NUMBERS: Final = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)(?:\.(?:0[xX][0-9a-fA-F]*|[0-9]+))*\.?")
+_DOTTED: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _ANSWERS_MAX: Final = 64
 
 
@@ -78,7 +83,12 @@ def _inside(address: Address) -> Address:
 
 
 def refuse_literal(host: str) -> None:
-    """Raise NotAllowed where a host is itself an address, and not a public one. A name is looked up later."""
+    """Raise NotAllowed where a host is itself an address, and not a public one. A name is looked up later.
+
+    Nor may it be digits and dots that are no address in the usual form: some libraries take these for one.
+    """
+    if _NUMBERS.fullmatch(host) and not _DOTTED.fullmatch(host):
+        raise NotAllowed("it is a number, and no name of a host")
     try:
         ipaddress.ip_address(host.partition("%")[0])
     except ValueError:

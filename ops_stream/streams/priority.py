@@ -100,7 +100,7 @@ class PriorityReader:
                 continue
             for record in records:
                 name, value = self._names[tp.topic], record.value
-                unknown = await self._unknown_rules(value)
+                unknown = await self._unknown_rules(value) if name == "control" else ()
                 kept = meaningful_signed(self._key, name, tp.partition, tp.topic, record.headers, value)
                 raw = RawInput(
                     name,

@@ -302,3 +302,82 @@ def test_what_was_signed_and_refused_stays_refused() -> None:
     world.send("control", unsigned, headers=signed(unsigned, topic="control"))
     assert world.answers("r1")[-1]["decision"] == "revoked"
     assert len(letters(world)) == 3
+
+
+def operated(name: str, **fields: Any) -> dict[str, Any]:
+    """A command of somebody's."""
+    return {"command_id": "k1", "command": "kill", "scope": "all", "issued_by": name, **fields}
+
+
+def test_nobody_keeps_a_kill_off_a_partition_by_using_its_id_first() -> None:
+    """An operator of one tenant has used the id there: the copy of a kill for all is obeyed all the same."""
+    tenant = next(name for name in map("t{}".format, range(99)) if partition_for(name, 2) == 1)
+    who = people(person("boss"), person("eve", tenants=frozenset({tenant})), demanded=True)
+    world = World(Rules(DIGEST, people=who), 2)
+    first = operated("eve", command="quarantine_agent", scope="agent", tenant=tenant, target="nobody")
+    world.send("control", first, partition=1, headers=signed(first, topic="control"))
+    kill = operated("boss")
+    world.send("control", kill, partition=0, headers=signed(kill, topic="control"))
+    assert ["kill/all" in one.state.rows for one in world.partitions] == [True, True]
+
+
+def test_an_id_that_somebody_else_has_used_is_refused_aloud() -> None:
+    """Whoever comes second on a partition is told, and nothing of the first one's command is touched."""
+    world = World(Rules(DIGEST, people=people(person("ann"), person("bob"))), 1)
+    world.send("control", operated("ann"))
+    world.send("control", operated("bob", command="resume"))
+    assert letters(world) == ["id_taken"]
+    assert "kill/all" in world.partitions[0].state.rows
+
+
+def test_a_copy_is_obeyed_where_the_same_command_was_refused_before() -> None:
+    """Another partition took it in under later rules: all partitions hold the same in the end."""
+    lame = people(person("boss", tenants=frozenset({"x"})), demanded=True)
+    world = World(Rules(DIGEST, people=lame), 2)
+    kill = operated("boss")
+    proof = signed(kill, topic="control")
+    world.send("control", kill, partition=0, headers=proof)
+    assert letters(world) == ["not_allowed"]
+    world.rules = Rules(DIGEST, people=people(person("boss"), demanded=True))
+    world.send("control", kill, partition=1, headers=proof)
+    assert ["kill/all" in one.state.rows for one in world.partitions] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        Person("ann", frozenset({"operator"}), keys={key_of("new").key_id: key_of("new").public}),
+        person("ann", roles=frozenset()),
+        person("ann", tenants=frozenset({"other"})),
+        person("ann", agents=frozenset({"engineer"})),
+    ],
+    ids=["key replaced", "no role", "no tenant", "owns the agent"],
+)
+def test_a_vote_counts_only_while_it_would_be_taken_again(changed: Person) -> None:
+    """A key was stolen, somebody has left, the agent is theirs now: the vote is as if it had not been given."""
+    bob, cyd = person("bob"), person("cyd")
+    ladder = {"*": (Rung(roles=frozenset({"operator"})),)}
+    two = Escalations(quorums={"info": 2, "warning": 2, "critical": 2}, ladders=ladder)
+    world, escalation = waiting(people(person("ann"), bob, cyd, demanded=True), escalations=two)
+    for name, listed in (("ann", person("ann")), ("bob", changed)):
+        world.rules = replace(world.rules, people=people(listed, bob, cyd, demanded=True))
+        body = verdict(escalation, name, resolution_id=name)
+        world.send("resolutions", body, headers=signed(body))
+    assert world.of("Escalation")[-1]["status"] == "open"
+    body = verdict(escalation, "cyd", resolution_id="cyd")
+    world.send("resolutions", body, headers=signed(body))
+    assert world.of("TaskApproval")[-1]["approved_by"] == ["bob", "cyd"]
+
+
+def test_somebody_whose_vote_counts_no_more_may_vote_again() -> None:
+    """The key that was stolen is replaced; its owner denies what the thief had approved."""
+    new = Person("ann", frozenset({"operator"}), keys={key_of("new").key_id: key_of("new").public})
+    two = Escalations(quorums={"info": 2, "warning": 2, "critical": 2})
+    world, escalation = waiting(people(person("ann"), person("bob"), demanded=True), escalations=two)
+    stolen = verdict(escalation)
+    world.send("resolutions", stolen, headers=signed(stolen))
+    world.rules = replace(world.rules, people=people(new, person("bob"), demanded=True))
+    denial = verdict(escalation, resolution_id="v2", verdict="deny")
+    world.send("resolutions", denial, headers=signed(denial, key="new"))
+    assert world.of("Escalation")[-1]["status"] == "denied"
+    assert world.of("TaskApproval")[-1]["reason"] == "escalation_denied"

@@ -220,8 +220,14 @@ def test_whatever_becomes_of_many_that_are_the_same_fits_into_records(size: int,
     records = [entry.decision for entry in world.partitions[0].journal[before:]]
     assert max(record_bytes(decision) for decision in records) < RECORD_MAX
     phases = {world.ask_row(f"r{number:03d}").phase for number in range(joined)}
-    wanted = {"approve": {"running", "escalated"}, "edit": {"escalated"}, "expire-approve": {"running"}}
+    wanted = {
+        "approve": {"running", "escalated"},
+        "edit": {"escalated"},
+        "expire-approve": {"running", "ended"},
+    }
     assert phases == wanted.get(end, {"ended"})
+    if end == "expire-approve":
+        assert sum(world.ask_row(f"r{number:03d}").phase == "running" for number in range(joined)) == 1
     waiting = [number for number in range(joined) if world.ask_row(f"r{number:03d}").phase == "escalated"]
     assert all(
         _row(world, world.ask_row(f"r{number:03d}").answer.escalation).status == "open" for number in waiting
@@ -343,3 +349,12 @@ def test_rows_of_before_are_read_as_before() -> None:
     world.state.apply({key: encode_row(old), row.fold: None})
     assert _say(world, "approve")["status"] == "approved"
     assert world.answers("r1")[-1]["reason"] == "approved_after_review"
+
+
+def test_an_edit_makes_no_ask_larger_than_one_that_an_agent_may_send() -> None:
+    """Two edits after one another would otherwise make it grow without end."""
+    world = _world(ASKED)
+    world.send("task-requests", ask("r1", arguments={"text": "x" * 200_000}))
+    _say(world, "edit", edits={"attributes": {f"n{number}": "y" * 2_000 for number in range(50)}})
+    assert [letter["reason"] for letter in world.of("DeadLetter")] == ["malformed_edit"]
+    assert world.ask_row("r1").phase == "escalated"
