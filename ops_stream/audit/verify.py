@@ -88,10 +88,11 @@ class Verifier:
         except (rec.Unreadable, InvariantBroken, BrokenChain) as error:
             self._wrong(offset, "decision", f"It cannot be decided again: {error}.")
             return
-        self.report.decided_again += 1
+        engine = record.header.engine_version
+        if prepared.written.value == value or engine == self._engine:
+            self.report.decided_again += 1
         if prepared.written.value == value:
             return
-        engine = record.header.engine_version
         parts = ", ".join(what_differs(prepared, record)) or "its form"
         if engine == self._engine:
             self._wrong(offset, "decision", f"Decided again it comes out otherwise: {parts}.")

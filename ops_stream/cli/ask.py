@@ -143,6 +143,11 @@ async def _ask(out: Out, settings: Settings, options: dict[str, Any], fields: di
         _print(out, approval)
         if options["report"]:
             await client.report(approval, kind=options["report"])
+        elif approval.lease_expires_at is not None:
+            out.note(
+                f"Nothing is reported yet. Without a report by {approval.lease_expires_at} its cost counts as unknown "
+                "and people are told; or use --report."
+            )
     return ExitCode.DONE
 
 

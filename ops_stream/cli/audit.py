@@ -129,7 +129,11 @@ def _explain(out: Out, reports: list[PartitionReport]) -> None:
             )
     if not wrong:
         again = sum(report.decided_again for report in reports)
-        out.say(out.style(f"Proved: {again} records decided again, every one as it is recorded.", GOOD))
+        others = sum(sum(report.other_engine.values()) for report in reports)
+        what = f"{again} records decided again, every one as it is recorded"
+        if others:
+            what = f"{what}; {others} of other engines are whole and in their place, but not decided again"
+        out.say(out.style(f"Proved: {what}.", GOOD))
         _explain_people(out, reports)
         return
     for report in reports:

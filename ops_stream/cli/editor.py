@@ -52,6 +52,8 @@ def edit(words: list[str], text: str) -> str:
         path.write_text(text, encoding="utf-8")
         with _left_to_the_editor():
             code = subprocess.run([*words, str(path)], check=False).returncode
+        if code < 0:
+            raise SystemExit(128 - code)  # ended by a signal, as by Ctrl-C: so are we
         if code:
             raise NotSo(
                 f"The editor '{words[0]}' ended with {code}, and nothing is sent.", next_step=_NEXT_STEP

@@ -164,7 +164,9 @@ def _left(row: Row) -> str:
 
 def _summary(row: Row) -> str:
     times = f"({row['count']}x) " if row["count"] > 1 else ""
-    return f"{times}{row['summary']}"
+    # What tells one from another comes early: on a narrow terminal the rest is cut off.
+    agent = row.get("agent")
+    return times + str(row["summary"]).replace(f"Agent {agent} asks: ", f"{agent}: ", 1)
 
 
 ID: Final = Column("id", "escalation_id")

@@ -150,7 +150,7 @@ def _outcome(out: Out, kill: Kill, wait_s: float) -> int:
         more = f" and {unheard - len(names):,} more" if unheard > len(names) else ""
         out.note(
             f"{unheard:,} {_asks(unheard)} not known to have stopped: {clean(', '.join(names))}{more}."
-            " Look after their agents."
+            " Stop their agents by hand."
         )
     if pending or any(one.proof is not None and one.proof.sweeping for one in stops):
         out.note(

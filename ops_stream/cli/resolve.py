@@ -255,7 +255,11 @@ def report(out: Out, answer: Answer, outcome: Outcome) -> int:
     if outcome.open:
         out.row(row, f"Escalation {name}: your answer counts. {_waits(out, closed, answer)}")
         return ExitCode.DONE
-    text = f"Escalation {name}: {out.style(clean(closed['status']), GOOD)}."
+    asked_again = approval is not None and approval["decision"] == "escalated"
+    status = (
+        "the edit is taken, and a person is asked about it again" if asked_again else clean(closed["status"])
+    )
+    text = f"Escalation {name}: {out.style(status, GOOD)}."
     if approval is not None:
         decision = str(approval["decision"])
         why = "" if approval["reason"] == decision else f" ({approval['reason']})"

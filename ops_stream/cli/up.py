@@ -235,6 +235,6 @@ class Keeper:
             address = self.environment[BOOTSTRAP]
             self.out.say(
                 f"Elsewhere: export {BOOTSTRAP}={clean(address)}\n"
-                '           ops-stream ask "Refund order 1234" --register\n'
+                '           ops-stream ask "Refund order 1234" --register --report completed\n'
                 "           ops-stream tail"
             )

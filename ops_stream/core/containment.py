@@ -116,9 +116,10 @@ def _still(draft: Draft, command_id: str, keys: dict[str, None]) -> Iterator[str
 def _complaint(draft: Draft, command_id: str, row: Containment) -> str:
     names = ", ".join(name.partition("|")[2] for name in row.names)
     more = row.unproved - len(row.names)
+    all_names = f"{names} and {more:,} more" if more > 0 else names
     return (
         f"{row.unproved:,} of {row.revoked:,} asks that {command_id} revoked are not known to have stopped after "
-        f"{draft.rules.kills.confirm_s} s: {names}{f' and {more:,} more' if more > 0 else ''}. Look after their agents."
+        f"{draft.rules.kills.confirm_s} s: {all_names}. Stop their agents by hand."
     )
 
 
