@@ -9,6 +9,7 @@ import pytest
 from ops_stream.core import killswitch
 from tests.simulation.seat import Seat
 from tests.simulation.seeds import run_all
+from tests.thorough import examples
 
 
 def test_what_a_kill_leaves_over_keeps_every_promise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -23,5 +24,5 @@ def test_what_a_kill_leaves_over_keeps_every_promise(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(killswitch, "FIRST_MAX", 1)
     monkeypatch.setattr(Seat, "_write_tick", counting)
-    run_all(range(2_000, 2_600))
+    run_all(range(2_000, 2_000 + examples(600, quick=250)))
     assert pieces, "some kill left something over"
