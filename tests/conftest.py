@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
@@ -17,6 +18,9 @@ from ops_stream.contract.settings import Settings
 from ops_stream.embedded import EmbeddedKafka, EmbeddedRedis, train
 from tests import brokers
 from tests.thorough import examples
+
+# Shells start what runs in the background with Ctrl-C ignored, and what a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.register_profile("run", max_examples=examples(100))
 hypothesis.load_profile("run")
