@@ -61,7 +61,11 @@ class Seat:
                 raise
             logger.error("%s This client only observes: it goes on without.", error)
         else:
-            self._settle(link)
+            try:
+                self._settle(link)
+            except BaseException:  # a journal that cannot be seen: nobody else is to pay for this client
+                await self.close()
+                raise
 
     async def close(self) -> None:
         """Give the seat back."""

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from ops_stream.contract.settings import Settings
+from ops_stream.core.journal.chain import JournalKey
 from ops_stream.streams import supervisor as module
 from ops_stream.streams.faust_app import OpsConsumer
 from ops_stream.streams.metrics import Metrics
@@ -66,7 +67,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 async def _supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
-    owner = SimpleNamespace(rulebook=Rulebook(), refresh_rules=None)
+    owner = SimpleNamespace(rulebook=Rulebook(), refresh_rules=None, key=JournalKey(b"k" * 32))
     supervisor = Supervisor(Settings(), cast(Owner, owner), 6, Metrics(), Limits(), frozenset())
 
     async def never_live(*_: Any) -> None:
