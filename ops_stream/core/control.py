@@ -16,7 +16,16 @@ from ops_stream.core.limits_command import set_budget
 from ops_stream.core.notices import dead_letter
 from ops_stream.core.refusals import Refused
 from ops_stream.core.rows import COMMANDS, ActiveRules, Command, Suspension, encode_row
-from ops_stream.core.switches import SWITCHES, WRITTEN, kill, resume, stamp_of, switch_of, tenant_of
+from ops_stream.core.switches import (
+    SWITCHES,
+    WRITTEN,
+    kill,
+    overrules,
+    resume,
+    stamp_of,
+    switch_of,
+    tenant_of,
+)
 from ops_stream.core.words import clip
 
 SPREAD_BYTES_MAX: Final = 1_572_864
@@ -32,7 +41,11 @@ def obey(draft: Draft, command: ControlCommand) -> None:
     key = f"command/{command.command_id}"
     obeyed = draft.get(COMMANDS, key)
     copied = authority_of(draft).proved
-    if obeyed is not None and obeyed.by in ("", command.issued_by):
+    if (
+        obeyed is not None
+        and obeyed.by in ("", command.issued_by)
+        and not (copied and overrules(draft, command))
+    ):
         return
     if obeyed is not None and not copied:
         _refuse(

@@ -209,7 +209,7 @@ def show_anew(draft: Draft, escalation_id: str, row: EscalationRow, look: Look) 
     row = replace(row, rules=draft.rules.digest, blocking=draft.rules.blocking_digest, votes=(), resolvers=())
     call = look.call
     if call is not None:
-        row = _stricter(row, look, call)
+        row = stricter(row, look, call)
         row = replace(row, trigger=clip(call.trigger, 256), triggers=_named(call.triggers), stake=look.hold)
         row = replace(row, recommendation=clip(call.advice))
     publish(draft, escalation_id, row)
@@ -235,7 +235,7 @@ def _join(draft: Draft, escalation_id: str, row: EscalationRow, ask: Ask, look: 
     ask = _waits(
         draft, ask, escalation_id, row, f" It is the same as ask {row.request_id}, which waits already."
     )
-    row = _stricter(row, look, call)
+    row = stricter(row, look, call)
     row = replace(
         row,
         count=row.count + 1,
@@ -246,7 +246,7 @@ def _join(draft: Draft, escalation_id: str, row: EscalationRow, ask: Ask, look: 
     return ask
 
 
-def _stricter(row: EscalationRow, look: Look, call: Call) -> EscalationRow:
+def stricter(row: EscalationRow, look: Look, call: Call) -> EscalationRow:
     """Add the demands of a call: nothing that was demanded before is let off."""
     rule = call.rule
     strict = rule.on_expiry == "deny" or look.nature.effective == IRREVERSIBLE

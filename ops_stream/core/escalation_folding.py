@@ -67,7 +67,7 @@ def crowded(draft: Draft, request: TaskRequest, fold: str) -> str | None:
 
 def remember(draft: Draft, escalation_id: str, row: EscalationRow, fold: str) -> EscalationRow:
     """Let more of the same find an escalation, unless another one is found by it already."""
-    if folded(draft, fold) is not None:
+    if not fold or folded(draft, fold) is not None:
         return row
     draft.put(fold, FoldRow(escalation_id))
     return replace(row, fold=fold)

@@ -14,8 +14,9 @@ from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.checks import Finding, examine
 from ops_stream.core.decide import is_observed
 from ops_stream.core.draft import Draft
-from ops_stream.core.escalation import close, free_id, open_row, show_anew
+from ops_stream.core.escalation import close, free_id, open_row, show_anew, stricter
 from ops_stream.core.escalation_edits import request_of
+from ops_stream.core.escalation_folding import fold_of_ask
 from ops_stream.core.lines import end, follow
 from ops_stream.core.look import Look, look_at
 from ops_stream.core.rows import ASKS, Ask, EscalationRow, ask_key
@@ -54,9 +55,9 @@ def go_on(draft: Draft, row: EscalationRow, note: str) -> None:
         ask = waiting(draft, row.tenant, request_id)
         if ask is None:
             continue
-        against = _against(draft, ask)[1]
+        look, against = _against(draft, ask)
         if against is None:
-            left.append(ask)
+            left.append((ask, look))
         else:
             _deny(draft, ask, against)
     if left:
@@ -94,11 +95,17 @@ def _deny(draft: Draft, ask: Ask, finding: Finding) -> None:
     follow(draft, key, end(draft, ask), "denied", finding.reason, finding.explanation)
 
 
-def _open_anew(draft: Draft, old: EscalationRow, asks: Sequence[Ask], note: str) -> None:
-    """Open an escalation for asks that waited for an older one; it lives as long, but no ask beyond its deadline."""
+def _open_anew(draft: Draft, old: EscalationRow, left: Sequence[tuple[Ask, Look]], note: str) -> None:
+    """Open an escalation for asks that waited for an older one; it lives as long, but no ask beyond its deadline.
+
+    It is opened under the rules of today, and what these demand holds besides what was demanded before.
+    """
+    asks = [ask for ask, _ in left]
+    calls = [(look, look.call) for _, look in left if look.call is not None]
     shown = asks[0]
-    deadlines = [parse_time(at) for ask in asks if (at := _timed(ask.request).deadline) is not None]
-    expires = min([draft.now + old.expires - old.opened_at, *deadlines])
+    ends = [parse_time(at) for ask in asks if (at := _timed(ask.request).deadline) is not None]
+    ends += [draft.now + call.rule.ttl_s * 1000 for _, call in calls if call.rule.ttl_s is not None]
+    expires = min([draft.now + old.expires - old.opened_at, *ends])
     row = replace(
         old,
         status="open",
@@ -117,6 +124,8 @@ def _open_anew(draft: Draft, old: EscalationRow, asks: Sequence[Ask], note: str)
         fold="",
         told=0,
     )
+    for look, call in calls:
+        row = stricter(row, look, call)
     id_ = free_id(draft, shown.tenant, shown.request_id, shown.answer.sequence + 1)
     until = format_time(expires)
     for ask in asks:
@@ -125,4 +134,4 @@ def _open_anew(draft: Draft, old: EscalationRow, asks: Sequence[Ask], note: str)
         ask = replace(ask, answer=replace(answer, escalation=id_, recommendation=row.recommendation))
         draft.put(ask_key(ask.tenant, ask.request_id), ask)
         emit_answer(draft, ask)
-    open_row(draft, id_, row, old.fold)
+    open_row(draft, id_, row, fold_of_ask(request_of(shown)))

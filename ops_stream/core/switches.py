@@ -76,6 +76,18 @@ def stamp_of(draft: Draft, command: ControlCommand, switch: tuple[str, str, str]
     return Stamp(max(draft.written_ms, known.at + 1), origin.partition, origin.offset)
 
 
+def overrules(draft: Draft, command: ControlCommand) -> bool:
+    """Say whether a copy of a kill or a resume bears a later stamp than all that is known of that switch here.
+
+    Then it holds also where the same command was obeyed already: it was written to two partitions, and an opposite
+    one came in between.
+    """
+    if command.command not in SWITCHES:
+        return False
+    told = _told(command)
+    return told is not None and told > _known(draft, kill_key(*switch_of(command)))
+
+
 def kill(draft: Draft, command: ControlCommand) -> None:
     """Turn the kill switch on, unless a later resume is known, and stop what was open when it was written."""
     scope, tenant, target = switch = switch_of(command)

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ops_stream.contract.headers import JOURNAL_HEADER
 from ops_stream.core.intake import read_input
 from ops_stream.core.journal.record import RawInput
 from ops_stream.core.outputs import Output
@@ -29,9 +30,11 @@ class Cluster:
     """Partitions whose copies of commands arrive when a test says so."""
 
     world: World = field(default_factory=lambda: World(partitions=PARTITIONS))
-    flying: list[tuple[int, bytes]] = field(default_factory=list)
-    """Copies on their way: the partition and the command."""
+    flying: list[tuple[int, bytes, str]] = field(default_factory=list)
+    """Copies on their way: the partition, the command, and the place in the journal that wrote it."""
     count: int = 0
+    proved: bool = False
+    """Whether copies bring the proof of where they are from, as they do from a worker."""
 
     def write(self, partition: int, command: str, written_ms: int = START_MS, **fields: Any) -> list[Output]:
         """Write a command to a partition, which obeys it and sends its copies on their way."""
@@ -46,8 +49,8 @@ class Cluster:
 
     def arrive(self, index: int, *, again: bool = False) -> list[Output]:
         """Let one of the copies arrive; `again` leaves it on its way to come once more."""
-        partition, value = self.flying[index] if again else self.flying.pop(index)
-        return self._take(partition, value, self.world.now)
+        partition, value, place = self.flying[index] if again else self.flying.pop(index)
+        return self._take(partition, value, self.world.now, place if self.proved else "")
 
     def arrive_all(self, rng: Random) -> None:
         """Let all copies arrive, in any order."""
@@ -71,16 +74,18 @@ class Cluster:
             for partition in self.world.partitions
         ]
 
-    def _take(self, number: int, value: bytes, written_ms: int) -> list[Output]:
+    def _take(self, number: int, value: bytes, written_ms: int, place: str = "") -> list[Output]:
         self.world.now += 1
         partition = self.world.partitions[number]
         offset = partition.offsets.get("control", 0)
         partition.offsets["control"] = offset + 1
-        raw = RawInput("control", number, offset, min(written_ms, self.world.now), value)
+        headers = ((JOURNAL_HEADER, place.encode()),) if place else ()
+        raw = RawInput("control", number, offset, min(written_ms, self.world.now), value, headers)
         outputs = list(self.world.take(number, read_input(raw)).outputs)
-        for output in outputs:
+        for index, output in enumerate(outputs):
             if output.partition is not None:
-                self.flying.append((output.partition, msgspec.json.encode(output.value)))
+                place = f"{number}:{offset}:{index}"
+                self.flying.append((output.partition, msgspec.json.encode(output.value), place))
         return outputs
 
 
@@ -194,7 +199,7 @@ def test_only_copies_carry_a_stamp() -> None:
     cluster.write(0, "kill", parameters={"written": [2**50, 2, 9]})
     kill = KILLS.decode(cluster.world.partitions[0].state.rows["kill/all"])
     assert kill.stamp.at < 2**49
-    assert [json.loads(value)["parameters"]["written"] for _, value in cluster.flying] == [
+    assert [json.loads(value)["parameters"]["written"] for _, value, _ in cluster.flying] == [
         [kill.stamp.at, 0, 0]
     ] * (PARTITIONS - 1)
 
@@ -203,3 +208,18 @@ def _home(world: World) -> int:
     from ops_stream.contract.partitions import partition_for
 
     return partition_for("team-a", len(world.partitions))
+
+
+@pytest.mark.parametrize("command", ["kill", "resume"])
+def test_a_command_sent_twice_around_an_opposite_one_holds_alike_everywhere(command: str) -> None:
+    """The second sending lands on another partition before any copy does: its later stamp counts on all of them."""
+    cluster = Cluster(proved=True)
+    opposite = "resume" if command == "kill" else "kill"
+    cluster.write(0, command, command_id="twice")
+    cluster.write(1, opposite, START_MS + 1, command_id="once")
+    cluster.write(2, command, START_MS + 2, command_id="twice")
+    while cluster.flying:
+        cluster.arrive(0)
+    first, *others = cluster.switches()
+    assert all(other == first for other in others)
+    assert ("kill/all" in first) is (command == "kill")
