@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from ops_stream.contract.settings import Settings
+from ops_stream.core.journal.chain import JournalKey
 from ops_stream.streams import supervisor as module
 from ops_stream.streams.exits import Exit
 from ops_stream.streams.health import readiness
@@ -28,7 +29,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Exit, str]]:
 
 
 async def _supervisor() -> Supervisor:
-    owner = SimpleNamespace(rulebook=Rulebook(), refresh_rules=None)
+    owner = SimpleNamespace(rulebook=Rulebook(), refresh_rules=None, key=JournalKey(b"k" * 32))
     return Supervisor(Settings(), cast(Owner, owner), 6, Metrics(), Limits(), frozenset())
 
 

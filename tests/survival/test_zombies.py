@@ -10,6 +10,7 @@ import pytest
 
 from ops_stream.contract.partitions import partition_for
 from ops_stream.contract.settings import Settings
+from ops_stream.core.killswitch import FIRST_MAX
 from ops_stream.streams.snapshots import OFFSET_BYTES, WATERMARK_ROW
 from tests.survival.faults import (
     EACH,
@@ -219,22 +220,22 @@ async def _freeze_with_unsaved_rows(
 async def _freeze_inside_a_record(
     settings: Settings, fleet: Fleet, ends: Ends, pair: list[WorkerProcess]
 ) -> tuple[WorkerProcess, str, int]:
-    """Stop the owner of a tenant within the record of a kill; the worker, the tenant, and where the record is."""
+    """Stop the owner of a tenant within the second record of a kill; the worker, the tenant, and where the record is."""
     for tenant in TRIES:
         partition = partition_for(tenant, settings.partitions)
-        await fleet.ask(OUTPUTS, rate=4_000, name=tenant, tenants=(tenant,))
+        await fleet.ask(FIRST_MAX + OUTPUTS, rate=4_000, name=tenant, tenants=(tenant,))
         await fleet.until_answered()
         zombie = await owner_of(partition, pair)
         record, out = await ends.of("journal", partition), await ends.of("approvals", partition)
 
         async def first_are_out(partition: int = partition, before: int = out) -> int | None:
             now = await ends.of("approvals", partition)
-            return now if now > before else None
+            return now if now > before + FIRST_MAX else None
 
         await fleet.put("control", tenant, kill_of(tenant))
         await creep(zombie, first_are_out)
-        if await ends.at_rest("approvals", partition) - out < OUTPUTS:
-            return zombie, tenant, record
+        if await ends.at_rest("approvals", partition) - out < FIRST_MAX + OUTPUTS:
+            return zombie, tenant, record + 1
         thaw(zombie)
     raise AssertionError(f"all outputs were out before each of {len(TRIES)} stops")
 
