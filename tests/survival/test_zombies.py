@@ -220,7 +220,7 @@ async def _freeze_with_unsaved_rows(
 async def _freeze_inside_a_record(
     settings: Settings, fleet: Fleet, ends: Ends, pair: list[WorkerProcess]
 ) -> tuple[WorkerProcess, str, int]:
-    """Stop the owner of a tenant within the second record of a kill; the worker, the tenant, and where the record is."""
+    """Stop the owner of a tenant within the second record of a kill; the worker, the tenant, and the record."""
     for tenant in TRIES:
         partition = partition_for(tenant, settings.partitions)
         await fleet.ask(FIRST_MAX + OUTPUTS, rate=4_000, name=tenant, tenants=(tenant,))
