@@ -12,11 +12,12 @@ import pytest
 
 from tests.simulation.broker import Stored
 from tests.simulation.history import History, Outcome
+from tests.thorough import examples
 
 VARIABLE: Final = "OPS_STREAM_SIM_SEED"
 FIXED: Final = range(300)
 """Always run."""
-FRESH: Final = 1_200
+FRESH: Final = examples(1_200, quick=700)
 """Run from the commit on: another commit, other histories."""
 SHOWN_BYTES: Final = 160
 
