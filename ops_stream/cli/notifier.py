@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,7 +55,9 @@ def notifier(out: Out, host: str, port: int | None, check: bool, test: bool, onl
         import asyncio
 
         return asyncio.run(_try(out, targets))
-    _set_up_logs(out.as_json)
+    from ops_stream.streams.logs import set_up_logs
+
+    set_up_logs(out.as_json, logging.ERROR)
     from ops_stream.notify.service import Options, serve
 
     run(settings, serve(Options(settings, targets, host, port)))
@@ -137,25 +138,3 @@ def _test_message(target: Target) -> Any:
     }
     notice = Notice("test", body, Place("alerts", 0, 0), JournalPosition(0, 0, 0), now)
     return Message(id_, body_of(target.format, notice), now / 1000)
-
-
-def _set_up_logs(as_json: bool) -> None:
-    import structlog
-
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )

@@ -31,6 +31,7 @@ from ops_stream.streams.exits import Exit, Refusal, die
 from ops_stream.streams.faust_app import SESSION_TIMEOUT_S, SNAPSHOTS_TOPIC, build_app, quiet_faust
 from ops_stream.streams.health import HealthServer
 from ops_stream.streams.identity import claim, load_key
+from ops_stream.streams.logs import set_up_logs
 from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.recovery import JOURNAL, Owner, refuse_newer_journal
 from ops_stream.streams.rulebook import Rulebook, load, record_of
@@ -75,7 +76,7 @@ class WorkerOptions:
 
 def run_worker(options: WorkerOptions) -> int:
     """Run a worker until SIGTERM or SIGINT; the exit code. Never returns from a fatal end (see `exits`)."""
-    _set_up_logs(options.log_json)
+    set_up_logs(options.log_json, logging.WARNING)
     quiet_faust()
     # What was imported lives as long as the process; collecting often would only look at it again and again.
     gc.freeze()
@@ -337,26 +338,3 @@ class _SaidOnce(logging.Filter):
             return False
         self._said[str(record.msg)] = now
         return True
-
-
-def _set_up_logs(as_json: bool) -> None:
-    logging.basicConfig(
-        level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-    )
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
-        if as_json
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
-    )
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        # One write a line: other threads write here too.
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
-    )
