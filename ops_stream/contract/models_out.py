@@ -310,7 +310,11 @@ class Optimization(Event):
 
 
 class Kpi(Event):
-    """A figure over a window; no value where there is nothing to divide by."""
+    """A figure over a window; no value where there is nothing to divide by.
+
+    `previous` is the value of the window before, `trend` what became of it since, `interval` the bounds between which
+    the value lies with 95 % confidence, and `closed` says whether the window is over, so that it changes no more.
+    """
 
     kpi: Id
     scope: Text
@@ -320,6 +324,11 @@ class Kpi(Event):
     numerator: Number
     denominator: Number
     samples: Count
+    tenant: Id = "default"
+    previous: Number | None = None
+    trend: Literal["rising", "falling", "steady"] | None = None
+    interval: Annotated[tuple[Number, ...], many(2)] | None = None
+    closed: bool = False
 
 
 class DeadLetter(Event):

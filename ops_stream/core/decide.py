@@ -18,6 +18,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import open_for_ask
 from ops_stream.core.escalation_folding import crowded, fold_of_ask
 from ops_stream.core.ids import percentile
+from ops_stream.core.kpis import asked
 from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
 from ops_stream.core.look import Look, Stage, look_at
@@ -77,6 +78,8 @@ def decide(
         ask = end(draft, ask)
     draft.put(key, ask)
     emit_answer(draft, ask)
+    if stage == "first":
+        asked(draft, ask)
     weighed = look.reported
     if weighed is not None and stage in ("first", "edited") and (weighed.notify or weighed.faults):
         tell(draft, weighed, ask.tenant, ask.request_id, (ask.request_id, sequence))

@@ -2,4 +2,4 @@
 
 from typing import Final
 
-ENGINE_VERSION: Final = "3"
+ENGINE_VERSION: Final = "4"

@@ -19,6 +19,7 @@ from ops_stream.core.escalation_ladder import climbed, due_at, worse
 from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import RECORD_INPUTS
 from ops_stream.core.kills import kill_on
+from ops_stream.core.kpis import resolved
 from ops_stream.core.notices import alert
 from ops_stream.core.rows import (
     ASKS,
@@ -153,6 +154,7 @@ def close(draft: Draft, escalation_id: str, row: EscalationRow, status: Escalati
     later = draft.now + draft.rules.supervisor.remember_s * 1000
     outcome = "not_run" if row.waiting else ""
     row = replace(row, status=status, fold="", stage="done", outcome=outcome, until=later, ended_at=draft.now)
+    resolved(draft, row)
     return _shrunk(draft, escalation_id, publish(draft, escalation_id, row))
 
 
@@ -160,6 +162,7 @@ def let_go(draft: Draft, escalation_id: str, row: EscalationRow, status: Escalat
     """End an open escalation whose ask may go on: how that ends is told once it has (`finish`)."""
     forget(draft, row)
     row = replace(row, status=status, fold="", asks=(), stage="decided", until=0)
+    resolved(draft, row)
     return publish(draft, escalation_id, row)
 
 

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import finish
+from ops_stream.core.kpis import ran
 from ops_stream.core.rows import NOTHING, Ask, Decided
 
 
@@ -17,6 +18,7 @@ def end(draft: Draft, ask: Ask, outcome: str = "not_run", cost: int | None = Non
     """
     if ask.escalation:
         finish(draft, ask, outcome, cost)
+    ran(draft, ask, outcome, cost)
     return replace(
         ask,
         phase="unknown" if ask.money == "unknown" else "ended",

@@ -15,6 +15,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import withdraw
 from ops_stream.core.ids import short_hash
 from ops_stream.core.killswitch import enforce_kill
+from ops_stream.core.learning import learn
 from ops_stream.core.leases import expire, overdue, renew
 from ops_stream.core.lifecycle import came_late, ran_unasked, violated
 from ops_stream.core.lines import end, follow
@@ -32,6 +33,7 @@ from ops_stream.core.rows import (
 )
 from ops_stream.core.trespass import breaches, ran_against, unpermitted
 from ops_stream.core.triggers import reported, telemetry_policy
+from ops_stream.core.validation import checked
 from ops_stream.core.views import telemetry_view
 from ops_stream.core.windows import failed, mark
 
@@ -60,12 +62,14 @@ def report(draft: Draft, event: Telemetry) -> None:
             _ran_after_all(draft, key, ask, event)
         return
     ask = replace(ask, seen=(*ask.seen, mark)[-SEEN_MAX:])
+    believed = checked(draft, ask, event).event
     if event.kind in ("started", "progress"):
         _runs(draft, key, ask)
     else:
         found = breaches(draft, ask, event)
         before, ask = ask, _ended(draft, key, ask, event)
         reported(draft, before, event, _remember(draft, ask, event))
+        learn(draft, before, believed, tuple(kind for kind, _ in found))
         for kind, what in found:
             violated(draft, before, kind, what)
         came_late(draft, before)

@@ -20,6 +20,7 @@ from ops_stream.rules.conf_kills import read_kills
 from ops_stream.rules.conf_lifecycle import read_lifecycle
 from ops_stream.rules.conf_people import check_people, read_people
 from ops_stream.rules.conf_policies import read_policies
+from ops_stream.rules.conf_telemetry import read_telemetry
 from ops_stream.rules.environment import substitute
 from ops_stream.rules.policies import CompiledPolicies
 from ops_stream.rules.problems import Problem, RulesInvalid, did_you_mean
@@ -37,6 +38,7 @@ ESCALATIONS: Final = "escalations.yaml"
 PEOPLE: Final = "people.yaml"
 ALERTS: Final = "alerts.yaml"
 KILLS: Final = "kills.yaml"
+TELEMETRY: Final = "telemetry.yaml"
 FILES: Final = (
     AGENTS,
     POLICIES,
@@ -49,6 +51,7 @@ FILES: Final = (
     MODELS,
     PEOPLE,
     SUPERVISOR,
+    TELEMETRY,
 )
 """The files of a bundle. A missing one leaves its defaults; the policies must be there."""
 
@@ -146,6 +149,7 @@ def compile_bundle(
     alerts = read_alerts(documents.get(ALERTS), problems)
     kills = read_kills(documents.get(KILLS), problems)
     escalations = read_escalations(documents.get(ESCALATIONS), problems)
+    telemetry = read_telemetry(documents.get(TELEMETRY), problems)
     people = read_people(documents.get(PEOPLE), problems)
     problems.extend(check_people(documents.get(PEOPLE), people, escalations, tables.agents))
     if problems:
@@ -163,6 +167,7 @@ def compile_bundle(
         kills=kills,
         escalations=escalations,
         people=people,
+        telemetry=telemetry,
         policies=CompiledPolicies(policies),
         blocking_digest=blocking_digest(policies, effects),
         known=frozenset(known),

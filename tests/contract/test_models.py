@@ -44,7 +44,8 @@ Alert: alert_id tenant kind severity status dedupe_key count summary subject? ru
   ended_at?
 Optimization: optimization_id tenant kind scope state change samples effect interval confidence
   expected_saving_usd risk expires_at?
-Kpi: kpi scope window_start window_s value? numerator denominator samples
+Kpi: kpi scope window_start window_s value? numerator denominator samples tenant?
+  previous? trend? interval? closed?
 DeadLetter: topic partition offset value_b64? headers reason explanation at
 """
 PROMISED = {

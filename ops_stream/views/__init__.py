@@ -1,0 +1,1 @@
+"""The read model: what the journal says, in Redis, for whoever only looks."""
