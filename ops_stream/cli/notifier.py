@@ -55,7 +55,7 @@ def notifier(out: Out, host: str, port: int | None, check: bool, test: bool, onl
         import asyncio
 
         return asyncio.run(_try(out, targets))
-    from ops_stream.streams.logs import set_up_logs
+    from ops_stream.logs import set_up_logs
 
     set_up_logs(out.as_json, logging.ERROR)
     from ops_stream.notify.service import Options, serve

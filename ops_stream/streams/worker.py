@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError
 
 from ops_stream.contract.errors import OpsError
 from ops_stream.contract.settings import Settings
+from ops_stream.logs import set_up_logs
 from ops_stream.rules.bundle import digest_of, read_conf
 from ops_stream.rules.engine import engine_version
 from ops_stream.rules.problems import RulesInvalid
@@ -31,7 +32,6 @@ from ops_stream.streams.exits import Exit, Refusal, die
 from ops_stream.streams.faust_app import SESSION_TIMEOUT_S, SNAPSHOTS_TOPIC, build_app, quiet_faust
 from ops_stream.streams.health import HealthServer
 from ops_stream.streams.identity import claim, load_key
-from ops_stream.streams.logs import set_up_logs
 from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.recovery import JOURNAL, Owner, refuse_newer_journal
 from ops_stream.streams.rulebook import Rulebook, load, record_of
