@@ -15,12 +15,13 @@ from ops_stream.core.journal.record import RawInput
 from ops_stream.core.outputs import Output
 from ops_stream.core.state import State
 from ops_stream.core.step import Decision
+from tests.thorough import examples
 
 KEY = JournalKey(b"j" * 32)
 OTHER = JournalKey(b"x" * 32)
 START_MS = 1_795_525_200_000  # 2026-11-24T13:00:00Z
 
-FEW = settings(max_examples=40, deadline=None)
+FEW = settings(max_examples=examples(40), deadline=None)
 """For properties over whole logs."""
 
 HOSTILE = (
