@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import signal
@@ -21,6 +22,9 @@ from tests.thorough import examples
 
 # Shells start what runs in the background with Ctrl-C ignored, and what a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# As the worker does: collecting often would only look at what lives on again and again.
+gc.set_threshold(20_000, 20, 20)
 
 hypothesis.register_profile("run", max_examples=examples(100))
 hypothesis.load_profile("run")
