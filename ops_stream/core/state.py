@@ -8,8 +8,11 @@ from typing import Final
 
 from ops_stream.core.budgets_index import BudgetIndex
 from ops_stream.core.due import DueHeap
+from ops_stream.core.learned_index import LearnedIndex
 from ops_stream.core.rows import ALARMS, AskFacts, decode_due, decode_facts
 from ops_stream.core.rows_alarms import RANK
+from ops_stream.core.rows_kpis import decode_used, goal_of
+from ops_stream.core.totals import TENANT_BUDGET, Totals
 
 FORGETTING: Final = frozenset(("ended", "unknown"))
 _COUNTED: Final = ("kill/", "limit/", "suspension/", "escalation/", "flow/", "alarm/", "tries/", "handover/")
@@ -18,7 +21,7 @@ _COUNTED: Final = ("kill/", "limit/", "suspension/", "escalation/", "flow/", "al
 class TenantIndex:
     """The open asks of a tenant, and how many of them wait."""
 
-    __slots__ = ("by_agent", "flows", "open", "queued", "waiting", "waiting_bytes")
+    __slots__ = ("by_agent", "flows", "goals", "open", "queued", "waiting", "waiting_bytes")
 
     def __init__(self) -> None:
         self.open: dict[str, AskFacts] = {}
@@ -26,6 +29,8 @@ class TenantIndex:
         """The keys of each agent's open asks."""
         self.flows: dict[str, int] = {}
         """What is held for the running asks of each workflow."""
+        self.goals: dict[str, int] = {}
+        """How many asks are open for each objective, or workflow without one, by `goal_of`."""
         self.queued = 0
         self.waiting = 0
         self.waiting_bytes = 0
@@ -55,14 +60,19 @@ class State:
         """How many rows there are of some kinds."""
         self.escalation_bytes = 0
         """What the rows of all escalations take."""
+        self.totals: Final = Totals()
         self.due: Final = DueHeap()
         self.forget: Final = DueHeap()
         self.alarms: Final = DueHeap()
         """Firing alerts, the least severe of them first and then the one that has not come for longest."""
+        self.goals: Final = DueHeap()
+        """Objectives, failures and counts of workflows, the one that was not used for longest first."""
+        self.learned: Final = LearnedIndex()
+        """What was learned of agents and workflows: how much of it there is, and when it was last used."""
         self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
             "ask": self._index_ask,
             "agent": self._index_agent,
-            "kill": self._index_count,
+            "kill": self._index_kill,
             "limit": self._index_limit,
             "suspension": self._index_count,
             "sweep": self._index_due,
@@ -81,6 +91,14 @@ class State:
             "pulse": self._index_due,
             "alarm": self._index_alarm,
             "gathered": self._index_due,
+            "tally": self._index_tally,
+            "goal": self._index_goal,
+            "telling": self._index_due,
+            "learned": self.learned.learned,
+            "period": self.learned.sized,
+            "past": self.learned.sized,
+            "flowlearned": self.learned.flow,
+            "evicted": self.learned.counted,
         }
 
     def apply(self, changes: Mapping[str, bytes | None]) -> None:
@@ -125,6 +143,10 @@ class State:
         if tenant is None:
             tenant = self.tenants[facts.tenant] = TenantIndex()
         tenant.open[key] = facts
+        self.totals.asks[phase] += 1
+        goal = goal_of(facts.objective, facts.workflow)
+        if goal:
+            tenant.goals[goal] = tenant.goals.get(goal, 0) + 1
         tenant.by_agent.setdefault(facts.agent, {})[key] = None
         if phase == "running":
             self.due.put((facts.until, 0, 0, key))
@@ -149,6 +171,12 @@ class State:
         facts = tenant.open.pop(key, None) if tenant is not None else None
         if tenant is None or facts is None:
             return
+        self.totals.asks[facts.phase] -= 1
+        goal = goal_of(facts.objective, facts.workflow)
+        if goal:
+            left = tenant.goals.pop(goal) - 1
+            if left:
+                tenant.goals[goal] = left
         of_agent = tenant.by_agent[facts.agent]
         del of_agent[key]
         if not of_agent:
@@ -186,12 +214,19 @@ class State:
     def _index_count(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self.counts[key[: key.index("/") + 1]] += (value is not None) - (old is not None)
 
+    def _index_kill(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._index_count(key, old, value)
+        self.totals.kill(key, old, value)
+
     def _index_limit(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self._index_count(key, old, value)
         self.budgets.limit(key, old, value)
 
     def _index_budget(self, key: str, old: bytes | None, value: bytes | None) -> None:
-        self._index_due(key, old, value)
+        if key.startswith(TENANT_BUDGET):
+            self._put_due(key, self.totals.budget(key, value))
+        else:
+            self._index_due(key, old, value)
         self.budgets.budget(key, old, value)
 
     def _index_spending(self, key: str, _old: bytes | None, value: bytes | None) -> None:
@@ -199,7 +234,8 @@ class State:
 
     def _index_escalation(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self.escalation_bytes += len(value or b"") - len(old or b"")
-        self._index_counted_due(key, old, value)
+        self._index_count(key, old, value)
+        self._put_due(key, self.totals.escalation(old, value))
 
     def _index_counted_due(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self._index_count(key, old, value)
@@ -207,11 +243,33 @@ class State:
 
     def _index_alarm(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self._index_counted_due(key, old, value)
+        self.totals.alarm(old, value)
         if value is None:
             self.alarms.remove(key)
         else:
             alarm = ALARMS.decode(value)
             self.alarms.put((RANK[alarm.severity], alarm.last, 0, key))
+
+    def _put_due(self, key: str, until: int) -> None:
+        if until:
+            self.due.put((until, 0, 0, key))
+        else:
+            self.due.remove(key)
+
+    def _index_tally(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._index_due(key, old, value)
+        if key.count("|") > 1:  # a workflow's
+            self._index_used(key, value)
+
+    def _index_goal(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._index_due(key, old, value)
+        self._index_used(key, value)
+
+    def _index_used(self, key: str, value: bytes | None) -> None:
+        if value is None:
+            self.goals.remove(key)
+        else:
+            self.goals.put((decode_used(value).used, 0, 0, key))
 
     def _index_due(self, key: str, _old: bytes | None, value: bytes | None) -> None:
         until = decode_due(value).until if value is not None else 0
@@ -234,4 +292,5 @@ def _shared(facts: AskFacts) -> AskFacts:
         facts.order,
         facts.held if facts.workflow else None,
         facts.kill,
+        intern(facts.objective),
     )

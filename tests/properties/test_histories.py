@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ops_stream.core.rows import BUDGETS
 from ops_stream.core.state import State
 from ops_stream.core.step import step
+from tests.core.totals import check_totals, told
 from tests.core.world import World, from_snapshot, refold
 from tests.properties import histories
 from tests.thorough import examples
@@ -39,6 +40,7 @@ def test_state_is_the_fold_of_the_journal(seed: int) -> None:
         for rebuilt in (refold(partition), from_snapshot(partition.state)):
             assert rebuilt.rows == partition.state.rows
             assert _indexes(rebuilt) == _indexes(partition.state)
+        check_totals(partition.state)
 
 
 @PROFILE
@@ -131,4 +133,5 @@ def _indexes(state: State) -> object:
         state.next_due_ms(),
         state.due.earliest(10_000),
         state.forget.earliest(10_000),
+        told(state),
     )
