@@ -17,6 +17,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import close, free_id, open_row, show_anew, stricter
 from ops_stream.core.escalation_edits import request_of
 from ops_stream.core.escalation_folding import fold_of_ask
+from ops_stream.core.learning import reversed_by_people
 from ops_stream.core.lines import end, follow
 from ops_stream.core.look import Look, look_at
 from ops_stream.core.rows import ASKS, Ask, EscalationRow, ask_key
@@ -42,6 +43,8 @@ def deny_all(draft: Draft, row: EscalationRow, reason: Reason, why: str) -> None
     for request_id in (row.request_id, *row.asks):
         ask = waiting(draft, row.tenant, request_id)
         if ask is not None:
+            if reason is Reason.ESCALATION_DENIED:
+                reversed_by_people(draft, ask)
             _deny(draft, ask, Finding(reason, why))
 
 

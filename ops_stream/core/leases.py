@@ -12,6 +12,7 @@ from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.budgets import make_unknown
 from ops_stream.core.draft import Draft
+from ops_stream.core.learning import lost
 from ops_stream.core.lifecycle import violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.rows import Ask
@@ -58,7 +59,7 @@ def expire(draft: Draft, key: str, ask: Ask, *, spoken_of: bool = False) -> Ask:
     `spoken_of` says that the agent has just told that it goes on, which makes it late and not silent.
     """
     lapsed = format_time(ask.until)
-    lost = lose(draft, key, ask, f"The lease ended at {lapsed} without a report.")
+    taken = lose(draft, key, ask, f"The lease ended at {lapsed} without a report.")
     if spoken_of or (ask.started and ask.time_cap_ms and ask.until >= _cap_end(ask)):
         violated(
             draft, ask, "over_time", f"Ask {ask.request_id} went on although its time ended at {lapsed}."
@@ -67,11 +68,12 @@ def expire(draft: Draft, key: str, ask: Ask, *, spoken_of: bool = False) -> Ask:
         violated(
             draft, ask, "no_report", f"Ask {ask.request_id} had no report when its lease ended at {lapsed}."
         )
-    return lost
+    return taken
 
 
 def lose(draft: Draft, key: str, ask: Ask, why: str) -> Ask:
     """Take an ask from its agent, which may or may not have run it."""
     unknown_outcome(draft, ask, why)
+    lost(draft, ask)
     ask = end(draft, make_unknown(draft, ask), "unknown")
     return follow(draft, key, ask, "revoked", Reason.LEASE_EXPIRED, why)

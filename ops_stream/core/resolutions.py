@@ -24,6 +24,7 @@ from ops_stream.core.escalation_events import find, publish
 from ops_stream.core.escalation_onward import deny_all, go_on, look_again, waiting
 from ops_stream.core.escalation_votes import agreeing, ballot_of, may_vote_again, no_room, without
 from ops_stream.core.killswitch import enforce_kill
+from ops_stream.core.learning import reversed_by_people
 from ops_stream.core.notices import dead_letter
 from ops_stream.core.rows import ESCALATIONS, Ask, EscalationRow, Suspension, ask_key
 from ops_stream.core.rules_effects import IRREVERSIBLE
@@ -191,6 +192,7 @@ def _let_run(
         ask = replace(ask, reviewed="review")
         decide(draft, key, request_of(ask), "reviewed", ask, sequence, ask.answer.digest)
     else:
+        reversed_by_people(draft, ask)
         decide(draft, key, request, "edited", with_edit(ask, request), sequence, action_digest(request))
     said = "approved" if request is None else "edited and approved"
     go_on(draft, row, f"{people[-1]} {said} the same ask {ask.request_id}; one more of it: ")

@@ -12,7 +12,15 @@ from typing import Final, Generic, Literal, TypeVar
 
 import msgspec
 
-from ops_stream.core import rows_agents, rows_alarms, rows_escalations, rows_kills, rows_loops
+from ops_stream.core import (
+    rows_agents,
+    rows_alarms,
+    rows_escalations,
+    rows_kills,
+    rows_kpis,
+    rows_learning,
+    rows_loops,
+)
 from ops_stream.core.rows_base import NOTHING as NOTHING
 from ops_stream.core.rows_base import Row as Row
 from ops_stream.core.rules_budgets import WindowKind
@@ -26,6 +34,7 @@ Conduct = rows_agents.Conduct
 Flow = rows_agents.Flow
 Folded = rows_agents.Folded
 Gathered = rows_alarms.Gathered
+Lately = rows_agents.Lately
 Mark = rows_agents.Mark
 Marks = rows_agents.Marks
 Pulse = rows_agents.Pulse
@@ -40,6 +49,14 @@ Ballot = rows_escalations.Ballot
 EscalationRow = rows_escalations.EscalationRow
 EscalationState = rows_escalations.EscalationState
 FoldRow = rows_escalations.FoldRow
+Goal = rows_kpis.Goal
+Evicted = rows_learning.Evicted
+FlowLearned = rows_learning.FlowLearned
+Learned = rows_learning.Learned
+Past = rows_learning.Past
+Period = rows_learning.Period
+Tally = rows_kpis.Tally
+Telling = rows_kpis.Telling
 
 Phase = Literal["escalated", "queued", "running", "unknown", "ended"]
 """Waiting for a person or in the batch queue; running under a lease; over with its cost unknown; over."""
@@ -142,6 +159,16 @@ class Ask(Row, frozen=True):
     """The fields that people have changed, with their new values, while it waits or runs."""
     kill: str = ""
     """The command that revoked it, until it is proved that it has stopped."""
+    objective: str = ""
+    """The objective that it works for, by its own word or its parent's."""
+    asked_at: int = 0
+    """When the broker took it in."""
+    started_at: int = 0
+    """When the broker took in the first report that it runs; only until it ends."""
+    told_at: int = 0
+    """The latest time that its reports tell of and that is believed; only until it ends."""
+    flags: tuple[str, ...] = ()
+    """The rules of `conf/telemetry.yaml` that its reports break, each once."""
 
 
 class AskFacts(msgspec.Struct, frozen=True, gc=False):
@@ -157,6 +184,7 @@ class AskFacts(msgspec.Struct, frozen=True, gc=False):
     order: int = 0
     held: int | None = None
     kill: str = ""
+    objective: str = ""
 
 
 class Budget(Row, frozen=True):
@@ -322,6 +350,14 @@ SPENDINGS: Final = Table("spending/", Spending)
 OVERRUNS: Final = Table("overrun/", Overrun)
 TRIES: Final = Table("tries/", Tries)
 HANDOVERS: Final = Table("handover/", Handovers)
+TALLIES: Final = Table("tally/", Tally)
+GOALS: Final = Table("goal/", Goal)
+TELLINGS: Final = Table("telling/", Telling)
+LEARNED: Final = Table("learned/", Learned)
+PERIODS: Final = Table("period/", Period)
+PASTS: Final = Table("past/", Past)
+FLOWS_LEARNED: Final = Table("flowlearned/", FlowLearned)
+EVICTED: Final = Table("evicted/", Evicted)
 
 
 decode_facts: Final = msgspec.json.Decoder(AskFacts).decode

@@ -116,10 +116,8 @@ class State:
 
     def next_due_ms(self) -> int | None:
         """Say from when on a Tick has something to do, or None."""
-        first, second = self.due.next_ms(), self.forget.next_ms()
-        if first is None or second is None:
-            return second if first is None else first
-        return min(first, second)
+        moments = (self.due.next_ms(), self.forget.next_ms(), self.learned.next_idle_ms())
+        return min((moment for moment in moments if moment is not None), default=None)
 
     def _index_ask(self, key: str, old: bytes | None, value: bytes | None) -> None:
         if old is not None:

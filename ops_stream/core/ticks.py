@@ -15,6 +15,7 @@ from ops_stream.core.decision import Decision, InvariantBroken
 from ops_stream.core.draft import ITEMS_MAX, Draft
 from ops_stream.core.inputs import Tick
 from ops_stream.core.killswitch import sweep
+from ops_stream.core.learning_room import forget_idle
 from ops_stream.core.leases import expire
 from ops_stream.core.lifecycle import conduct_due
 from ops_stream.core.limits_command import release_sweep
@@ -67,6 +68,7 @@ def _act(draft: Draft, until_ms: int | None, failures: dict[str, str]) -> None:
             return
         if not draft.touched(key):
             forget(draft, key)
+    forget_idle(draft, until)
 
 
 def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:

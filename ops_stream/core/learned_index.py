@@ -1,0 +1,78 @@
+"""What the state knows of the rows of what was learned without reading them: how many, how large, used when."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ops_stream.core.due import DueHeap
+from ops_stream.core.rows_learning import DAY_MS, Evicted
+
+IDLE_MS: Final = 90 * DAY_MS
+"""What was not used for so long is forgotten."""
+
+
+class _Used(msgspec.Struct):
+    used: int
+
+
+_decode_used: Final = msgspec.json.Decoder(_Used).decode
+_decode_evicted: Final = msgspec.json.Decoder(Evicted).decode
+
+
+class LearnedIndex:
+    """Derived from rows alone: the same whatever order they were applied in."""
+
+    __slots__ = ("bytes", "evicted", "flows", "keys", "of_agent")
+
+    def __init__(self) -> None:
+        self.keys: Final = DueHeap()
+        """The rows `learned/`, the one that was not used for longest first."""
+        self.flows: Final = DueHeap()
+        """The rows `flowlearned/`, likewise."""
+        self.of_agent: dict[str, dict[str, int]] = {}
+        """By `T|AGENT`: its rows `learned/`, and when each was last used."""
+        self.bytes = 0
+        """What all rows take but those of workflows."""
+        self.evicted = Evicted()
+        """How many made room for others, ever."""
+
+    def next_idle_ms(self) -> int | None:
+        """Say when the first of them is to be forgotten, or None."""
+        found = [moment for heap in (self.keys, self.flows) if (moment := heap.next_ms()) is not None]
+        return min(found) + IDLE_MS if found else None
+
+    def learned(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        """Take in a row `learned/`."""
+        self.sized(key, old, value)
+        agent = key[8 : key.index("|", key.index("|") + 1)]
+        if value is None:
+            self.keys.remove(key)
+            own = self.of_agent.get(agent)
+            if own is not None:
+                own.pop(key, None)
+                if not own:
+                    del self.of_agent[agent]
+            return
+        used = _decode_used(value).used
+        self.keys.put((used, 0, 0, key))
+        own = self.of_agent.get(agent)
+        if own is None:
+            own = self.of_agent[agent] = {}
+        own[key] = used
+
+    def sized(self, _key: str, old: bytes | None, value: bytes | None) -> None:
+        """Take in a row of which only the size matters."""
+        self.bytes += len(value or b"") - len(old or b"")
+
+    def flow(self, key: str, _old: bytes | None, value: bytes | None) -> None:
+        """Take in a row `flowlearned/`."""
+        if value is None:
+            self.flows.remove(key)
+        else:
+            self.flows.put((_decode_used(value).used, 0, 0, key))
+
+    def counted(self, _key: str, _old: bytes | None, value: bytes | None) -> None:
+        """Take in the row that counts what made room."""
+        self.evicted = Evicted() if value is None else _decode_evicted(value)
