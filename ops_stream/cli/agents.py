@@ -132,17 +132,18 @@ async def _rows(out: Out, settings: Settings, tenant: str | None, name: str | No
     from ops_stream.cli.bundles import rules_in_force
     from ops_stream.cli.bus import connect
     from ops_stream.cli.folding import fold
+    from ops_stream.core.rules_telemetry import Memory
 
     now_ms = time.time_ns() // 1_000_000
     rows: list[Row] = []
     async with connect(settings) as bus:
         partitions = None if tenant is None else frozenset((bus.home(tenant),))
         folds = await fold(bus, out, *PREFIXES, "rules", partitions=partitions)
-        # Only one agent's page says who owns it: compiling the rules takes a moment.
-        in_force = await rules_in_force(bus, folds) if name is not None else {}
+        in_force = await rules_in_force(bus, folds)
     for number, folded in folds.items():
         rules = in_force.get(number)
-        for row in rows_of(folded, now_ms):
+        memory = Memory() if rules is None else rules.telemetry.memory
+        for row in rows_of(folded, now_ms, memory):
             if tenant in (None, row["tenant"]) and name in (None, row["agent"]):
                 rows.append(row | declared(None if rules is None else rules.agents, row))
     return sorted(rows, key=lambda row: (str(row["tenant"]), str(row["agent"])))

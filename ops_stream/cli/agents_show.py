@@ -21,7 +21,8 @@ from ops_stream.core.rows import (
     Record,
     Suspension,
 )
-from ops_stream.core.scores import scores
+from ops_stream.core.rules_telemetry import Memory
+from ops_stream.core.scores import scores_by
 
 if TYPE_CHECKING:
     from ops_stream.audit.fold import PartitionFold
@@ -41,7 +42,7 @@ WIDE: Final = 150
 _POOR, _FAIR = 0.5, 0.8
 
 
-def rows_of(folded: PartitionFold, now_ms: int) -> list[dict[str, Any]]:
+def rows_of(folded: PartitionFold, now_ms: int, memory: Memory) -> list[dict[str, Any]]:
     """Give a row for each agent of a partition: registered, quarantined, or known by what it runs alone."""
     known, suspensions = folded.table(AGENTS), folded.table(SUSPENSIONS)
     records, conducts = folded.table(RECORDS), folded.table(CONDUCTS)
@@ -53,7 +54,7 @@ def rows_of(folded: PartitionFold, now_ms: int) -> list[dict[str, Any]]:
     found = []
     for key in known.keys() | suspensions.keys() | running.keys():
         row = _standing(key, known.get(key), suspensions.get(key), running.get(key, 0))
-        found.append(row | _history(records.get(key)) | _conduct(conducts.get(key), now_ms))
+        found.append(row | _history(records.get(key), memory, now_ms) | _conduct(conducts.get(key), now_ms))
     return found
 
 
@@ -83,12 +84,13 @@ def _standing(key: str, agent: Agent | None, suspension: Suspension | None, runn
     return row
 
 
-def _history(record: Record | None) -> dict[str, Any]:
+def _history(record: Record | None, memory: Memory, now_ms: int) -> dict[str, Any]:
     if record is None:
         return {"scores": {}}
     row: dict[str, Any] = {"done": record.done, "failed": record.failed, "failures_in_a_row": record.failures}
     row |= {"cost_usd": usd(record.cost + record.assumed), "overrun_usd": usd(record.overrun)}
-    row["scores"] = {name: round(score, 4) for name, score in scores(record).items()}
+    found = scores_by(record, memory, now_ms)
+    row["scores"] = {name: round(score.value, 4) for name, score in found.items()}
     return row | ({"seen_at": format_time(record.seen_at)} if record.seen_at else {})
 
 

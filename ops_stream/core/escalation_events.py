@@ -26,7 +26,7 @@ from ops_stream.core.rows import (
     conduct_key,
     record_key,
 )
-from ops_stream.core.scores import scores
+from ops_stream.core.scores import values
 from ops_stream.core.words import clip
 
 REQUEST_BYTES_MAX: Final = 32_768
@@ -153,7 +153,7 @@ def _agent_record(draft: Draft, tenant: str, name: str) -> dict[str, Any]:
         "failures_in_a_row": 0 if record is None else record.failures,
         "cost_usd": usd(0 if record is None else record.cost),
         "violations_1d": sum(breach.at > draft.now - DAY_MS for breach in breaches),
-        "scores": scores(record),
+        "scores": values(record, draft.rules, draft.now),
     }
 
 

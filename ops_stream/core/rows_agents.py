@@ -32,6 +32,34 @@ class Bucket(msgspec.Struct, frozen=True, array_like=True):
     """Whether it has run over, and been told of, since it was last empty; only where the rule is in shadow."""
 
 
+class Lately(msgspec.Struct, frozen=True, array_like=True):
+    """What an agent's scores are made from (`core/scores.py`): thousandths of reports, decayed until `at`.
+
+    The relative costs and times are those of its reports, as thousandths of what its peers need for a success.
+    """
+
+    at: int
+    tried: int = 0
+    """Reports that ended an ask, and violations `no_report` and `unpermitted_run`."""
+    good: int = 0
+    """Those of them that ended well."""
+    rated: int = 0
+    """Reports that give a quality."""
+    quality: int = 0
+    priced: int = 0
+    """Reports whose cost is known, and violations `over_cost`."""
+    cheap: int = 0
+    """Those of them that ended well within their hold."""
+    cost: int = 0
+    """The sum of their relative costs."""
+    timed: int = 0
+    """Reports whose time is known, and violations `over_time`."""
+    quick: int = 0
+    """Those of them that ended well within their time."""
+    took: int = 0
+    """The sum of their relative times."""
+
+
 class Record(Row, frozen=True):
     """How an agent has done, and when it was last heard of."""
 
@@ -60,6 +88,8 @@ class Record(Row, frozen=True):
     """What was held for asks whose reports tell no cost: it counts as spent, and not in `cost`."""
     buckets: tuple[Bucket, ...] = ()
     """How fast it has asked and spent of late; only where it could be stopped by itself for that."""
+    lately: Lately | None = None
+    """What its scores are made from; None before its first report, and on rows older than that."""
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):

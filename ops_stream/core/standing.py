@@ -11,7 +11,7 @@ from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.rows import RECORDS, Agent, agent_key, record_key
-from ops_stream.core.scores import scores
+from ops_stream.core.scores import values
 from ops_stream.core.words import clip
 
 State = Literal["registered", "active", "warned", "suspended", "blocked"]
@@ -72,7 +72,7 @@ def publish_state(
         "agent": name,
         "tenant": tenant,
         "state": state,
-        "scores": scores(draft.get(RECORDS, record_key(tenant, name))),
+        "scores": values(draft.get(RECORDS, record_key(tenant, name)), draft.rules, draft.now),
         "since": format_time(draft.now if since is None else since),
     }
     if reason:

@@ -14,7 +14,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.effects import Nature
 from ops_stream.core.lifecycle import violations_of_a_day
 from ops_stream.core.rows import Agent, Ask, Record
-from ops_stream.core.scores import scores
+from ops_stream.core.scores import values
 from ops_stream.core.windows import Needs, needs_of, show_agent, show_workflow
 
 _MICROS: Final = 1_000_000
@@ -106,7 +106,8 @@ def _add_common(
     if needs.spans:
         show_agent(draft, view, tenant, name, record)
     if needs.scores:
-        view.update((f"agent_score_{score}", value) for score, value in scores(record).items())
+        found = values(record, draft.rules, now)
+        view.update((f"agent_score_{score}", value) for score, value in found.items())
     if needs.violations:
         view["agent_violations_1d"] = violations_of_a_day(draft, tenant, name)
 

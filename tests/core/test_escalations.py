@@ -101,7 +101,7 @@ def test_an_escalation_says_all_that_a_person_needs() -> None:
             "failures_in_a_row": 0,
             "cost_usd": 0,
             "violations_1d": 0,
-            "scores": {},
+            "scores": {"cost_efficiency": 0.7, "reliability": 0.7, "quality": 0.7, "speed": 0.7},
         },
     }
 
@@ -121,7 +121,7 @@ def test_the_agents_record_is_as_it_is_when_people_are_told() -> None:
         "failures_in_a_row": 2,
         "cost_usd": 1.5,
     }
-    assert record["scores"]["quality"] == 0.5
+    assert record["scores"]["quality"] == (3 * 0.5 + 5 * 0.7) / 8
 
 
 def test_a_votes_reason_and_time_are_told() -> None:

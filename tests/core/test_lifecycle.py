@@ -1,4 +1,4 @@
-"""Where agents stand: the ways between states, scores, bounds, and agents that fall silent."""
+"""Where agents stand: the ways between states, bounds, and agents that fall silent."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from ops_stream.core.agents import reinstate
 from ops_stream.core.draft import ITEMS_MAX, Draft
 from ops_stream.core.inputs import Tick
-from ops_stream.core.rows import AGENTS, CONDUCTS, RECORDS, Agent, Record, agent_key, conduct_key, record_key
+from ops_stream.core.rows import AGENTS, CONDUCTS, Agent, agent_key, conduct_key
 from ops_stream.core.rules_lifecycle import COUNT_MAX, VIOLATIONS, Lifecycle
 from ops_stream.core.rules_model import Agents, DeclaredAgent, Rules, Supervisor
-from ops_stream.core.scores import scores
 from ops_stream.core.standing import TRANSITIONS, move
 from ops_stream.core.state import State
 from ops_stream.core.step import InvariantBroken
@@ -306,63 +305,3 @@ def test_the_declared_role_counts() -> None:
     world = World(Rules(DIGEST, agents=Agents({("*", "engineer"): DeclaredAgent("engineer", role="intern")})))
     registered(world)
     assert AGENTS.decode(world.state.rows[agent_key(TENANT, "engineer")]).role == "intern"
-
-
-# -- scores --------------------
-
-
-def _scored(world: World) -> dict[str, float]:
-    return scores(RECORDS.decode(world.state.rows[record_key(TENANT, "engineer")]))
-
-
-def test_scores_are_what_the_page_says() -> None:
-    """Each formula, by numbers."""
-    record = Record(
-        done=6,
-        failed=2,
-        quality_milli=1500,
-        quality_count=2,
-        cost=10,
-        overrun=4,
-        estimated_ms=30,
-        taken_ms=40,
-    )
-    assert scores(record) == {
-        "reliability": 6 / 8,
-        "quality": 0.75,
-        "cost_efficiency": 0.6,
-        "speed": 0.75,
-    }
-    lowered = scores(Record(done=6, failed=2, cost=10, taken_ms=1, estimated_ms=1, broken=2, late=8, dear=24))
-    assert lowered == {"reliability": 0.6, "cost_efficiency": 0.25, "speed": 0.5}
-    assert scores(None) == scores(Record()) == {}
-
-
-def test_an_overrun_lowers_the_score_for_good() -> None:
-    """Asks that cost less than was held do not make up for one that cost more."""
-    world = world_of()
-    for number, cost in enumerate((1.4, 0.1, 0.1)):
-        world.send("task-requests", ask(f"r{number}"))
-        report(world, f"r{number}", "completed", number, cost_usd=cost)
-    assert _scored(world)["cost_efficiency"] == pytest.approx(1 - 0.4 / 1.6)
-    assert _scored(world)["reliability"] == 1
-
-
-def test_violations_lower_the_scores() -> None:
-    """A missing report lowers reliability; coming late after all it lowers speed instead."""
-    world = world_of()
-    world.send("task-requests", ask("r1"))
-    report(world, "r1", "completed", 1, cost_usd=1, latency_ms=1_000)
-    world.send("task-requests", ask("r2"))
-    world.advance(181)
-    assert _scored(world)["reliability"] == 1 / 2
-    report(world, "r2", "completed", 2, cost_usd=1)
-    assert _scored(world)["reliability"] == 1
-    assert _scored(world)["speed"] == 2 / 3
-
-
-@given(st.builds(Record, **{name: st.integers(0, 10**6) for name in Record.__struct_fields__}))
-def test_scores_lie_between_0_and_1(record: Record) -> None:
-    """Whatever a record holds."""
-    found = scores(record)
-    assert all(0 <= value <= 1 for value in found.values())
