@@ -47,8 +47,8 @@ class Owners:
             of, _, name = key.partition("|")
             if tenant in (None, of):
                 found = self._of(agents, of, name)
-                found.agents[key] = record.cost + record.assumed
-                found.spent += record.cost + record.assumed
+                found.agents[key] = record.spent
+                found.spent += record.spent
                 found.assumed += record.assumed
                 found.overrun += record.overrun
                 found.done += record.done

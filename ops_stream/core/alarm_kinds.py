@@ -19,12 +19,14 @@ KINDS: Final[Mapping[str, End]] = MappingProxyType(
         "budget_overrun": "quiet",
         "budget_threshold": "told",
         "escalations_full": "quiet",
+        "goals_max": "told",
         "input_gap": "quiet",
         "kill_switch": "told",
         "kill_unconfirmed": "told",
         "policy_error": "quiet",
         "policy_notice": "quiet",
         "remember_max": "told",
+        "telemetry_invalid": "quiet",
         "violation": "quiet",
     }
 )

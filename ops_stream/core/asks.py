@@ -45,6 +45,7 @@ def bare_ask(draft: Draft, request: TaskRequest, digest: str) -> Ask:
         until=0,
         answer=UNDECIDED,
         workflow=request.workflow_id or "",
+        objective=_objective(draft, request),
         task_type=request.task_type,
         tool=request.tool or "",
         priority=request.priority,
@@ -56,4 +57,13 @@ def bare_ask(draft: Draft, request: TaskRequest, digest: str) -> Ask:
         order=input_.origin.offset,
         encoding=input_.encoding,
         traceparent=input_.traceparent or "",
+        asked_at=draft.written_ms,
     )
+
+
+def _objective(draft: Draft, request: TaskRequest) -> str:
+    """Give what an ask works for; one that names neither objective nor workflow works for what its parent does."""
+    if request.objective_id or request.workflow_id or not request.parent_request_id:
+        return request.objective_id or ""
+    parent = draft.get(ASKS, ask_key(request.tenant, request.parent_request_id))
+    return "" if parent is None else parent.objective

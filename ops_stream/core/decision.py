@@ -17,3 +17,5 @@ class Decision:
 
     changes: dict[str, bytes | None] = field(default_factory=dict)
     outputs: tuple[Output, ...] = ()
+    flags: tuple[str, ...] = ()
+    """The rules that a report breaks, for whoever counts; the journal keeps them in the ask's row."""

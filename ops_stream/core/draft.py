@@ -30,6 +30,8 @@ class Draft:
         "_measured_rows",
         "_rows",
         "bytes",
+        "ended_asks",
+        "flags",
         "flow_held",
         "input",
         "kills",
@@ -54,6 +56,10 @@ class Draft:
         """Whether this draft sets a limit."""
         self.kills = False
         """Whether this draft turns a kill switch on."""
+        self.flags: list[str] = []
+        """The rules that the report being decided breaks."""
+        self.ended_asks: dict[tuple[str, str], set[str]] = {}
+        """The asks of each tenant's objective that this draft has ended, which the state's index has as open."""
         self.opened: dict[str, set[str]] = {}
         """Windows that this draft gives budgets rows for, as in the state's index."""
         self._rows: dict[str, Row | None] = {}
@@ -133,4 +139,4 @@ class Draft:
             new = encode_row(row)
             if new != old:
                 changes[key] = new
-        return Decision(changes, tuple(self.outputs))
+        return Decision(changes, tuple(self.outputs), tuple(self.flags))

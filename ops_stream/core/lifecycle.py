@@ -45,8 +45,11 @@ _SCORED: Final[dict[str, str]] = {
 }
 
 
-def violated(draft: Draft, ask: Ask, kind: Violation, what: str) -> None:
-    """Hold against an ask's agent what it did; where the ask was only observed, only tell of it."""
+def violated(draft: Draft, ask: Ask, kind: Violation, what: str, *, scored: bool = True) -> None:
+    """Hold against an ask's agent what it did; where the ask was only observed, only tell of it.
+
+    Without `scored` it goes into no score: it rests on a figure that nobody believes.
+    """
     weight = draft.rules.lifecycle.weight(kind)
     if weight == "ignore":
         return
@@ -57,7 +60,8 @@ def violated(draft: Draft, ask: Ask, kind: Violation, what: str) -> None:
     elif ask.answer.would_decide:
         _only_tell(draft, ask.tenant, ask.agent, kind, ask.request_id, what)
     else:
-        _count(draft, ask.tenant, ask.agent, agent, kind, ask.request_id, what, weight == "major")
+        about = ask.request_id
+        _count(draft, ask.tenant, ask.agent, agent, kind, about, what, weight == "major", scored=scored)
 
 
 def ran_unasked(draft: Draft, tenant: str, name: str, request_id: str, what: str) -> None:
@@ -131,14 +135,26 @@ def conduct_due(draft: Draft, key: str) -> None:
 
 
 def _count(
-    draft: Draft, tenant: str, name: str, agent: Agent, kind: Violation, about: str, what: str, major: bool
+    draft: Draft,
+    tenant: str,
+    name: str,
+    agent: Agent,
+    kind: Violation,
+    about: str,
+    what: str,
+    major: bool,
+    *,
+    scored: bool = True,
 ) -> None:
     """Remember a violation, tell of it, and draw what follows. The same one of the same ask counts once."""
     key, rules = conduct_key(tenant, name), draft.rules.lifecycle
     row = draft.get(CONDUCTS, key) or Conduct(0)
     if _find(row, kind, about) is not None:
         return
-    record = _score(draft, tenant, name, kind, 1)
+    if scored:
+        record = _score(draft, tenant, name, kind, 1)
+    else:
+        record = draft.get(RECORDS, record_key(tenant, name)) or Record()
     breach = Breach(draft.now, kind, about, record.done + record.failed)
     row = replace(row, breaches=(*row.breaches, breach)[-COUNT_MAX:])
     row = _tell(draft, row, tenant, name, kind, about, what, major)

@@ -11,14 +11,22 @@ from ops_stream.core.kpis import ran
 from ops_stream.core.rows import NOTHING, Ask, Decided
 
 
-def end(draft: Draft, ask: Ask, outcome: str = "not_run", cost: int | None = None) -> Ask:
+def end(
+    draft: Draft,
+    ask: Ask,
+    outcome: str = "not_run",
+    cost: int | None = None,
+    *,
+    believed: int | None = None,
+) -> Ask:
     """Close an ask: nothing of it waits or runs. An unknown cost keeps it known until it is reported.
 
-    `outcome` and `cost` (micro-dollars) are told to whoever let it go on (`escalation.finish`).
+    `outcome` and `cost` (micro-dollars) are told to whoever let it go on (`escalation.finish`). Where that cost is not
+    believed, figures are made from another one, which is `believed`.
     """
     if ask.escalation:
         finish(draft, ask, outcome, cost)
-    ran(draft, ask, outcome, cost)
+    ran(draft, ask, outcome, cost if believed is None else believed)
     return replace(
         ask,
         phase="unknown" if ask.money == "unknown" else "ended",

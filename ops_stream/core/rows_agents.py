@@ -60,6 +60,14 @@ class Lately(msgspec.Struct, frozen=True, array_like=True):
     """The sum of their relative times."""
 
 
+class Folded(msgspec.Struct, frozen=True, array_like=True):
+    """When an alert of a kind was last raised, and how many have been folded into the next one since."""
+
+    kind: str
+    at: int
+    more: int = 0
+
+
 class Record(Row, frozen=True):
     """How an agent has done, and when it was last heard of."""
 
@@ -90,6 +98,17 @@ class Record(Row, frozen=True):
     """How fast it has asked and spent of late; only where it could be stopped by itself for that."""
     lately: Lately | None = None
     """What its scores are made from; None before its first report, and on rows older than that."""
+    flagged: int = 0
+    """Reports that break a rule of `conf/telemetry.yaml`."""
+    doubted: int = 0
+    """What reports say was spent and nobody believes: it counts as spent, and not in `cost`."""
+    doubts: tuple[Folded, ...] = ()
+    """When an alert about each rule that its reports break was last raised."""
+
+    @property
+    def spent(self) -> int:
+        """All that its budgets were charged with, believed or not."""
+        return self.cost + self.assumed + self.doubted
 
 
 class Mark(msgspec.Struct, frozen=True, array_like=True):
@@ -126,14 +145,6 @@ class Breach(msgspec.Struct, frozen=True, array_like=True):
     request_id: str
     ended: int
     """How many asks the agent had ended by then: tells the share of those that went wrong."""
-
-
-class Folded(msgspec.Struct, frozen=True, array_like=True):
-    """When an alert of a kind was last raised, and how many have been folded into the next one since."""
-
-    kind: str
-    at: int
-    more: int = 0
 
 
 class Conduct(Row, frozen=True):

@@ -17,20 +17,26 @@ class Reports:
     Money is in micro-dollars. A bound of None is off.
     """
 
+    required: Mapping[Required, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Fields that a report of a kind must give, by their names on the wire."""
+    models: frozenset[str] | None = None
+    """The models that a report may name; None for those of `models.yaml`, or any where that lists none."""
     latency_ms_max: int | None = 86_400_000
+    latency_tolerance_percent: int | None = 50
+    """How much longer than the ask has been under way by the broker's time a latency may be."""
+    latency_factor_max: int | None = 1_000
+    """An ask that has run so many times longer than its latency says is taken for a latency in seconds."""
+    latency_grace_s: int = 5
+    """How far a latency may be from the broker's time whatever the two bounds before say."""
     cost_micros_max: int | None = 1_000_000_000
     tokens_max: int | None = 10_000_000
     """Input, output and cached tokens each."""
-    required: Mapping[Required, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
-    """Fields that a report of a kind must give."""
-    models: frozenset[str] | None = None
-    """The models that a report may name; None for those of `models.yaml`, or any where that lists none."""
     usd_per_mtok_max: int | None = 1_000
-    """A cost above this many dollars for a million tokens is taken for another unit."""
+    """A cost above this many dollars for a million tokens, and `fee_micros_max`, is taken for another unit."""
+    fee_micros_max: int = 5_000_000
+    """What an ask may cost beside its tokens: searches, images, other people's services."""
     tokens_per_s_max: int | None = 20_000
     """More output tokens in a second are taken for a latency in another unit."""
-    latency_tolerance_percent: int | None = 50
-    """How much longer than the ask has been under way by the broker's time a latency may be, beside `skew_s`."""
     skew_s: int = 300
     """How far an agent's clock may be from the broker's."""
 

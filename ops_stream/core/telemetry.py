@@ -11,6 +11,7 @@ from ops_stream.contract.reasons import Reason
 from ops_stream.core.automatic import spent
 from ops_stream.core.budgets import release, settle, tokens_of
 from ops_stream.core.containment import proved
+from ops_stream.core.doubts import doubt
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import withdraw
 from ops_stream.core.ids import short_hash
@@ -33,7 +34,7 @@ from ops_stream.core.rows import (
 )
 from ops_stream.core.trespass import breaches, ran_against, unpermitted
 from ops_stream.core.triggers import reported, telemetry_policy
-from ops_stream.core.validation import checked
+from ops_stream.core.validation import Checked, checked
 from ops_stream.core.views import telemetry_view
 from ops_stream.core.windows import failed, mark
 
@@ -61,19 +62,46 @@ def report(draft: Draft, event: Telemetry) -> None:
         if ask.answer.reason == Reason.WITHDRAWN and event.kind != "cancelled":
             _ran_after_all(draft, key, ask, event)
         return
-    ask = replace(ask, seen=(*ask.seen, mark)[-SEEN_MAX:])
-    believed = checked(draft, ask, event).event
+    found = checked(draft, ask, event)
+    ask = _noted(draft, ask, event, found, mark)
     if event.kind in ("started", "progress"):
         _runs(draft, key, ask)
     else:
-        found = breaches(draft, ask, event)
-        before, ask = ask, _ended(draft, key, ask, event)
-        reported(draft, before, event, _remember(draft, ask, event))
-        learn(draft, before, believed, tuple(kind for kind, _ in found))
-        for kind, what in found:
-            violated(draft, before, kind, what)
-        came_late(draft, before)
+        ask = _over(draft, key, ask, event, found.event)
     _apply_policies(draft, ask, event)
+
+
+def _noted(draft: Draft, ask: Ask, event: Telemetry, found: Checked, mark: int) -> Ask:
+    """Take down that a report came, when it says so, and what is wrong with it."""
+    if found.findings:
+        ask = doubt(draft, ask, found, event.event_id)
+    started_at = ask.started_at
+    if not started_at and event.kind == "started":
+        started_at = draft.written_ms
+    return replace(
+        ask,
+        seen=(*ask.seen, mark)[-SEEN_MAX:],
+        started_at=started_at,
+        told_at=max(ask.told_at, found.told_at),
+    )
+
+
+def _over(draft: Draft, key: str, ask: Ask, event: Telemetry, believed: Telemetry) -> Ask:
+    """Take in a report that ends an ask.
+
+    The money moves as reported, and what the agent did is judged by it; figures are made from what is `believed`.
+    docs/telemetry.md says of each which it goes by.
+    """
+    found = breaches(draft, ask, event, believed)
+    doubted = event.cost_micros is not None and believed.cost_micros is None
+    before, ask = ask, _ended(draft, key, ask, event, doubted=doubted)
+    reported(draft, before, event, _remember(draft, ask, event, believed))
+    certain = tuple(kind for kind, _ in found if not (doubted and kind == "over_cost"))
+    learn(draft, before, believed, certain)
+    for kind, what in found:
+        violated(draft, before, kind, what, scored=kind in certain)
+    came_late(draft, before)
+    return ask
 
 
 def _ran_after_all(draft: Draft, key: str, ask: Ask, event: Telemetry) -> None:
@@ -104,8 +132,11 @@ def _runs(draft: Draft, key: str, ask: Ask) -> None:
     draft.put(key, replace(ask, started=True))
 
 
-def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry) -> Ask:
-    """The agent is done: the money is settled, and a waiting ask is withdrawn."""
+def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry, *, doubted: bool) -> Ask:
+    """The agent is done: the money is settled, and a waiting ask is withdrawn.
+
+    Where the cost is `doubted`, what was held is believed in its place.
+    """
     waited = ask.phase in ("escalated", "queued")
     ran = event.kind != "cancelled"
     ask = _settle(draft, ask, event.cost_micros, ran, tokens_of(event))
@@ -114,8 +145,9 @@ def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry) -> Ask:
         withdraw(draft, ask)
     outcome = "failed" if event.kind == "completed" and event.success is False else event.kind
     cost = event.cost_micros if event.cost_micros is not None or not ran else ask.held or 0
-    ask = replace(proved(draft, ask, "contained"), report=event.event_id)
-    ask = end(draft, ask, "not_run" if waited else outcome, cost)
+    ask = replace(proved(draft, ask, "contained"), report=event.event_id, started_at=0, told_at=0)
+    believed = ask.held or 0 if doubted else None
+    ask = end(draft, ask, "not_run" if waited else outcome, cost, believed=believed)
     if withdrawn:
         why = (
             f"Agent {ask.agent} has given the ask up."
@@ -141,8 +173,8 @@ def _settle(draft: Draft, ask: Ask, cost: int | None, ran: bool, tokens: int | N
     return release(draft, ask)
 
 
-def _remember(draft: Draft, ask: Ask, event: Telemetry) -> Record | None:
-    """Add the report to the agent's record, and give it; None where there is none to add to."""
+def _remember(draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry) -> Record | None:
+    """Add what is believed of a report to the agent's record, and give it; None where there is none to add to."""
     if event.kind == "cancelled":
         return None
     key = record_key(ask.tenant, ask.agent)
@@ -152,10 +184,11 @@ def _remember(draft: Draft, ask: Ask, event: Telemetry) -> Record | None:
             return None
         record = Record()
     good = event.kind == "completed" and event.success is not False
-    quality = event.quality_score
-    cost = event.cost_micros
-    latency = event.latency_ms
+    quality = believed.quality_score
+    cost = believed.cost_micros
+    latency = believed.latency_ms
     held = ask.held or 0
+    told = event.cost_micros
     mark(draft, ask.tenant, ask.agent, record)
     if not good:
         failed(draft, ask)
@@ -169,13 +202,14 @@ def _remember(draft: Draft, ask: Ask, event: Telemetry) -> Record | None:
         quality_count=record.quality_count + (quality is not None),
         held=record.held + (0 if cost is None else ask.asked or held),
         cost=record.cost + (cost or 0),
-        assumed=record.assumed + (held if cost is None else 0),
+        assumed=record.assumed + (held if told is None else 0),
+        doubted=record.doubted + (told or 0 if cost is None else 0),
         overrun=record.overrun + (0 if ask.held is None else max(0, (cost or 0) - held)),
         estimated_ms=record.estimated_ms + (0 if latency is None else ask.estimated_ms),
         taken_ms=record.taken_ms + (0 if latency is None else round(latency)),
     )
     if draft.rules.kills.automatic:
-        record = spent(draft, ask, record, held if cost is None else cost)
+        record = spent(draft, ask, record, held if told is None else told)
     draft.put(key, record)
     return record
 

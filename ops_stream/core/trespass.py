@@ -10,8 +10,12 @@ from ops_stream.core.rules_lifecycle import Lifecycle, Violation
 from ops_stream.core.words import dollars
 
 
-def breaches(draft: Draft, ask: Ask, event: Telemetry) -> list[tuple[Violation, str]]:
-    """Give what a report that ends an ask says, against the ask as it was before; each with a sentence."""
+def breaches(draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry) -> list[tuple[Violation, str]]:
+    """Give what a report that ends an ask says, against the ask as it was before; each with a sentence.
+
+    A cost counts as its budgets were charged with it. Of the time only what is `believed` counts: the broker's own
+    says the least that it can have been.
+    """
     if event.kind == "cancelled":
         return []
     rules, found = draft.rules.lifecycle, list[tuple[Violation, str]]()
@@ -22,7 +26,7 @@ def breaches(draft: Draft, ask: Ask, event: Telemetry) -> list[tuple[Violation, 
         text = f"Ask {ask.request_id} cost {dollars(cost)} where {dollars(ask.held or 0)} was permitted."
         found.append(("over_cost", text))
     if ask.phase == "running":
-        late = _over_time(draft, ask, event, rules)
+        late = _over_time(draft, ask, believed, rules)
         if late:
             found.append(("over_time", late))
     return found

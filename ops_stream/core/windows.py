@@ -113,7 +113,7 @@ def mark(draft: Draft, tenant: str, agent: str, record: Record) -> None:
             continue
         first = (now - span.length_ms) // span.bucket_ms
         kept = () if row is None else tuple(one for one in row.marks if one.bucket >= first)
-        new = Mark(bucket, record.asked, record.failed, record.cost)
+        new = Mark(bucket, record.asked, record.failed, record.cost + record.doubted)
         draft.put(key, Marks(_end_of_day(now + span.length_ms + span.bucket_ms), (*kept, new)))
 
 
@@ -183,7 +183,8 @@ def _since(draft: Draft, span: Span, tenant: str, agent: str, record: Record | N
     # Between two marks nothing happened: the first one in the window says what there was before it.
     for one in row.marks:
         if one.bucket >= first:
-            return record.asked - one.asked, record.failed - one.failed, record.cost - one.cost
+            cost = record.cost + record.doubted - one.cost
+            return record.asked - one.asked, record.failed - one.failed, cost
     return 0, 0, 0
 
 
