@@ -20,7 +20,7 @@ from ops_stream.rules.conf_kills import read_kills
 from ops_stream.rules.conf_lifecycle import read_lifecycle
 from ops_stream.rules.conf_people import check_people, read_people
 from ops_stream.rules.conf_policies import read_policies
-from ops_stream.rules.conf_telemetry import read_telemetry
+from ops_stream.rules.conf_telemetry import check_models, read_telemetry
 from ops_stream.rules.environment import substitute
 from ops_stream.rules.policies import CompiledPolicies
 from ops_stream.rules.problems import Problem, RulesInvalid, did_you_mean
@@ -150,6 +150,8 @@ def compile_bundle(
     kills = read_kills(documents.get(KILLS), problems)
     escalations = read_escalations(documents.get(ESCALATIONS), problems)
     telemetry = read_telemetry(documents.get(TELEMETRY), problems)
+    if not any(problem.file == MODELS for problem in problems) and MODELS not in unread:
+        problems.extend(check_models(documents.get(TELEMETRY), telemetry, tables.models))
     people = read_people(documents.get(PEOPLE), problems)
     problems.extend(check_people(documents.get(PEOPLE), people, escalations, tables.agents))
     if problems:
