@@ -40,6 +40,20 @@ class Reports:
     skew_s: int = 300
     """How far an agent's clock may be from the broker's."""
 
+    def without_bounds(self) -> Reports:
+        """Give them with every bound off, and nothing required."""
+        return Reports(
+            models=self.models,
+            latency_ms_max=None,
+            latency_tolerance_percent=None,
+            latency_factor_max=None,
+            cost_micros_max=None,
+            tokens_max=None,
+            usd_per_mtok_max=None,
+            tokens_per_s_max=None,
+            skew_s=self.skew_s,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:

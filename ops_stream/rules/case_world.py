@@ -98,8 +98,11 @@ class CaseWorld:
 
     def __init__(self, rules: Rules) -> None:
         """Take the rules that the case is for."""
-        # A case says what is raised, not when people are told of it; and that a person answers, not who may.
-        rules = replace(rules, alerts=Alerts(), people=People())
+        # A case says what is raised, not when people are told of it; and that a person answers, not who may. What a
+        # report of it gives is meant so: it takes no time, and leaves out what the case is not about.
+        reports = rules.telemetry.reports.without_bounds()
+        telemetry = replace(rules.telemetry, reports=reports)
+        rules = replace(rules, alerts=Alerts(), people=People(), telemetry=telemetry)
         self.watched = Watched(rules.policies)
         self.rules = replace(rules, policies=self.watched)
         # The past is observed only: it happens as the case says, whatever the rules think of it.
