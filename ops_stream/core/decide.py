@@ -78,8 +78,7 @@ def decide(
         ask = end(draft, ask)
     draft.put(key, ask)
     emit_answer(draft, ask)
-    if stage == "first":
-        asked(draft, ask)
+    asked(draft, ask, first=stage == "first")
     weighed = look.reported
     if weighed is not None and stage in ("first", "edited") and (weighed.notify or weighed.faults):
         tell(draft, weighed, ask.tenant, ask.request_id, (ask.request_id, sequence))

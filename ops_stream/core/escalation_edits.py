@@ -75,6 +75,7 @@ def with_edit(ask: Ask, request: TaskRequest) -> Ask:
         task_type=request.task_type,
         tool=request.tool or "",
         workflow=request.workflow_id or "",
+        objective=request.objective_id or ask.objective,
         complexity=request.complexity,
         impact=request.customer_impact,
         effect=request.effect,

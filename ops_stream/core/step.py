@@ -23,6 +23,7 @@ from ops_stream.core.control import obey
 from ops_stream.core.decision import Decision, InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.forwarding import asked_in, forwarded, seen_before
+from ops_stream.core.goals import keep_goals
 from ops_stream.core.ids import bytes_digest, derived_id
 from ops_stream.core.inputs import RECORD_INPUTS, EventInput, Gap, Input, MalformedInput, Takeover, Tick
 from ops_stream.core.lines import end
@@ -51,6 +52,7 @@ def step(state: State, input_: Input, rules: Rules, now_ms: int) -> Decision:
     try:
         _take(draft, input_)
         keep_bound(draft)
+        keep_goals(draft)
         return draft.decision()
     except (InvariantBroken, MemoryError):
         raise

@@ -13,8 +13,11 @@ from ops_stream.core.budgets_alerts import overruns_over
 from ops_stream.core.containment import confirm_due
 from ops_stream.core.decision import Decision, InvariantBroken
 from ops_stream.core.draft import ITEMS_MAX, Draft
+from ops_stream.core.goals import goal_due, keep_goals
 from ops_stream.core.inputs import Tick
 from ops_stream.core.killswitch import sweep
+from ops_stream.core.kpis_agents import telling_due
+from ops_stream.core.kpis_windows import tally_due
 from ops_stream.core.learning_room import forget_idle
 from ops_stream.core.leases import expire
 from ops_stream.core.lifecycle import conduct_due
@@ -49,6 +52,7 @@ def tick(state: State, input_: Tick, rules: Rules, now_ms: int) -> Decision:
         try:
             _act(draft, input_.until_ms, failures)
             keep_bound(draft)
+            keep_goals(draft)
             return draft.decision()
         except _Failed as failed:
             failures[failed.key] = failed.error
@@ -85,7 +89,7 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         window_over(draft, key)
     elif kind == "overrun":
         overruns_over(draft, key)
-    elif kind in ("command", "marks", "flow", "tries", "handover", "lifted"):
+    elif kind in ("command", "marks", "flow", "tries", "handover", "lifted", "baseline"):
         draft.delete(key)
     elif kind == "containment":
         confirm_due(draft, key)
@@ -97,6 +101,12 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         alarm_due(draft, key)
     elif kind == "gathered":
         gathered_due(draft, key)
+    elif kind == "tally":
+        tally_due(draft, key)
+    elif kind == "goal":
+        goal_due(draft, key)
+    elif kind == "telling":
+        telling_due(draft, key)
     else:
         raise InvariantBroken(f"nothing is known to do when the row {key} is due")
 

@@ -23,6 +23,8 @@ KINDS = (
     "position",
     "suspension",
     "spending",
+    "learned",
+    "tally",
 )
 
 

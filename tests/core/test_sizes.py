@@ -112,7 +112,8 @@ def test_many_leases_that_end_together_go_piece_by_piece() -> None:
     world = _many(1_500)
     world.now += 181_000
     decisions = _sweep(world)
-    assert [sum(out.type == "TaskApproval" for out in d.outputs) for d in decisions] == [1_000, 500]
+    assert [sum(out.type == "TaskApproval" for out in d.outputs) for d in decisions] == [999, 501]
+    assert [sum(out.type == "Kpi" for out in d.outputs) for d in decisions] == [2, 0], "what was due first"
 
 
 def test_a_batch_of_large_asks_goes_piece_by_piece() -> None:

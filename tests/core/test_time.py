@@ -57,4 +57,6 @@ def test_a_lease_is_due_when_it_ends() -> None:
     world = registered(World())
     assert world.state.next_due_ms() is None
     world.send("task-requests", ask())
+    assert world.state.next_due_ms() == START_MS + 60_000, "when figures are told"
+    world.advance(60)
     assert world.state.next_due_ms() == START_MS + 180_000

@@ -8,19 +8,20 @@ from typing import Any
 
 from tests.scenarios.alerting import check_told, said_of
 from tests.scenarios.driver import Seen
+from tests.scenarios.figures import figure_is, without_figures
 from tests.scenarios.language import BadScenario, Line
 from tests.scenarios.people import stands
 
 DECISIONS = frozenset(("approved", "denied", "escalated", "queued", "revoked"))
 OTHER_EVENTS = frozenset(
-    ("alert", "dead-letter", "escalation", "agent", "workflow", "nothing", "only-alerts")
+    ("alert", "dead-letter", "escalation", "agent", "workflow", "kpi", "nothing", "only-alerts")
 )
 
 
 def hold_against(line: Line, subject: str | None, seen: Sequence[Seen]) -> None:
     """Hold what was seen against what a line expects; raises AssertionError where it is otherwise."""
+    seen = without_figures(expected := list(line.expected), seen)
     told = f"{line.where}: {line.verb} {' '.join(line.words)}: saw {[_short(event) for event in seen]}"
-    expected = list(line.expected)
     if expected == [("nothing",)]:
         assert not seen, told
         return
@@ -83,6 +84,8 @@ def _matches(words: Sequence[str], event: Seen) -> bool:
         return _all_said(words[3:], set(), value.get("reason", ""))
     if kind == "workflow":
         return event.type == "WorkflowStatus" and value["state"] == what
+    if kind == "kpi":
+        return event.type == "Kpi" and figure_is(words[1:], value)
     raise BadScenario(f"nothing is known to expect as {' '.join(words)}")
 
 
