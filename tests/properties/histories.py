@@ -21,6 +21,7 @@ from ops_stream.core.rules_model import (
     Supervisor,
     WindowKind,
 )
+from ops_stream.core.rules_telemetry import Memory, TelemetryRules
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.world import DIGEST, World
 
@@ -87,6 +88,9 @@ KILLS = (
 )
 
 
+MEMORIES = (Memory(), Memory(keys_max=2, workflows_max=1, half_life_s=900))
+
+
 def random_rules(seed: int) -> Rules:
     """Rules with budgets, models, policies and modes."""
     rng = Random(f"rules {seed}")
@@ -125,6 +129,7 @@ def random_rules(seed: int) -> Rules:
         policies=TestPolicies(policies),
         lifecycle=Random(f"lifecycle {seed}").choice(LIFECYCLES),
         kills=Random(f"kills {seed}").choice(KILLS),
+        telemetry=TelemetryRules(memory=Random(f"memory {seed}").choice(MEMORIES)),
     )
 
 

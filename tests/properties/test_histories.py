@@ -121,6 +121,7 @@ def _indexes(state: State) -> object:
                 tenant.open,
                 tenant.by_agent,
                 tenant.flows,
+                tenant.goals,
                 tenant.queued,
                 tenant.waiting,
                 tenant.waiting_bytes,
@@ -133,5 +134,10 @@ def _indexes(state: State) -> object:
         state.next_due_ms(),
         state.due.earliest(10_000),
         state.forget.earliest(10_000),
+        state.goals.earliest(10_000),
+        state.learned.keys.earliest(10_000),
+        state.learned.flows.earliest(10_000),
+        state.learned.of_agent,
+        (state.learned.bytes, state.learned.evicted),
         told(state),
     )

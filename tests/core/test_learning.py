@@ -1,0 +1,435 @@
+"""What is remembered of agents: right to the last count, decayed as it should be, and bounded whatever arrives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops_stream.core import learning_room
+from ops_stream.core.draft import Draft
+from ops_stream.core.inputs import Tick
+from ops_stream.core.learning import look, stats_over
+from ops_stream.core.recall import WINDOWS, Figures
+from ops_stream.core.rows import EVICTED, LEARNED
+from ops_stream.core.rows_learning import Counts, key_of
+from ops_stream.core.rules_escalations import Trigger, escalations_of
+from ops_stream.core.rules_model import Rules
+from ops_stream.core.rules_telemetry import Memory, Reports, TelemetryRules
+from ops_stream.core.sketch import quantile
+from tests.core import learned
+from tests.core.learned import DAY_MS, HALF_LIFE_S, HOUR_MS, Life
+from tests.core.policies import TestPolicies, TestPolicy
+from tests.core.test_sizes import record_bytes
+from tests.core.test_step import ask, registered
+from tests.core.world import DIGEST, TENANT, World, from_snapshot, refold
+from tests.thorough import examples
+
+KEY = key_of(TENANT, "engineer", "code", "large")
+
+
+def remembering(**bounds: int) -> World:
+    """A world with bounds on its memory, and the engineer in it."""
+    rules = Rules(DIGEST, telemetry=TelemetryRules(memory=Memory(**bounds)))
+    return registered(World(rules, strict=False))
+
+
+def run(world: World, request_id: str, task_type: str = "code", **report: Any) -> None:
+    """Let the engineer ask and report, at once."""
+    model = report.pop("asked_model", "large")
+    workflow = {"workflow_id": report.pop("workflow")} if "workflow" in report else {}
+    world.send("task-requests", ask(request_id, task_type=task_type, required_model=model, **workflow))
+    tell(world, request_id, **report)
+
+
+def tell(world: World, request_id: str, kind: str = "completed", **report: Any) -> None:
+    """Let the engineer report."""
+    body = {"event_id": f"e-{request_id}", "request_id": request_id, "task_id": "t1", "agent": "engineer"}
+    world.send("telemetry", {**body, "tenant": TENANT, "kind": kind, **report})
+
+
+def over(world: World, window: Any, key: str = KEY) -> Figures:
+    """What a key did over a window that ends now."""
+    return stats_over(world.state.rows, key, window, world.now, HALF_LIFE_S)
+
+
+def counts(world: World, window: Any = "all", key: str = KEY) -> dict[str, int]:
+    """The counts of a window that are not zero."""
+    found = msgspec.structs.asdict(over(world, window, key).stats.counts)
+    return {name: value for name, value in found.items() if value}
+
+
+def keys(world: World) -> list[str]:
+    """The task types that are remembered, by name."""
+    rows = [key for key in world.state.rows if key.startswith("learned/")]
+    return sorted(key.split("|")[2] for key in rows)
+
+
+def test_a_report_counts_what_it_says() -> None:
+    """Two runs worked out by hand: one well and cheap, one a failed try, dear and slow."""
+    world = remembering()
+    run(world, "r1", cost_usd=0.25, latency_ms=100, quality_score=0.8, input_tokens=10, output_tokens=5)
+    world.send("task-requests", ask("r2", task_type="code", required_model="large", retry_count=2))
+    world.advance(2)
+    tell(world, "r2", "failed", cost_usd=1.5, latency_ms=1_900.4)
+    assert counts(world) == {
+        "good": 1,
+        "failed": 1,
+        "costed": 2,
+        "cost": 1_750_000,
+        "held": 2_000_000,
+        "overruns": 1,
+        "overrun": 500_000,
+        "timed": 2,
+        "taken_ms": 2_000,
+        "estimated_ms": 120_000,
+        "rated": 1,
+        "quality_milli": 800,
+        "metered": 1,
+        "tokens_in": 10,
+        "tokens_out": 5,
+        "retried": 1,
+        "retries": 2,
+    }
+    figures = over(world, "1h")
+    assert (figures.runs, figures.success, figures.quality) == (2, 0.5, 0.8)
+    assert (figures.cost_micros, figures.cost_per_success_micros) == (875_000, 1_750_000)
+    assert (figures.latency_ms, figures.latency(500), figures.latency(990)) == (1_000, 101, 1_887)
+
+
+def test_windows_reach_back_to_the_beginning_of_an_hour_or_a_day() -> None:
+    """Reports at 13:00, 14:59 and, a day and a week later, as each window sees them."""
+    world = remembering()  # it is 13:00 on the 24th
+    run(world, "r1")
+    world.advance(7_140)
+    run(world, "r2")
+    assert [over(world, window).runs for window in WINDOWS] == [2, 2, 2, 2, 2]
+    world.advance(60)  # 15:00
+    assert [over(world, window).runs for window in ("1h", "1d", "all")] == [1, 2, 2]
+    world.advance(3_600)
+    assert [over(world, window).runs for window in ("1h", "1d", "all")] == [0, 2, 2]
+    world.advance(22 * 3_600)  # 14:00 on the 25th
+    run(world, "r3")
+    assert [over(world, window).runs for window in ("1h", "1d", "7d", "all")] == [1, 2, 3, 3]
+    world.advance(6 * 86_400 + 9 * 3_600)  # 23:00 on the 1st, a week after the 24th
+    assert [over(world, window).runs for window in ("1h", "1d", "7d", "all")] == [0, 0, 3, 3]
+    world.advance(3_600)
+    run(world, "r4")
+    assert [over(world, window).runs for window in ("1h", "1d", "7d", "all")] == [1, 1, 2, 4]
+
+
+def test_what_was_seen_counts_half_after_a_half_life() -> None:
+    """Eight steps of a half-life later a run is worth half, beside one of now that is worth one."""
+    world = remembering()
+    run(world, "r1", latency_ms=100)
+    hour_ms = world.now // HOUR_MS * HOUR_MS
+    then = (hour_ms // learned.STEP_MS + 8) * learned.STEP_MS
+    world.advance((then - world.now) / 1000)
+    run(world, "r2", "code", kind="failed", latency_ms=5_000)
+    figures = over(world, "decayed")
+    assert (figures.runs, figures.success) == (1.5, pytest.approx(1 / 3))
+    assert quantile(figures.stats.latency, 330) == 101
+    assert quantile(figures.stats.latency, 340) == 4_991
+    world.advance(30 * 86_400)
+    assert over(world, "decayed").runs < 0.12
+
+
+@settings(max_examples=examples(30, quick=2), deadline=None, derandomize=True)
+@given(st.integers(0, 2**32))
+def test_what_is_remembered_is_what_happened(seed: int) -> None:
+    """Every count of every key and window equals one made anew from the events; decayed, but for the rounding."""
+    life = Life(World(Rules(DIGEST), strict=False), Random(seed)).begin().live(14)
+    world, now = life.world, life.world.now
+    since = {"1h": (now // HOUR_MS - 1) * HOUR_MS, "1d": (now // HOUR_MS - 24) * HOUR_MS}
+    since |= {"7d": (now // DAY_MS - 7) * DAY_MS, "all": 0}
+    seen = 0
+    for agent, task_type, model in {one.key for one in life.past}:
+        key, names = key_of(TENANT, agent, task_type, model), (agent, task_type, model)
+        for window in since:
+            figures = over(world, window, key)
+            told = msgspec.structs.asdict(figures.stats.counts)
+            expected = learned.counted(life.past, names, since[window])
+            late = told.pop("late")
+            assert late <= told["good"] + told["failed"]
+            assert told == {name: expected.get(name, 0) for name in told}, (window, names)
+            assert figures.stats.latency == learned.spread(life.past, names, since[window])
+            seen += window == "7d" and bool(expected)
+        decayed = msgspec.structs.asdict(over(world, "decayed", key).stats.counts)
+        share = learned.weighed(life.past, names, now)
+        for name in set(decayed) - {"late"}:
+            assert abs(decayed[name] - share[name]) <= 20 + share[name] / 10**6, (name, names)
+    assert seen
+    rebuilt = refold(world.partitions[0])
+    assert rebuilt.rows == world.state.rows
+    assert rebuilt.learned.bytes == world.state.learned.bytes
+
+
+def test_a_report_counts_for_the_model_that_it_names_where_that_is_believed() -> None:
+    """A model that the rules do not know is not believed: then the report counts for the one that was approved."""
+    reports = Reports(models=frozenset(("large", "small")))
+    world = registered(World(Rules(DIGEST, telemetry=TelemetryRules(reports=reports)), strict=False))
+    run(world, "r1", model="small")
+    run(world, "r2", model="made-up")
+    models = sorted(key.split("|")[3] for key in world.state.rows if key.startswith("learned/"))
+    assert models == ["large", "small"]
+
+
+def test_a_lease_that_ends_without_a_report_is_a_failure_until_a_report_comes() -> None:
+    """Lost, and found: then it is what the report says."""
+    world = remembering()
+    world.send("task-requests", ask("r1", task_type="code", required_model="large"))
+    world.advance(3_000)
+    assert counts(world) == {"lost": 1}
+    assert (over(world, "all").runs, over(world, "all").success) == (1, 0)
+    tell(world, "r1")
+    assert {name: count for name, count in counts(world).items() if name != "late"} == {
+        "lost": 1,
+        "found": 1,
+        "good": 1,
+    }
+    assert (over(world, "all").runs, over(world, "all").lost, over(world, "all").success) == (1, 0, 1)
+
+
+def test_what_people_deny_or_change_is_a_reversal_and_what_they_let_run_is_reviewed() -> None:
+    """One ask denied, one changed, one approved as it is."""
+    policies = TestPolicies([TestPolicy("dear", "escalate", "cost > 5")])
+    world = registered(World(Rules(DIGEST, policies=policies), strict=False))
+    for number, verdict in enumerate(("deny", "edit", "approve")):
+        world.send(
+            "task-requests",
+            ask(f"r{number}", task_type="code", estimated_cost_usd=6 + number, required_model="large"),
+        )
+        escalation = world.of("Escalation")[-1]
+        body = {"resolution_id": f"v{number}", "escalation_id": escalation["escalation_id"], "tenant": TENANT}
+        body |= {"action_digest": escalation["action_digest"], "resolver": "olga", "verdict": verdict}
+        world.send("resolutions", body | {"edits": {"estimated_cost_usd": 4}})
+        if verdict != "deny":
+            tell(world, f"r{number}")
+    assert counts(world) == {"good": 2, "reviewed": 2, "reversed": 2}
+
+
+def test_nobody_answering_is_no_reversal() -> None:
+    """An escalation that expires says nothing about the agent."""
+    policies = TestPolicies([TestPolicy("dear", "escalate", "cost > 5")])
+    world = registered(World(Rules(DIGEST, policies=policies), strict=False))
+    world.send("task-requests", ask("r1", estimated_cost_usd=6))
+    world.advance(7 * 86_400)
+    assert world.answers("r1")[-1]["reason"] == "escalation_expired"
+    assert keys(world) == []
+
+
+def test_what_was_never_approved_and_is_given_up_is_not_learned() -> None:
+    """An ask that its agent takes back while it waits has told nothing."""
+    policies = TestPolicies([TestPolicy("dear", "escalate", "cost > 5")])
+    world = registered(World(Rules(DIGEST, policies=policies), strict=False))
+    world.send("task-requests", ask("r1", estimated_cost_usd=6))
+    tell(world, "r1", "cancelled")
+    assert keys(world) == []
+
+
+def test_what_people_stopped_has_not_failed() -> None:
+    """A run that a kill revoked counts as cancelled, whatever its agent calls it."""
+    world = remembering()
+    world.send("task-requests", ask("r1", task_type="code", required_model="large"))
+    world.send("control", {"command_id": "k", "command": "kill", "issued_by": "olga"})
+    tell(world, "r1", "failed")
+    assert counts(world) == {"cancelled": 1}
+
+
+def test_only_registered_agents_are_remembered() -> None:
+    """Anybody can think of a name: what runs unregistered, where it is only observed, leaves nothing."""
+    world = World(Rules(DIGEST), strict=False)
+    world.send("task-requests", ask("r1"))
+    tell(world, "r1")
+    assert keys(world) == []
+
+
+def test_names_that_cannot_stand_in_a_key_are_hashed_and_kept_in_the_row() -> None:
+    """Whatever a model is called, one key is one key, short, and its name can be shown."""
+    world = remembering()
+    names = ("a|b", "a|b\n", "x" * 256, "x" * 255 + "y", "\U0001f680" * 256)
+    for number, name in enumerate(names):
+        run(world, f"r{number}", model=name)
+    rows = {key: raw for key, raw in world.state.rows.items() if key.startswith("learned/")}
+    assert len(rows) == len(names)
+    assert all(key.count("|") == 3 and len(key.encode()) < 200 for key in rows)
+    assert sorted(LEARNED.decode(raw).model[:2] for raw in rows.values()) == sorted(
+        name[:2] for name in names
+    )
+
+
+def test_look_gives_what_routing_needs_in_one_go() -> None:
+    """The decayed figures of a key as the draft leaves it; nothing of a key that is not known."""
+    world = remembering()
+    run(world, "r1", cost_usd=0.25, quality_score=0.5, latency_ms=20)
+    world.advance(7_200)
+    run(world, "r2", cost_usd=0.75, latency_ms=10)
+    draft = Draft(world.state, world.rules, world.now, Tick())
+    found = look(draft, TENANT, "engineer", "code", "large")
+    assert found is not None
+    assert (found.runs, found.success, found.quality, found.cost_micros) == (2, 1, 0.5, 500_000)
+    assert (found.latency(500), found.latency(900)) == (10, 20)
+    assert look(draft, TENANT, "engineer", "code", "small") is None
+
+
+# Bounds
+
+
+def test_what_was_not_used_for_longest_makes_room_with_all_its_rows() -> None:
+    """The third key takes the place of the second, since the first was used again; and that is counted."""
+    world = remembering(keys_max=2)
+    run(world, "r1", "one")
+    world.advance(7_200)
+    run(world, "r2", "two")
+    world.advance(7_200)
+    run(world, "r3", "two")
+    world.advance(1)
+    run(world, "r4", "one")
+    assert any(key.startswith("period/") and "|two|" in key for key in world.state.rows)
+    world.advance(1)
+    run(world, "r5", "three")
+    assert keys(world) == ["one", "three"]
+    assert not [key for key in world.state.rows if "|two|" in key and not key.startswith("ask/")]
+    assert EVICTED.decode(world.state.rows["evicted/learned"]).keys == 1
+    assert world.state.learned.evicted.keys == 1
+
+
+def test_an_agent_that_makes_up_names_forgets_its_own_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keys have a bound of their own, far below that of the partition."""
+    monkeypatch.setattr(learning_room, "AGENT_KEYS_MAX", 3)
+    world = remembering(keys_max=5)
+    body = {"agent": "quiet", "tenant": TENANT, "role": "worker", "capabilities": []}
+    world.send("agents", {"event": "AgentRegistration", **body})
+    world.send("task-requests", ask("q1", agent="quiet", task_type="quiet"))
+    tell(world, "q1", agent="quiet")
+    for number in range(20):
+        world.advance(1)
+        run(world, f"r{number}", f"made-up-{number:02d}")
+    assert keys(world) == ["made-up-17", "made-up-18", "made-up-19", "quiet"]
+
+
+def test_a_flood_of_names_and_workflows_stays_within_bounds() -> None:
+    """However odd and long the names: rows, records and what is kept of them are bounded, live as recovered."""
+    world = remembering(keys_max=20, workflows_max=10)
+    odd = "\x01|\U0001f680" * 84
+    for number in range(60):
+        world.advance(70)
+        run(
+            world,
+            f"r{number}",
+            f"{number}{odd}",
+            model=odd,
+            workflow=f"w{number}",
+            latency_ms=2 ** min(number, 36),
+        )
+        assert len(world.state.learned.keys) <= 20
+        assert len(world.state.learned.flows) <= 10
+    learned_rows = [key for key in world.state.rows if key.startswith(("learned/", "period/", "past/"))]
+    assert len(learned_rows) == 20
+    flows = [key for key in world.state.rows if key.startswith("flowlearned/")]
+    assert len(flows) == 10
+    assert world.state.learned.evicted.keys == 40
+    assert world.state.learned.evicted.workflows == 50
+    sizes = [record_bytes(entry.decision) for entry in world.partitions[0].journal]
+    assert max(sizes) < 30_000
+    for rebuilt in (refold(world.partitions[0]), from_snapshot(world.state)):
+        assert rebuilt.rows == world.state.rows
+        assert rebuilt.learned.bytes == world.state.learned.bytes
+        assert rebuilt.learned.keys.earliest(99) == world.state.learned.keys.earliest(99)
+        assert rebuilt.learned.flows.earliest(99) == world.state.learned.flows.earliest(99)
+        assert rebuilt.learned.of_agent == world.state.learned.of_agent
+
+
+def test_keys_that_take_too_much_room_make_room_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of all keys have a bound beside their number."""
+    monkeypatch.setattr(learning_room, "BYTES_MAX", 2_000)
+    world = remembering()
+    for number in range(40):
+        world.advance(60)
+        run(world, f"r{number}", f"type-{number:02d}", latency_ms=5)
+        assert world.state.learned.bytes < 2_400
+    assert keys(world)[-1] == "type-39"
+
+
+def test_a_lower_bound_is_reached_little_by_little() -> None:
+    """Rules that allow fewer keys do not make one record carry all the forgetting."""
+    world = remembering()
+    for number in range(40):
+        run(world, f"r{number}", f"type-{number:02d}")
+    world.rules = replace(world.rules, telemetry=TelemetryRules(memory=Memory(keys_max=4)))
+    for number in range(6):
+        world.advance(1)
+        run(world, f"s{number}", f"more-{number:02d}")
+        dropped = world.partitions[0].journal[-1].decision.changes.values()
+        assert sum(value is None for value in dropped) <= 8
+    assert len(keys(world)) == 4
+
+
+def test_what_is_idle_for_a_quarter_is_forgotten() -> None:
+    """Keys and workflows go by themselves, in a Tick; that is no eviction."""
+    world = remembering()
+    run(world, "r1", "old", workflow="w1")
+    world.advance(7_200)
+    run(world, "r2", "old", workflow="w1")
+    world.advance(45 * 86_400)
+    run(world, "r3", "new", workflow="w2")
+    world.advance(46 * 86_400)
+    assert keys(world) == ["new"]
+    assert [key for key in world.state.rows if key.startswith("flowlearned/")] == ["flowlearned/team-a|w2"]
+    world.advance(45 * 86_400)
+    left = ("learned/", "period/", "past/", "flowlearned/", "evicted/")
+    assert not [key for key in world.state.rows if key.startswith(left)]
+    assert world.state.learned.bytes == 0
+    assert world.state.learned.of_agent == {}
+
+
+def test_a_tick_that_loses_many_asks_learns_of_each() -> None:
+    """Leases that end together, of as many task types: the record holds them, and the bound comes back."""
+    world = remembering(keys_max=20)
+    for number in range(60):
+        world.send("task-requests", ask(f"r{number}", task_type=f"type-{number:03d}"))
+    world.advance(3_000)
+    assert len(keys(world)) == 60
+    assert max(record_bytes(entry.decision) for entry in world.partitions[0].journal) < 4 * 1_048_576
+    for number in range(7):
+        world.advance(1)
+        run(world, f"s{number}", f"more-{number:02d}")
+    assert len(keys(world)) == 20
+
+
+def test_a_report_writes_little() -> None:
+    """With a workflow and an hour full of latencies, what is learned of one report is well under a kilobyte."""
+    world, rng = remembering(), Random(7)
+    for number in range(90):
+        world.advance(1)
+        latency = round(rng.lognormvariate(8, 0.6))
+        run(world, f"r{number}", workflow="w", latency_ms=min(latency, 60_000), cost_usd=0.01)
+    changes = world.partitions[0].journal[-1].decision.changes
+    ours = {key: value for key, value in changes.items() if "learned/" in key}
+    assert len(ours) == 2
+    assert sum(len(key) + len(value or b"") + 6 for key, value in ours.items()) < 900
+
+
+def test_counts_are_an_array_whose_order_is_fixed() -> None:
+    """A row of today must read alike for ever: fields are only ever added at the end."""
+    assert Counts.__struct_fields__ == (
+        *("good", "failed", "cancelled", "lost", "found", "costed", "cost", "held", "overruns", "overrun"),
+        *("timed", "taken_ms", "estimated_ms", "late", "rated", "quality_milli", "metered", "tokens_in"),
+        *("tokens_out", "retried", "retries", "reviewed", "reversed"),
+    )
+
+
+def test_escalations_need_no_memory() -> None:
+    """A person who says no to what has happened reverses no ask."""
+    rules = Rules(DIGEST, escalations=escalations_of({("failures", "*"): Trigger(on=True, in_a_row=1)}))
+    world = registered(World(rules, strict=False))
+    run(world, "r1", kind="failed")
+    escalation = world.of("Escalation")[-1]
+    body = {"resolution_id": "v", "escalation_id": escalation["escalation_id"], "tenant": TENANT}
+    world.send("resolutions", body | {"resolver": "olga", "verdict": "deny"})
+    assert counts(world) == {"failed": 1}
