@@ -16,6 +16,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import withdraw
 from ops_stream.core.ids import short_hash
 from ops_stream.core.killswitch import enforce_kill
+from ops_stream.core.kpis import spent as count_spent
 from ops_stream.core.learning import learn
 from ops_stream.core.leases import expire, overdue, renew
 from ops_stream.core.lifecycle import came_late, ran_unasked, violated
@@ -110,6 +111,7 @@ def _ran_after_all(draft: Draft, key: str, ask: Ask, event: Telemetry) -> None:
     violated(draft, ask, "unpermitted_run", what)
     if event.cost_micros and ask.money in ("none", "released"):
         ask = settle(draft, ask, event.cost_micros, tokens_of(event))
+        count_spent(draft, ask.tenant, event.cost_micros)
         draft.put(key, replace(ask, seen=(*ask.seen, short_hash(event.event_id))[-SEEN_MAX:]))
 
 
