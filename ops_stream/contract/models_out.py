@@ -100,7 +100,7 @@ class TaskApproval(Event):
 
 
 class Scores(Part):
-    """How an agent does, each from 0 to 1; absent while there is nothing to go by."""
+    """How an agent does, each from 0 to 1; all four of a registered agent, none of another."""
 
     cost_efficiency: Score | None = None
     reliability: Score | None = None
@@ -108,8 +108,29 @@ class Scores(Part):
     speed: Score | None = None
 
 
+class ScoreSamples(Part):
+    """How many reports are behind each score, as they count now: old ones count less."""
+
+    cost_efficiency: Measure | None = None
+    reliability: Measure | None = None
+    quality: Measure | None = None
+    speed: Measure | None = None
+
+
+Interval = Annotated[tuple[Score, ...], many(2)]
+
+
+class ScoreIntervals(Part):
+    """The bounds between which each score lies with 95 % confidence."""
+
+    cost_efficiency: Interval | None = None
+    reliability: Interval | None = None
+    quality: Interval | None = None
+    speed: Interval | None = None
+
+
 class AgentStatus(Event):
-    """Where an agent stands."""
+    """Where an agent stands, and its place among its tenant's agents, where those are not too many."""
 
     agent: Id
     tenant: Id
@@ -118,6 +139,8 @@ class AgentStatus(Event):
     scores: Scores
     rank: Count | None = None
     since: Time
+    samples: ScoreSamples | None = None
+    intervals: ScoreIntervals | None = None
 
 
 class Problem(Part):

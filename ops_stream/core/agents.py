@@ -51,7 +51,7 @@ def register(draft: Draft, event: AgentRegistration) -> None:
         return
     key = agent_key(tenant, name)
     known = draft.get(AGENTS, key)
-    if known is None and draft.state.agents.get(tenant, 0) >= AGENTS_MAX:
+    if known is None and len(draft.state.agents.get(tenant, ())) >= AGENTS_MAX:
         dead_letter(
             draft, tenant, Reason.OVERLOADED, f"Tenant {tenant} has {AGENTS_MAX:,} agents, the limit."
         )

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.draft import Draft
+from ops_stream.core.lately import held_against, taken_back
 from ops_stream.core.notices import alert
 from ops_stream.core.rows import (
     AGENTS,
@@ -92,11 +93,18 @@ def came_late(draft: Draft, ask: Ask) -> None:
     at = row.breaches.index(missing)
     row = replace(row, breaches=(*row.breaches[:at], *late, *row.breaches[at + 1 :]))
     draft.put(conduct_key(ask.tenant, ask.agent), row)
-    _score(draft, ask.tenant, ask.agent, "no_report", -1)
+    _forgive(draft, ask.tenant, ask.agent, missing)
     if weight == "minor":
-        _score(draft, ask.tenant, ask.agent, "over_time", 1)
+        _score(draft, ask.tenant, ask.agent, "over_time")
     elif weight == "major":
         violated(draft, ask, "over_time", f"Ask {ask.request_id} was reported after its lease.")
+
+
+def standing(draft: Draft, ask: Ask) -> frozenset[str]:
+    """Give the kinds of violations that are held against an agent for one ask."""
+    row = draft.get(CONDUCTS, conduct_key(ask.tenant, ask.agent))
+    breaches = () if row is None else row.breaches
+    return frozenset(breach.kind for breach in breaches if breach.request_id == ask.request_id)
 
 
 def violations_of_a_day(draft: Draft, tenant: str, name: str) -> int:
@@ -152,7 +160,7 @@ def _count(
     if _find(row, kind, about) is not None:
         return
     if scored:
-        record = _score(draft, tenant, name, kind, 1)
+        record = _score(draft, tenant, name, kind)
     else:
         record = draft.get(RECORDS, record_key(tenant, name)) or Record()
     breach = Breach(draft.now, kind, about, record.done + record.failed)
@@ -233,13 +241,22 @@ def _find(row: Conduct | None, kind: str, request_id: str) -> Breach | None:
     return next((one for one in breaches if (one.kind, one.request_id) == (kind, request_id)), None)
 
 
-def _score(draft: Draft, tenant: str, name: str, kind: str, more: int) -> Record:
+def _score(draft: Draft, tenant: str, name: str, kind: Violation) -> Record:
     key = record_key(tenant, name)
     record = draft.get(RECORDS, key) or Record()
     field = _SCORED[kind]
-    record = replace(record, **{field: max(0, getattr(record, field) + more)})
+    lately = held_against(draft, record, kind)
+    record = replace(record, **{field: getattr(record, field) + 1}, lately=lately)
     draft.put(key, record)
     return record
+
+
+def _forgive(draft: Draft, tenant: str, name: str, missing: Breach) -> None:
+    """Take back that a report was missing: it has come."""
+    key = record_key(tenant, name)
+    record = draft.get(RECORDS, key) or Record()
+    lately = taken_back(draft, record, missing.at)
+    draft.put(key, replace(record, broken=max(0, record.broken - 1), lately=lately))
 
 
 def _only_tell(draft: Draft, tenant: str, name: str, kind: Violation, about: str, what: str) -> None:

@@ -20,6 +20,7 @@ from ops_stream.core import (
     rows_kpis,
     rows_learning,
     rows_loops,
+    rows_peers,
 )
 from ops_stream.core.rows_base import NOTHING as NOTHING
 from ops_stream.core.rows_base import Row as Row
@@ -35,6 +36,8 @@ Flow = rows_agents.Flow
 Folded = rows_agents.Folded
 Gathered = rows_alarms.Gathered
 Lately = rows_agents.Lately
+Baseline = rows_peers.Baseline
+Peer = rows_peers.Peer
 Mark = rows_agents.Mark
 Marks = rows_agents.Marks
 Pulse = rows_agents.Pulse
@@ -327,6 +330,7 @@ class Table(Generic[R]):
 ASKS: Final = Table("ask/", Ask)
 AGENTS: Final = Table("agent/", Agent)
 RECORDS: Final = Table("record/", Record)
+BASELINES: Final = Table("baseline/", Baseline)
 SUSPENSIONS: Final = Table("suspension/", Suspension)
 CONDUCTS: Final = Table("violations/", Conduct)
 PULSES: Final = Table("pulse/", Pulse)

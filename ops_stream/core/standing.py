@@ -10,8 +10,9 @@ from ops_stream.contract.clocktext import format_time
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
+from ops_stream.core.ranks import rank_of
 from ops_stream.core.rows import RECORDS, Agent, agent_key, record_key
-from ops_stream.core.scores import values
+from ops_stream.core.scores import scores
 from ops_stream.core.words import clip
 
 State = Literal["registered", "active", "warned", "suspended", "blocked"]
@@ -68,13 +69,20 @@ def publish_state(
     draft: Draft, tenant: str, name: str, state: str, reason: str, since: int | None = None
 ) -> None:
     """Say where an agent stands that may have no row."""
+    found = scores(draft.get(RECORDS, record_key(tenant, name)), draft.rules, draft.now)
     value: dict[str, Any] = {
         "agent": name,
         "tenant": tenant,
         "state": state,
-        "scores": values(draft.get(RECORDS, record_key(tenant, name)), draft.rules, draft.now),
+        "scores": {score: scored.value for score, scored in found.items()},
         "since": format_time(draft.now if since is None else since),
     }
+    if found:
+        value["samples"] = {score: scored.samples for score, scored in found.items()}
+        value["intervals"] = {score: [scored.low, scored.high] for score, scored in found.items()}
+    rank = rank_of(draft, tenant, name)
+    if rank is not None:
+        value["rank"] = rank
     if reason:
         value["reason"] = clip(reason)
     id_ = derived_id("as_", tenant, name, state, draft.now)

@@ -15,7 +15,17 @@ from ops_stream.core.rows_kpis import decode_used, goal_of
 from ops_stream.core.totals import TENANT_BUDGET, Totals
 
 FORGETTING: Final = frozenset(("ended", "unknown"))
-_COUNTED: Final = ("kill/", "limit/", "suspension/", "escalation/", "flow/", "alarm/", "tries/", "handover/")
+_COUNTED: Final = (
+    "kill/",
+    "limit/",
+    "suspension/",
+    "escalation/",
+    "flow/",
+    "alarm/",
+    "tries/",
+    "handover/",
+    "baseline/",
+)
 
 
 class TenantIndex:
@@ -51,8 +61,8 @@ class State:
         """Asks whose cost is unknown, with their tenant."""
         self.unproved: dict[str, dict[str, None]] = {}
         """The asks that each kill revoked and that are not known to have stopped."""
-        self.agents: dict[str, int] = {}
-        """Agents a tenant has."""
+        self.agents: dict[str, dict[str, None]] = {}
+        """The keys of the agents that a tenant has."""
         self.agent_bytes = 0
         """What the rows of all agents take: tenants are named by whoever registers, and never forgotten."""
         self.budgets: Final = BudgetIndex()
@@ -87,6 +97,7 @@ class State:
             "flow": self._index_counted_due,
             "tries": self._index_counted_due,
             "handover": self._index_counted_due,
+            "baseline": self._index_counted_due,
             "violations": self._index_due,
             "pulse": self._index_due,
             "alarm": self._index_alarm,
@@ -203,11 +214,14 @@ class State:
     def _index_agent(self, key: str, old: bytes | None, value: bytes | None) -> None:
         tenant = key[6 : key.index("|")]
         self.agent_bytes += len(value or b"") - len(old or b"")
-        count = self.agents.get(tenant, 0) + (value is not None) - (old is not None)
-        if count:
-            self.agents[tenant] = count
-        else:
-            self.agents.pop(tenant, None)
+        if value is not None:
+            if old is None:
+                self.agents.setdefault(tenant, {})[key] = None
+        elif old is not None:
+            keys = self.agents[tenant]
+            del keys[key]
+            if not keys:
+                del self.agents[tenant]
 
     def _index_count(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self.counts[key[: key.index("/") + 1]] += (value is not None) - (old is not None)

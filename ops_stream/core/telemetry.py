@@ -17,9 +17,10 @@ from ops_stream.core.escalation import withdraw
 from ops_stream.core.ids import short_hash
 from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.kpis import spent as count_spent
+from ops_stream.core.lately import went
 from ops_stream.core.learning import learn
 from ops_stream.core.leases import expire, overdue, renew
-from ops_stream.core.lifecycle import came_late, ran_unasked, violated
+from ops_stream.core.lifecycle import came_late, ran_unasked, standing, violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import alert, dead_letter
 from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, evaluate, tell
@@ -33,6 +34,7 @@ from ops_stream.core.rows import (
     ask_key,
     record_key,
 )
+from ops_stream.core.scores import lately_of
 from ops_stream.core.trespass import breaches, ran_against, unpermitted
 from ops_stream.core.triggers import reported, telemetry_policy
 from ops_stream.core.validation import Checked, checked
@@ -102,6 +104,7 @@ def _over(draft: Draft, key: str, ask: Ask, event: Telemetry, believed: Telemetr
     for kind, what in found:
         violated(draft, before, kind, what, scored=kind in certain)
     came_late(draft, before)
+    went(draft, before, event, believed, standing(draft, before))
     return ask
 
 
@@ -209,6 +212,7 @@ def _remember(draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry) -> 
         overrun=record.overrun + (0 if ask.held is None else max(0, (cost or 0) - held)),
         estimated_ms=record.estimated_ms + (0 if latency is None else ask.estimated_ms),
         taken_ms=record.taken_ms + (0 if latency is None else round(latency)),
+        lately=lately_of(record),
     )
     if draft.rules.kills.automatic:
         record = spent(draft, ask, record, held if told is None else told)

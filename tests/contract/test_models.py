@@ -26,7 +26,7 @@ Telemetry: event_id request_id task_id agent tenant? kind success? latency_ms? c
 AgentRegistration: agent tenant? role capabilities models? max_concurrency? version?
 Heartbeat: agent tenant? running
 RevocationAck: agent tenant? request_id stopped_at
-AgentStatus: agent tenant state reason? scores rank? since
+AgentStatus: agent tenant state reason? scores rank? since samples? intervals?
 Workflow: workflow_id objective_id tenant? steps budget_usd? deadline?
 WorkflowStatus: workflow_id tenant state problems steps cost_usd blamed
 TaskAssignment: assignment_id workflow_id step_id request approval inputs

@@ -1,0 +1,149 @@
+"""What an agent's report is compared with: what its peers need for a success at that type of task.
+
+Peers are the others of the tenant. Where there are none, and where none of them has succeeded of late, what an agent
+needs is what is usual (`PAR`): nobody can look good or bad beside themselves, nor raise what they are measured by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from ops_stream.core.decay import decayed, steps_between
+from ops_stream.core.draft import Draft
+from ops_stream.core.ids import short_hash
+from ops_stream.core.rows import BASELINES, Ask, Baseline, Peer
+from ops_stream.core.rows_learning import part
+
+PAR: Final = 1_000
+"""A relative cost or time: what peers need for a success."""
+MOST: Final = 10_000
+"""More than ten times of that counts as ten times: one runaway must not drown all else."""
+ENOUGH: Final = 500
+"""With less than half a success of its peers, as it counts now, there is nothing to compare with."""
+NAMED_MAX: Final = 8
+"""Agents with an entry of their own in a row; the others are thrown together."""
+BASELINES_MAX: Final = 20_000
+"""Types of tasks of a partition that are kept; at one beyond them all is usual."""
+_KEPT_HALF_LIVES: Final = 4
+_DAY_MS: Final = 86_400_000
+
+
+class Needed(NamedTuple):
+    """What a report says was needed; None where it is not known."""
+
+    good: bool
+    cost: int | None
+    """In micro-dollars."""
+    told: bool
+    """Whether the agent has told the cost itself: only then others are compared with it."""
+    took: int | None
+    """In milliseconds."""
+
+
+def compare(draft: Draft, ask: Ask, needed: Needed) -> tuple[int, int]:
+    """Give how the cost and the time of a report compare with its peers', in thousandths; then let it count itself."""
+    key = f"{BASELINES.prefix}{ask.tenant}|{part(ask.task_type)}"
+    row = draft.get(BASELINES, key)
+    if row is None:
+        if draft.state.counts[BASELINES.prefix] >= BASELINES_MAX:
+            return PAR, PAR
+        row = Baseline(0, draft.now)
+    half_life_s = draft.rules.telemetry.memory.half_life_s
+    me = _name(ask.agent)
+    peers, fresh = _now(row, draft.now, half_life_s)
+    others = _together(peer for peer in peers if peer.agent != me)
+    counted = Peer(me)
+    cost = took = PAR
+    if needed.cost is not None:
+        cost = _relative(needed.cost, others.cost, others.priced)
+        if needed.told:
+            spent = _bounded(needed.cost, others.cost, others.priced)
+            counted = Peer(me, PAR * needed.good, spent)
+    if needed.took is not None:
+        took = _relative(needed.took, others.took, others.timed)
+        spent = _bounded(needed.took, others.took, others.timed)
+        counted = Peer(me, counted.priced, counted.cost, PAR * needed.good, spent)
+    until = (draft.now + _KEPT_HALF_LIVES * half_life_s * 1000) // _DAY_MS * _DAY_MS + _DAY_MS
+    draft.put(key, Baseline(until, draft.now, peers, _with(fresh, counted)))
+    return cost, took
+
+
+def _name(agent: str) -> int:
+    return (short_hash(agent) >> 21) or 1
+
+
+def _now(row: Baseline, now: int, half_life_s: int) -> tuple[tuple[Peer, ...], tuple[Peer, ...]]:
+    """Give what was before this millisecond, as it counts now, and what of this millisecond is there already."""
+    if now <= row.at:
+        return row.peers, row.fresh
+    steps = steps_between(row.at, now, half_life_s)
+    by_agent = {peer.agent: peer for peer in row.peers}
+    for peer in row.fresh:
+        known = by_agent.get(peer.agent)
+        by_agent[peer.agent] = peer if known is None else _plus(known, peer)
+    if steps:
+        faded = (_decayed(peer, steps) for peer in by_agent.values())
+        by_agent = {peer.agent: peer for peer in faded if peer != Peer(peer.agent)}
+    return _named(by_agent, frozenset(peer.agent for peer in row.fresh)), ()
+
+
+def _named(by_agent: dict[int, Peer], fresh: frozenset[int]) -> tuple[Peer, ...]:
+    """Throw those together that have done least, where there are too many; never those that came last."""
+    named = [peer for agent, peer in by_agent.items() if agent]
+    if len(named) > NAMED_MAX:
+        named.sort(key=lambda peer: (peer.agent in fresh, peer.timed, peer.agent))
+        rest, named = named[:-NAMED_MAX], named[-NAMED_MAX:]
+        for peer in rest:
+            by_agent[0] = _plus(by_agent.get(0, Peer(0)), peer)
+    if 0 in by_agent:
+        named.append(by_agent[0])
+    return tuple(sorted(named, key=lambda peer: peer.agent))
+
+
+def _with(fresh: tuple[Peer, ...], counted: Peer) -> tuple[Peer, ...]:
+    by_agent = {peer.agent: peer for peer in fresh}
+    agent = counted.agent if counted.agent in by_agent or len(by_agent) < NAMED_MAX else 0
+    by_agent[agent] = _plus(by_agent.get(agent, Peer(agent)), counted)
+    return tuple(sorted(by_agent.values(), key=lambda peer: peer.agent))
+
+
+def _together(peers: Iterable[Peer]) -> Peer:
+    total = Peer(0)
+    for peer in peers:
+        total = _plus(total, peer)
+    return total
+
+
+def _plus(one: Peer, other: Peer) -> Peer:
+    return Peer(
+        one.agent,
+        one.priced + other.priced,
+        one.cost + other.cost,
+        one.timed + other.timed,
+        one.took + other.took,
+    )
+
+
+def _decayed(peer: Peer, steps: int) -> Peer:
+    return Peer(
+        peer.agent,
+        decayed(peer.priced, steps),
+        decayed(peer.cost, steps),
+        decayed(peer.timed, steps),
+        decayed(peer.took, steps),
+    )
+
+
+def _relative(mine: int, spent: int, won: int) -> int:
+    """Hold what a report needed against what others have spent for so many thousandths of a success."""
+    if won < ENOUGH:
+        return PAR
+    if not spent:
+        return MOST if mine else PAR
+    return min(MOST, mine * won // spent)
+
+
+def _bounded(mine: int, spent: int, won: int) -> int:
+    """Let nobody raise what others are measured by more than a bounded piece at a time."""
+    return mine if won < ENOUGH else min(mine, spent * MOST // won)
