@@ -7,8 +7,11 @@ from dataclasses import replace
 from hashlib import sha256
 from typing import Any
 
+from msgspec.structs import asdict
+
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.core.budgets_find import account_key
+from ops_stream.core.rows import ASKS, RECORDS, ask_key, record_key
 from ops_stream.core.rules_effects import Effects
 from ops_stream.core.rules_kills import Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
@@ -31,6 +34,7 @@ from tests.core.world import DIGEST, START_MS, World
 from tests.scenarios.alerting import alerts_of
 from tests.scenarios.driver import PolicySpec, Seen, Setup
 from tests.scenarios.people import escalations_in
+from tests.scenarios.reporting import telemetry_in
 from tests.scenarios.signing import people_of
 
 
@@ -85,6 +89,7 @@ def rules_of(setup: Setup) -> Rules:
         ),
         people=people_of(setup.people, demanded=setup.signatures),
         escalations=escalations_in(setup),
+        telemetry=telemetry_in(setup),
         blocking_digest=_blocking(setup),
         known=frozenset(setup.known_rules),
     )
@@ -181,6 +186,16 @@ class CoreDriver:
     def containment(self, command_id: str) -> Mapping[str, int]:
         """Add up the rows of a kill over the partitions."""
         return containment_of((partition.state for partition in self.world.partitions), command_id)
+
+    def flags(self, tenant: str, request_id: str) -> tuple[str, ...]:
+        """Read them from the ask's row."""
+        (partition,) = self.world.partitions
+        return ASKS.decode(partition.state.rows[ask_key(tenant, request_id)]).flags
+
+    def record(self, tenant: str, agent: str) -> Mapping[str, Any]:
+        """Read its row."""
+        (partition,) = self.world.partitions
+        return asdict(RECORDS.decode(partition.state.rows[record_key(tenant, agent)]))
 
     def balance(self, tenant: str, task_id: str | None) -> Mapping[str, int]:
         """Add up a budget's rows over its windows."""

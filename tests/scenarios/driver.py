@@ -68,6 +68,8 @@ class Setup:
     rungs: dict[str, list[Rung]] = field(default_factory=dict)
     """Tenant or `*` → its ladder, lowest first."""
     quorums: dict[str, int] = field(default_factory=dict)
+    reports: dict[str, Any] = field(default_factory=dict)
+    """What differs from the rules about reports that are shipped."""
     known_rules: list[str] = field(default_factory=list)
     partitions: int = 1
 
@@ -132,6 +134,14 @@ class Driver(Protocol):
 
     def containment(self, command_id: str) -> Mapping[str, int]:
         """Give the counts of what a kill stopped, added up over its partitions."""
+        ...
+
+    def flags(self, tenant: str, request_id: str) -> tuple[str, ...]:
+        """Give the rules that an ask's reports break."""
+        ...
+
+    def record(self, tenant: str, agent: str) -> Mapping[str, Any]:
+        """Give the figures of an agent's record."""
         ...
 
     def balance(self, tenant: str, task_id: str | None) -> Mapping[str, int]:

@@ -43,6 +43,7 @@ SETUP_VERBS = frozenset(
         "strangers",
         "rules",
         "partitions",
+        "reports",
     )
 )
 

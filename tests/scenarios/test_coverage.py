@@ -12,6 +12,7 @@ from ops_stream.contract.reasons import Reason
 from ops_stream.core.rules_escalations import TriggerName
 from ops_stream.core.rules_lifecycle import VIOLATIONS
 from ops_stream.core.standing import State
+from ops_stream.core.validation import RULES
 from ops_stream.rules.policy_entries import ACTIONS
 from tests.scenarios.language import Scenario
 from tests.scenarios.runner import DECISIONS
@@ -101,3 +102,18 @@ def test_every_trigger_calls_in_a_scenario_and_is_off_for_a_tenant_in_another() 
     names = set(get_args(TriggerName))
     assert not names - opened, f"no scenario expects {', '.join(sorted(names - opened))} to call"
     assert not names - off, f"no scenario turns {', '.join(sorted(names - off))} off for a tenant"
+
+
+def test_every_rule_about_reports_is_broken_by_a_scenario_that_looks_at_the_figures() -> None:
+    """Each is told of in an alert, and what the record says of the agent is looked at afterwards."""
+    broken = set()
+    for scenario in SCENARIOS:
+        looked_at = any(line.verb == "record" and "flagged" in line.words for line in scenario.lines)
+        told = " ".join(
+            word
+            for words in _expectations(scenario)
+            if words[:2] == ("alert", "telemetry_invalid")
+            for word in words
+        )
+        broken |= {rule for rule in RULES if looked_at and f"says={rule}" in told}
+    assert set(RULES) - broken == set()
