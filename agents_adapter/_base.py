@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Any, Final, TypeVar
 
-from agents_adapter import _background
+from agents_adapter import _background, _tracing
 from agents_adapter._background import Background
 from agents_adapter._outbox import WAITING_MAX
 from agents_adapter._records import Place, build, new_id, now_ms
@@ -72,6 +72,7 @@ class ClientBase:
         if settings is None or told:
             settings = Settings.load(**({} if settings is None else settings.model_dump()) | told)
         self.settings = settings
+        _tracing.require(settings)
         if not (timeout_s > 0 and review_check_s > 0):
             raise WrongUse("A client's times are above 0 seconds.")
         trusted = _trusted(settings, supervisor_keys)
@@ -104,13 +105,14 @@ class ClientBase:
     def _opening(self) -> Coroutine[Any, Any, None]:
         if self._session is not None:
             raise WrongUse("This client is open already.", next_step="One `with` block at a time.")
+        _tracing.begin(self.settings)
         self._session = Session(self._options)
         self._background = _background.acquire()
         self._background.at_exit.add(self._session.close)
         return self._session.open()
 
     def _closing(self) -> Coroutine[Any, Any, None]:
-        return self._at_work()[1].close()
+        return _closed(self._at_work()[1])
 
     def _closed(self) -> None:
         background, session = self._background, self._session
@@ -145,11 +147,17 @@ class ClientBase:
         accept_changes: bool,
     ) -> concurrent.futures.Future[Approval]:
         request = self._request(agent, task_description, fields)
-        around = current_approval()
-        if traceparent is None and around is not None:
-            traceparent = around.traceparent
         background, session = self._at_work()
-        return background.run(session.desk.ask(request, traceparent, accept_changes), session.desk.abandon)
+        around = current_approval()
+        inherited = around.traceparent if around is not None else None
+        trace = _tracing.ask(request, traceparent, inherited, self.settings)
+        if traceparent is None:
+            traceparent = (trace.traceparent if trace is not None else None) or inherited
+        asking = session.desk.ask(request, traceparent, accept_changes, trace)
+        future = background.run(asking, session.desk.abandon)
+        if trace is not None:
+            future.add_done_callback(trace.ended)
+        return future
 
     def _abandon(self, approval: Approval) -> None:
         background, session = self._at_work()
@@ -219,11 +227,19 @@ class ClientBase:
         with self._counting:
             self._handed += 1
         background.call(self._hand_over, session, record, approval if kind in ENDS else None)
+        _tracing.reported(approval, event)
 
     def _hand_over(self, session: Session, record: Any, ended: Approval | None) -> None:
         with self._counting:
             self._handed -= 1
         session.desk.report(record, ended)
+
+
+async def _closed(session: Session) -> None:
+    try:
+        await session.close()
+    finally:
+        await _tracing.flush()
 
 
 def _trusted(settings: Settings, given: Iterable[str] | None) -> dict[str, bytes]:

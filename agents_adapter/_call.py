@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from agents_adapter import _tracing
 from agents_adapter._base import ClientBase, awaited, blocked
 from agents_adapter._plan import Plan, end_of
 from agents_adapter._stop import Stoppable, revoked
@@ -29,10 +30,13 @@ class _Run:
         self._plan = plan
         self._approval = approval
         self._began = time.perf_counter()
+        self.call = _tracing.call(approval, client.settings)
         self._report("started", {})
 
     def completed(self, result: Any) -> None:
-        self._report("completed", self._plan.measured(result), timed=True)
+        fields = self._plan.measured(result)
+        self._report("completed", fields, timed=True)
+        self.call.ended(None, fields)
 
     def ended(self, error: BaseException) -> None:
         """It raised. Ended from outside it counts as cancelled, which holds nothing against the agent."""
@@ -40,12 +44,13 @@ class _Run:
             isinstance(error, Revoked) and self._approval.revoked
         )
         self._report("cancelled" if stopped else "failed", end_of(error), timed=True)
+        self.call.ended(error, {})
 
     def _report(self, kind: str, fields: dict[str, Any], *, timed: bool = False) -> None:
         if timed:
             fields.setdefault("latency_ms", (time.perf_counter() - self._began) * 1000)
         try:
-            self._client._post(self._approval, None, {"kind": kind, **fields})
+            self._client._post(self._approval, self.call.traceparent, {"kind": kind, **fields})
         except Exception:
             logger.exception("The report '%s' of request %s is lost.", kind, self._approval.request_id)
 
@@ -93,7 +98,7 @@ async def _awaiting(
     returned = False
     try:
         async with stoppable:
-            with under(approval):
+            with under(approval), run.call:
                 stoppable.result = await function()
             returned = True
     except BaseException as error:
@@ -140,7 +145,7 @@ def call_blocking(
     run = _Run(client, plan, approval)
     client._begin(approval, _nothing)
     try:
-        with under(approval):
+        with under(approval), run.call:
             result = function(*args, **kwargs)
     except BaseException as error:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agents_adapter._leases import Leases
 from agents_adapter._line import Line
@@ -21,6 +21,9 @@ from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.digest import action_digest
 from ops_stream.contract.errors import OpsError, WrongUse
 from ops_stream.contract.models import TaskRequest
+
+if TYPE_CHECKING:
+    from agents_adapter._spans import AskTrace
 
 _WORKER: Final = "Is a worker running? `ops-stream status` tells."
 
@@ -45,8 +48,14 @@ class Desk:
 
     # -- asking ----------------------------------------------------------------------------------------------
 
-    async def ask(self, request: TaskRequest, traceparent: str | None, accept_changes: bool) -> Approval:
-        """Ask and wait for the decision; raises Refused."""
+    async def ask(
+        self,
+        request: TaskRequest,
+        traceparent: str | None,
+        accept_changes: bool,
+        trace: AskTrace | None = None,
+    ) -> Approval:
+        """Ask and wait for the decision; raises Refused. `trace` is told of every answer."""
         until = time.monotonic() + self._seat.options.timeout_s
         try:
             place, reader = await self._seat.ready(until)
@@ -64,6 +73,7 @@ class Desk:
             traceparent=traceparent,
         )
         line = Line(request, action_digest(request), record, traceparent, self._seat.options.observe)
+        line.mark.trace = trace
         line.listener = self._seat.listener(line, self._send)
         reader.watch(request.request_id, line.listener)
         self._lines.add(line)

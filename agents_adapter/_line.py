@@ -109,6 +109,8 @@ class Line:
         else:
             self.remaining_s = None
         self.news.set()
+        if self.mark.trace is not None:
+            self.mark.trace.heard(answer)
         if self.running and self.stops(answer):
             self.revoke(answer, answer.explanation)
 

@@ -7,6 +7,7 @@ import contextlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from agents_adapter._tracing import NO_CALL, Call
 from agents_adapter.approval import Approval
 from agents_adapter.errors import Revoked
 from ops_stream.contract.errors import WrongUse
@@ -31,9 +32,10 @@ class Stoppable:
     The task is cancelled, so that its clean-up runs; a cancellation from elsewhere stays what it is.
     """
 
-    def __init__(self, client: ClientBase, approval: Approval) -> None:
-        """Watch over a block that runs under an approval."""
+    def __init__(self, client: ClientBase, approval: Approval, call: Call = NO_CALL) -> None:
+        """Watch over a block that runs under an approval; `call` is the span of the block."""
         self.result: Any = None
+        self._call = call
         self._client = client
         self._approval = approval
         self._stopped = False
@@ -46,6 +48,7 @@ class Stoppable:
         assert task is not None
         self._task, self._cancelling = task, task.cancelling()
         self._client._begin(self._approval, self._revoked_elsewhere)
+        self._call.__enter__()
         return self
 
     async def __aexit__(
@@ -53,6 +56,8 @@ class Stoppable:
     ) -> None:
         """End with Revoked if that is what happened."""
         self._left = True
+        self._call.__exit__(kind, error, trace)
+        self._call.ended(error, {})
         with contextlib.suppress(WrongUse):  # a client closed meanwhile must not cost the result
             self._client._rest(self._approval)
         if self._stopped and self._task.uncancel() > self._cancelling and kind is asyncio.CancelledError:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import ValidationError
 
 from ops_stream.contract.digest import action_digest
 from ops_stream.contract.models import MatchedPolicy, QueuePlace, Retry, TaskApproval, TaskRequest, WouldHave
 from ops_stream.contract.money import usd
+
+if TYPE_CHECKING:
+    from agents_adapter._spans import AskTrace
 
 UNANSWERED: Final = "no_answer"
 
@@ -23,6 +26,8 @@ class Mark:
     revoked: bool = False
     answer: TaskApproval | None = None
     why: str = ""
+    trace: AskTrace | None = None
+    """Who is told of every answer, where the program uses OpenTelemetry."""
 
 
 @dataclass(frozen=True, slots=True)

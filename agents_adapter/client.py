@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
+from agents_adapter import _tracing
 from agents_adapter._base import ClientBase, awaited
 from agents_adapter._stop import Stoppable, revoked
 from agents_adapter.approval import Approval
@@ -105,4 +106,4 @@ class OpsClient(ClientBase):
         """
         if approval.revoked:
             raise revoked(approval, when="before it ran")
-        return Stoppable(self, approval)
+        return Stoppable(self, approval, _tracing.call(approval, self.settings))

@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
+from agents_adapter import _tracing
 from agents_adapter._base import ClientBase, blocked
 from agents_adapter._stop import revoked
 from agents_adapter.approval import Approval
@@ -91,10 +92,17 @@ class SyncOpsClient(ClientBase):
         """
         if approval.revoked:
             raise revoked(approval, when="before it ran")
+        call = _tracing.call(approval, self.settings)
         self._begin(approval, lambda: None)
+        error: BaseException | None = None
         try:
-            yield
+            with call:
+                yield
+        except BaseException as raised:
+            error = raised
+            raise
         finally:
+            call.ended(error, {})
             with suppress(WrongUse):  # a client closed meanwhile must not cost the result
                 self._rest(approval)
         if approval.revoked:

@@ -3,9 +3,10 @@
 import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 import platformdirs
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ops_stream.contract.catalog import full_name
@@ -18,6 +19,8 @@ Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 Verify = Literal["off", "journal", "signature"]
 """How an agent tells a forged answer: not at all, by the journal record, by the supervisor's signature."""
+
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def default_data_dir() -> Path:
@@ -52,6 +55,29 @@ class Settings(BaseSettings):
     supervisor_keys_file: Path | None = None
     partitions: Annotated[int, Field(ge=1, le=10_000)] = 6
     replication: Annotated[int, Field(ge=1, le=100)] | None = None
+    otlp_endpoint: str | None = Field(default=None, repr=False)  # may be secret in itself
+    otlp_headers_file: Path | None = None
+    trace_content: bool = False
+    log_level: LogLevel = "info"
+
+    @field_validator("otlp_endpoint")
+    @classmethod
+    def _a_collector(cls, value: str | None) -> str | None:
+        """Take the base of a URL; a secret in it would stand in every error of the exporter."""
+        if not value:
+            return None
+        try:
+            parts = urlsplit(value)
+            fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            fits = False
+        if not fits or not value.isascii() or not value.isprintable() or " " in value:
+            raise ValueError("a collector is named as http://HOST:PORT or https://HOST")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError(
+                "secrets do not belong in the URL: put headers into OPS_STREAM_OTLP_HEADERS_FILE"
+            )
+        return value.rstrip("/")
 
     @model_validator(mode="before")
     @classmethod

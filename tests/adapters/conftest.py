@@ -12,6 +12,7 @@ import pytest
 
 from agents_adapter import OpsClient
 from ops_stream.contract.settings import Settings
+from tests.adapters.emitted import Collected
 from tests.adapters.responder import Responder
 from tests.brokers import create_topics
 
@@ -49,6 +50,20 @@ async def client(settings: Settings, responder: Responder) -> AsyncIterator[OpsC
     """Give an open client of the test's tenant, with little patience."""
     async with OpsClient(settings=settings, timeout_s=5.0) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def collected_once() -> Collected:
+    """Give the process's collector."""
+    return Collected()
+
+
+@pytest.fixture
+def collected(collected_once: Collected) -> Iterator[Collected]:
+    """Give the process's collector, empty."""
+    collected_once.clear()
+    yield collected_once
+    collected_once.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from base64 import b64decode
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from agents_adapter import Approval, Denied, NoAnswer, OpsClient, Revoked, current_approval, supervise
+from ops_stream.contract.partitions import partition_for
 from ops_stream.contract.settings import Settings
-from tests.adapters.real import Operator, real_worker, registered
+from tests.adapters.emitted import Collected, ids
+from tests.adapters.real import PARTITIONS, Operator, real_worker, registered
 from tests.survival.process import WorkerProcess
 
 pytestmark = pytest.mark.bus
@@ -104,6 +110,73 @@ async def test_a_persons_approval_lets_it_run(client: OpsClient, operator: Opera
     approval = await task
     assert approval.reason == "approved_after_review"
     assert not approval.changed
+
+
+async def test_one_trace_runs_through_ask_decisions_report_and_journal(
+    client: OpsClient, operator: Operator, collected: Collected
+) -> None:
+    """From the program's span to the records of the agent and of the supervisor, also where a person decides."""
+    await client.flush()
+    with collected.tracer.start_as_current_span("the day"):
+        task = asyncio.create_task(client.ask("writer", "Pay it", tool="pay"))
+        await operator.resolve("approve")
+        approval = await task
+        async with client.running(approval):
+            await client.report(approval, kind="started")
+        await client.report(approval, cost_usd=0.1)
+    await client.flush()
+    outer = await collected.span("the day")
+    assert {ids(await collected.span(name))[0] for name in ("ask writer", "execute_tool pay")} == {
+        ids(outer)[0]
+    }
+
+    def traced(record: ConsumerRecord) -> tuple[str, str]:
+        headers = {name: value.decode() for name, value in record.headers}
+        return headers["ce_type"], headers["traceparent"].split("-")[1]
+
+    settings, about = client.settings, approval.request_id.encode()
+    found = [
+        traced(record)
+        for topic, count in (("task-requests", 1), ("approvals", 2), ("telemetry", 2))
+        for record in await _records(
+            settings, topic, lambda record: ("ce_subject", about) in record.headers, count
+        )
+    ]
+    kinds = ["TaskRequest", "TaskApproval", "TaskApproval", "Telemetry", "Telemetry"]
+    assert found == [(kind, ids(outer)[0]) for kind in kinds]
+    journal = [
+        json.loads(record.value)
+        for record in await _records(settings, "journal", lambda record: about in (record.value or b""), 4)
+    ]
+    inputs = [
+        each["input"] for each in journal if each.get("input") and each["input"]["topic"] != "resolutions"
+    ]
+    assert {each["topic"] for each in inputs} == {"task-requests", "telemetry"}
+    for each in inputs:
+        assert b64decode(dict(each["headers"])["traceparent"]).decode().split("-")[1] == ids(outer)[0]
+
+
+async def _records(
+    settings: Settings, topic: str, wanted: Callable[[ConsumerRecord], bool], count: int
+) -> list[ConsumerRecord]:
+    """Read a topic's partition of the tenant from its beginning until so many wanted records are there."""
+    tp = TopicPartition(settings.topic(topic), partition_for(settings.tenant, PARTITIONS))
+    consumer = AIOKafkaConsumer(**settings.aiokafka(), group_id=None, enable_auto_commit=False)
+    await consumer.start()
+    found: list[ConsumerRecord] = []
+    try:
+        consumer.assign([tp])
+        await consumer.seek_to_beginning(tp)
+        async with asyncio.timeout(20):
+            while len(found) < count:
+                found += [
+                    record
+                    for record in (await consumer.getmany(timeout_ms=200)).get(tp, ())
+                    if wanted(record)
+                ]
+    finally:
+        await consumer.stop()
+    return found
 
 
 async def test_a_persons_denial_is_the_answer(client: OpsClient, operator: Operator) -> None:

@@ -215,3 +215,36 @@ def test_a_key_without_a_certificate_is_refused(certificate: tuple[Path, Path]) 
     settings = Settings.load(kafka_security_protocol="SSL", kafka_ssl_cafile=Path("missing.pem"))
     with pytest.raises(SettingsInvalid, match="No such file"):
         settings.aiokafka()
+
+
+def test_a_collector_is_named_without_secrets_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base URL; one with a password, a query or none at all is refused in a sentence that repeats nothing."""
+    monkeypatch.setenv("OPS_STREAM_OTLP_ENDPOINT", "https://collector.example:4318/tenant-cNrY/")
+    settings = Settings.load()
+    assert settings.otlp_endpoint == "https://collector.example:4318/tenant-cNrY"
+    assert "cNrY" not in repr(settings)
+    monkeypatch.setenv("OPS_STREAM_OTLP_ENDPOINT", "")
+    assert Settings.load().otlp_endpoint is None
+    for wrong in (
+        "https://me:cNrY@collector",
+        "https://collector?key=cNrY",
+        "https://collector#cNrY",
+        "collector-cNrY:4318",
+        "ftp://collector/cNrY",
+        "http://collector:99999/cNrY",
+        "http://collector/cNrY\x1b[2J",
+    ):
+        monkeypatch.setenv("OPS_STREAM_OTLP_ENDPOINT", wrong)
+        with pytest.raises(SettingsInvalid, match="OPS_STREAM_OTLP_ENDPOINT") as caught:
+            Settings.load()
+        assert "cNrY" not in str(caught.value)
+
+
+def test_the_level_of_logs_is_one_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`info` unless told otherwise."""
+    assert Settings.load().log_level == "info"
+    monkeypatch.setenv("OPS_STREAM_LOG_LEVEL", "debug")
+    assert Settings.load().log_level == "debug"
+    monkeypatch.setenv("OPS_STREAM_LOG_LEVEL", "loud")
+    with pytest.raises(SettingsInvalid, match="OPS_STREAM_LOG_LEVEL"):
+        Settings.load()
