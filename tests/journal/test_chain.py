@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops_stream.core.journal.chain import JournalKey, row_number, short_digest, sum_after, sum_of, sum_text
+from ops_stream.core.journal import chain
+from ops_stream.core.journal.chain import JournalKey, RowNumbers, short_digest, sum_of, sum_text
 from tests.journal.strategies import KEY, OTHER
 
 rows = st.dictionaries(st.text(max_size=5), st.binary(max_size=5), max_size=6)
@@ -39,30 +40,58 @@ def test_the_digest_after_changes_is_that_of_the_rows_after_them(
 ) -> None:
     """Adding the new and subtracting the old comes to the same as summing all rows."""
     after = {row: value for row, value in {**before, **changed}.items() if value is not None}
-    total = sum_after(sum_of(KEY.sum_key, before), KEY.sum_key, before, changed)
-    assert total == sum_of(KEY.sum_key, after)
+    total = RowNumbers(KEY.sum_key).after(sum_of(RowNumbers(KEY.sum_key), before), before, changed)
+    assert total == sum_of(RowNumbers(KEY.sum_key), after)
     assert len(sum_text(total)) == 64
+
+
+@settings(deadline=None)
+@given(st.lists(changes, max_size=8), st.booleans())
+def test_what_is_remembered_of_rows_never_shows(line: list[dict[str, bytes | None]], copied: bool) -> None:
+    """One that has seen every change so far gives the digest of the rows, also of rows put there by others."""
+    numbers, there, total = RowNumbers(KEY.sum_key), dict[str, bytes](), 0
+    for changed in line:
+        total = numbers.after(total, there, changed)
+        kept = {**there, **changed}
+        there = {row: bytes(bytearray(v)) if copied else v for row, v in kept.items() if v is not None}
+        assert total == sum_of(RowNumbers(KEY.sum_key), there)
+
+
+def test_no_more_rows_are_remembered_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were not written for longest are reckoned anew, to the same number."""
+    monkeypatch.setattr(chain, "_KNOWN_MAX", 3)
+    numbers, there, total = RowNumbers(KEY.sum_key), dict[str, bytes](), 0
+    for number in range(20):
+        changed = {f"x/{number % 7}": b"%d" % number}
+        total = numbers.after(total, there, changed)
+        there |= changed
+        assert len(numbers._known) <= 3
+    assert total == sum_of(RowNumbers(KEY.sum_key), there)
 
 
 @settings(deadline=None)
 @given(rows)
 def test_the_digest_does_not_depend_on_order(some: dict[str, bytes]) -> None:
     """Rows that were written in another order are the same state."""
-    assert sum_of(KEY.sum_key, some) == sum_of(KEY.sum_key, dict(sorted(some.items(), reverse=True)))
+    assert sum_of(RowNumbers(KEY.sum_key), some) == sum_of(
+        RowNumbers(KEY.sum_key), dict(sorted(some.items(), reverse=True))
+    )
 
 
 @settings(deadline=None)
 @given(rows, rows)
 def test_other_rows_have_another_digest(one: dict[str, bytes], two: dict[str, bytes]) -> None:
     """Under the same key two states share a digest only where they are the same, and never under another key."""
-    assert (sum_of(KEY.sum_key, one) == sum_of(KEY.sum_key, two)) == (one == two)
-    assert not one or sum_of(KEY.sum_key, one) != sum_of(OTHER.sum_key, one)
+    assert (sum_of(RowNumbers(KEY.sum_key), one) == sum_of(RowNumbers(KEY.sum_key), two)) == (one == two)
+    assert not one or sum_of(RowNumbers(KEY.sum_key), one) != sum_of(RowNumbers(OTHER.sum_key), one)
 
 
 def test_a_row_and_its_value_cannot_be_cut_otherwise() -> None:
     """A row's name may hold any character, and none of them ends it."""
     cuts = {
-        row_number(KEY.sum_key, text[:at], text[at:].encode()) for text in ("a\x00b\x00c",) for at in range(6)
+        RowNumbers(KEY.sum_key).of(text[:at], text[at:].encode())
+        for text in ("a\x00b\x00c",)
+        for at in range(6)
     }
     assert len(cuts) == 6
 

@@ -17,6 +17,7 @@ GENESIS_HASH = "0" * 64
 _SUM_BYTES = 32
 _SUM_MASK = (1 << (8 * _SUM_BYTES)) - 1
 KEY_BYTES = 32
+_KNOWN_MAX = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,32 +53,49 @@ def short_digest(data: bytes | None) -> str:
     return hashlib.sha256(data).hexdigest()[:32] if data is not None else "-"
 
 
-def row_number(sum_key: bytes, row: str, value: bytes) -> int:
-    """One row's share of the state digest: a keyed 256-bit number that nobody can choose."""
-    name = row.encode()
-    text = b"%d\x00%b%b" % (len(name), name, value)
-    digest = hashlib.blake2b(text, key=sum_key, digest_size=_SUM_BYTES)
-    return int.from_bytes(digest.digest(), "big")
+class RowNumbers:
+    """Each row's share of the state digest: a keyed 256-bit number that nobody can choose.
+
+    Rows that were looked at last are remembered: what is written often is mostly what was written a moment ago.
+    """
+
+    __slots__ = ("_begun", "_known")
+
+    def __init__(self, sum_key: bytes) -> None:
+        self._begun = hashlib.blake2b(key=sum_key, digest_size=_SUM_BYTES)
+        self._known: dict[str, tuple[bytes, int]] = {}
+
+    def of(self, row: str, value: bytes) -> int:
+        """Give the number of a row with this value."""
+        name = row.encode()
+        digest = self._begun.copy()
+        digest.update(b"%d\x00%b%b" % (len(name), name, value))
+        return int.from_bytes(digest.digest(), "big")
+
+    def after(self, total: int, rows: Mapping[str, bytes], changes: Mapping[str, bytes | None]) -> int:
+        """The state digest after `changes` to `rows` (which are still the old ones): add the new, subtract the old."""
+        known = self._known
+        for row, value in changes.items():
+            old = rows.get(row)
+            if old is not None:
+                before = known.get(row)
+                # The very same object, and not one that is equal: that costs nothing, and is never wrong.
+                total -= before[1] if before is not None and before[0] is old else self.of(row, old)
+            if value is not None:
+                number = self.of(row, value)
+                total += number
+                known.pop(row, None)
+                known[row] = (value, number)
+        while len(known) > _KNOWN_MAX:
+            del known[next(iter(known))]
+        return total & _SUM_MASK
 
 
-def sum_after(
-    total: int, sum_key: bytes, rows: Mapping[str, bytes], changes: Mapping[str, bytes | None]
-) -> int:
-    """The state digest after `changes` to `rows` (which are still the old ones): add the new, subtract the old."""
-    for row, value in changes.items():
-        old = rows.get(row)
-        if old is not None:
-            total -= row_number(sum_key, row, old)
-        if value is not None:
-            total += row_number(sum_key, row, value)
-    return total & _SUM_MASK
-
-
-def sum_of(sum_key: bytes, rows: Mapping[str, bytes]) -> int:
+def sum_of(numbers: RowNumbers, rows: Mapping[str, bytes]) -> int:
     """The state digest of all `rows`, from nothing."""
     total = 0
     for row, value in rows.items():
-        total += row_number(sum_key, row, value)
+        total += numbers.of(row, value)
     return total & _SUM_MASK
 
 

@@ -14,7 +14,7 @@ import msgspec
 from ops_stream.contract.clocktext import format_time
 from ops_stream.core.inputs import Gap, Takeover, Tick
 from ops_stream.core.journal import record as rec
-from ops_stream.core.journal.chain import GENESIS_HASH, JournalKey, short_digest, sum_after, sum_of, sum_text
+from ops_stream.core.journal.chain import GENESIS_HASH, JournalKey, RowNumbers, short_digest, sum_of, sum_text
 from ops_stream.core.journal.record import OutputDoc, RawInput
 from ops_stream.core.journal.watermark import Watermark
 from ops_stream.core.state import State
@@ -90,7 +90,8 @@ class Ledger:
         """Where the last record that counts stands: what comes after it, below `next_offset`, is void."""
         self.last_hash = GENESIS_HASH
         self.at_ms = 0
-        self.state_sum = sum_of(key.sum_key, state.rows)
+        self._numbers = RowNumbers(key.sum_key)
+        self.state_sum = sum_of(self._numbers, state.rows)
         self.published_through = 0
         self.last_engine_version = ""
         self.voids = 0
@@ -124,6 +125,7 @@ class Ledger:
         ledger.last_offset = watermark.next_offset - 1
         ledger.last_hash = watermark.last_hash
         ledger.at_ms = watermark.at_ms
+        ledger._numbers = RowNumbers(key.sum_key)
         ledger.state_sum = 0
         ledger.published_through = watermark.published_through
         ledger.last_engine_version = watermark.engine_version
@@ -185,7 +187,7 @@ class Ledger:
     ) -> Prepared:
         outputs_part, docs = rec.encode_outputs(decision.outputs)
         changes = _with_position(decision.changes, position)
-        state_sum = sum_after(self.state_sum, self.key.sum_key, self.state.rows, changes)
+        state_sum = self._numbers.after(self.state_sum, self.state.rows, changes)
         header = rec.Header(
             partition=self.state.partition,
             expected_offset=self.next_offset,
@@ -220,7 +222,7 @@ class Ledger:
         except rec.Unreadable as error:
             raise BrokenChain(f"journal partition {self.state.partition} offset {offset}: {error}") from error
         if self.proved:
-            self.state_sum = sum_after(self.state_sum, self.key.sum_key, self.state.rows, changes)
+            self.state_sum = self._numbers.after(self.state_sum, self.state.rows, changes)
             self.state.apply(changes)
         else:
             self._put(changes)
@@ -238,7 +240,7 @@ class Ledger:
 
     def prove(self) -> None:
         """Sum the rows themselves and compare with the last record that counts. Raises `BrokenChain`."""
-        self.state_sum = sum_of(self.key.sum_key, self.state.rows)
+        self.state_sum = sum_of(self._numbers, self.state.rows)
         if sum_text(self.state_sum) != self._state_digest:
             raise BrokenChain(
                 f"journal partition {self.state.partition} before offset {self.next_offset}: the rows do not "
