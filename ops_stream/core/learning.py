@@ -32,6 +32,7 @@ from ops_stream.core.rows_learning import (
     key_of,
 )
 from ops_stream.core.sketch import VALUE_MAX, add
+from ops_stream.core.validation import model_of
 
 __all__ = ["learn", "look", "lost", "reversed_by_people", "stats_over"]
 
@@ -54,7 +55,7 @@ def learn(draft: Draft, ask: Ask, event: Telemetry, violations: tuple[str, ...])
     if not _known(draft, ask):
         return
     counts = _counts(ask, event, (good, failed, cancelled, found), latency, late="over_time" in violations)
-    _grow(draft, ask, event.model or ask.model, counts, latency)
+    _grow(draft, ask, model_of(draft, ask, event), counts, latency)
 
 
 def lost(draft: Draft, ask: Ask) -> None:

@@ -16,6 +16,7 @@ from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.models import Telemetry
 from ops_stream.core.draft import Draft
 from ops_stream.core.rows import Ask
+from ops_stream.core.rules_model import Models
 from ops_stream.core.rules_telemetry import Reports
 from ops_stream.core.words import clip, dollars
 
@@ -71,6 +72,17 @@ class Checked:
         return 0 if text is None else _moment(text)
 
 
+@dataclass(slots=True)
+class Case:
+    """What a report is held against."""
+
+    reports: Reports
+    models: Models
+    written_ms: int
+    """The broker's time of the report."""
+    ask: Ask
+
+
 @dataclass(frozen=True, slots=True)
 class Check:
     """One rule: the fields that are not believed where it is broken, and how it is looked at."""
@@ -78,7 +90,7 @@ class Check:
     rule: Rule
     taints: tuple[str, ...]
     """By their names on the wire."""
-    broken: Callable[[Reports, Draft, Ask, Telemetry], str]
+    broken: Callable[[Case, Telemetry], str]
     """Says what is wrong; nothing where the report keeps to the rule."""
 
     @property
@@ -89,10 +101,11 @@ class Check:
 
 def checked(draft: Draft, ask: Ask, event: Telemetry) -> Checked:
     """Hold a report against the rules of `conf/telemetry.yaml`; `ask` is its row before the report."""
-    reports = draft.rules.telemetry.reports
+    rules = draft.rules
+    case = Case(rules.telemetry.reports, rules.models, draft.written_ms, ask)
     findings: list[Finding] = []
     for check in CHECKS:
-        what = check.broken(reports, draft, ask, event)
+        what = check.broken(case, event)
         if what:
             findings.append(Finding(check.rule, what))
             if check.taints:
@@ -112,50 +125,50 @@ def model_of(draft: Draft, ask: Ask, event: Telemetry) -> str:
 # What is given at all
 
 
-def _required(reports: Reports, _draft: Draft, _ask: Ask, event: Telemetry) -> str:
-    if not reports.required:
+def _required(case: Case, event: Telemetry) -> str:
+    if not case.reports.required:
         return ""
-    names = reports.required.get(event.kind, ())
+    names = case.reports.required.get(event.kind, ())
     missing = [name for name in names if getattr(event, FIELDS.get(name, name)) is None]
     return f"gives no {', '.join(missing)}" if missing else ""
 
 
-def _model(reports: Reports, draft: Draft, ask: Ask, event: Telemetry) -> str:
+def _model(case: Case, event: Telemetry) -> str:
     model = event.model
-    if model is None or model == ask.model:  # what was approved may be used, and so may be told
+    if model is None or model == case.ask.model:  # what was approved may be used, and so may be told
         return ""
-    allowed = draft.rules.models.known(model) if reports.models is None else model in reports.models
+    allowed = case.models.known(model) if case.reports.models is None else model in case.reports.models
     return "" if allowed else f"names the model {clip(model, _NAME_MAX)}, which is not allowed"
 
 
 # Latency
 
 
-def _latency_range(reports: Reports, _draft: Draft, _ask: Ask, event: Telemetry) -> str:
-    latency, most = event.latency_ms, reports.latency_ms_max
+def _latency_range(case: Case, event: Telemetry) -> str:
+    latency, most = event.latency_ms, case.reports.latency_ms_max
     if latency is None or most is None or latency <= most:
         return ""
     return f"tells a latency of {latency:,.0f} ms, where at most {most:,} are believed"
 
 
-def _latency_too_long(reports: Reports, draft: Draft, ask: Ask, event: Telemetry) -> str:
+def _latency_too_long(case: Case, event: Telemetry) -> str:
     """Find microseconds: it cannot have run for longer than since it was approved."""
-    latency, tolerance = event.latency_ms, reports.latency_tolerance_percent
+    latency, tolerance = event.latency_ms, case.reports.latency_tolerance_percent
     if latency is None or tolerance is None:
         return ""
-    spent = max(0, draft.written_ms - _may_run_since(ask))
-    if latency <= spent * (100 + tolerance) // 100 + reports.latency_grace_s * 1000:
+    spent = max(0, case.written_ms - _may_run_since(case.ask))
+    if latency <= spent * (100 + tolerance) // 100 + case.reports.latency_grace_s * 1000:
         return ""
     return f"tells a latency of {latency:,.0f} ms, {spent:,} ms after it could begin"
 
 
-def _latency_too_short(reports: Reports, draft: Draft, ask: Ask, event: Telemetry) -> str:
+def _latency_too_short(case: Case, event: Telemetry) -> str:
     """Find seconds, where it is known when the run began: an agent may wait as long as it likes before that."""
-    latency, factor = event.latency_ms, reports.latency_factor_max
-    if latency is None or factor is None or not ask.started_at:
+    latency, factor = event.latency_ms, case.reports.latency_factor_max
+    if latency is None or factor is None or not case.ask.started_at:
         return ""
-    spent = draft.written_ms - ask.started_at
-    if spent <= reports.latency_grace_s * 1000 or latency * factor > spent:
+    spent = case.written_ms - case.ask.started_at
+    if spent <= case.reports.latency_grace_s * 1000 or latency * factor > spent:
         return ""
     return f"tells a latency of {latency:,.3f} ms, {spent:,} ms after it began"
 
@@ -171,15 +184,15 @@ def _may_run_since(ask: Ask) -> int:
 # Cost and tokens
 
 
-def _cost_range(reports: Reports, _draft: Draft, _ask: Ask, event: Telemetry) -> str:
-    cost, most = event.cost_micros, reports.cost_micros_max
+def _cost_range(case: Case, event: Telemetry) -> str:
+    cost, most = event.cost_micros, case.reports.cost_micros_max
     if cost is None or most is None or cost <= most:
         return ""
     return f"tells a cost of {dollars(cost)}, where at most {dollars(most)} are believed"
 
 
-def _tokens_range(reports: Reports, _draft: Draft, _ask: Ask, event: Telemetry) -> str:
-    most = reports.tokens_max
+def _tokens_range(case: Case, event: Telemetry) -> str:
+    most = case.reports.tokens_max
     if most is None:
         return ""
     read, written, cached = event.input_tokens, event.output_tokens, event.cached_input_tokens
@@ -190,19 +203,19 @@ def _tokens_range(reports: Reports, _draft: Draft, _ask: Ask, event: Telemetry) 
     return f"tells of {' and '.join(over)}, where at most {most:,} each are believed"
 
 
-def _cost_per_token(reports: Reports, _draft: Draft, _ask: Ask, event: Telemetry) -> str:
+def _cost_per_token(case: Case, event: Telemetry) -> str:
     """Find cents and the like. A dollar for a million tokens is a micro-dollar for each."""
-    cost, most = event.cost_micros, reports.usd_per_mtok_max
+    cost, most = event.cost_micros, case.reports.usd_per_mtok_max
     if cost is None or most is None:
         return ""
     tokens = (event.input_tokens or 0) + (event.output_tokens or 0) + (event.cached_input_tokens or 0)
-    if not tokens or cost <= tokens * most + reports.fee_micros_max:
+    if not tokens or cost <= tokens * most + case.reports.fee_micros_max:
         return ""
     return f"tells a cost of {dollars(cost)} for {tokens:,} tokens"
 
 
-def _tokens_per_second(reports: Reports, _draft: Draft, _ask: Ask, event: Telemetry) -> str:
-    tokens, latency, most = event.output_tokens, event.latency_ms, reports.tokens_per_s_max
+def _tokens_per_second(case: Case, event: Telemetry) -> str:
+    tokens, latency, most = event.output_tokens, event.latency_ms, case.reports.tokens_per_s_max
     if not tokens or latency is None or most is None or tokens * 1000 <= latency * most:
         return ""
     return f"tells of {tokens:,} output tokens in {latency:,.3f} ms"
@@ -211,29 +224,44 @@ def _tokens_per_second(reports: Reports, _draft: Draft, _ask: Ask, event: Teleme
 # Time
 
 
-def _timestamp_ahead(reports: Reports, draft: Draft, _ask: Ask, event: Telemetry) -> str:
+def _timestamp_ahead(case: Case, event: Telemetry) -> str:
     text = event.timestamp
-    if text is None or _moment(text) <= draft.written_ms + reports.skew_s * 1000:
+    if text is None or _moment(text) <= case.written_ms + case.reports.skew_s * 1000:
         return ""
-    return f"is of {clip(text, _NAME_MAX)}, more than {reports.skew_s:,} s ahead of the broker"
+    return f"is of {clip(text, _NAME_MAX)}, more than {case.reports.skew_s:,} s ahead of the broker"
 
 
-def _timestamp_before_ask(reports: Reports, _draft: Draft, ask: Ask, event: Telemetry) -> str:
+def _timestamp_before_ask(case: Case, event: Telemetry) -> str:
     text = event.timestamp
-    if text is None or not ask.asked_at or _moment(text) >= ask.asked_at - reports.skew_s * 1000:
+    if (
+        text is None
+        or not case.ask.asked_at
+        or _moment(text) >= case.ask.asked_at - case.reports.skew_s * 1000
+    ):
         return ""
-    return f"is of {clip(text, _NAME_MAX)}, more than {reports.skew_s:,} s before it was asked"
+    return f"is of {clip(text, _NAME_MAX)}, more than {case.reports.skew_s:,} s before it was asked"
 
 
-def _timestamp_backwards(_reports: Reports, _draft: Draft, ask: Ask, event: Telemetry) -> str:
+def _timestamp_backwards(case: Case, event: Telemetry) -> str:
     text = event.timestamp
-    if text is None or _moment(text) >= ask.told_at:
+    if text is None or _moment(text) >= case.ask.told_at:
         return ""
     return f"is of {clip(text, _NAME_MAX)}, before an earlier report of the same ask"
 
 
-_moment: Final = lru_cache(maxsize=64)(parse_time)
-"""Three rules look at the same time, and reading it takes longer than all else."""
+@lru_cache(maxsize=64)
+def _moment(text: str) -> int:
+    """Read a time that the contract has let through: three rules look at it, and its day is most often today."""
+    if len(text) != len("2026-11-24T13:00:00.123Z") or text[17:19] == "60":
+        return parse_time(text)
+    clock = (int(text[11:13]) * 60 + int(text[14:16])) * 60 + int(text[17:19])
+    return _midnight(text[:10]) + clock * 1000 + int(text[20:23])
+
+
+@lru_cache(maxsize=16)
+def _midnight(day: str) -> int:
+    return parse_time(f"{day}T00:00:00Z")
+
 
 CHECKS: Final = (
     Check("required_field", (), _required),
