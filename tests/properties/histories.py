@@ -253,6 +253,8 @@ class Player:
 
     def _ask(self, deadline: float | None, model: str | None, cost: float, **fields: Any) -> None:
         body = {**fields, "task_description": "Do it.", "estimated_cost_usd": cost}
+        if int(body["request_id"][1:]) % 3 == 0:
+            body["objective_id"] = "o1"
         if deadline is not None:
             body["deadline"] = format_time(self.world.now + round(deadline * 1000))
         if model is not None:

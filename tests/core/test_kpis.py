@@ -1,0 +1,477 @@
+"""Figures: each against a history that is computed by hand in the comments, and all against a count of their own.
+
+The world begins at 13:00 UTC on 24 November 2026, the first millisecond of an hour; docs/kpis.md defines the figures.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ops_stream.core.kpis_windows import trend_of
+from ops_stream.core.rows import GOALS
+from ops_stream.core.rules_model import Rules
+from ops_stream.core.rules_telemetry import Kpis, TelemetryRules
+from ops_stream.core.state import State
+from tests.core.policies import TestPolicies, TestPolicy
+from tests.core.test_step import ask, registered
+from tests.core.world import DIGEST, TENANT, World, from_snapshot, refold
+
+COST = "cost_per_completed_objective_usd"
+SUCCESS = "success_rate"
+FAILURES = "mean_time_to_resolution_failures_s"
+ESCALATIONS = "mean_time_to_resolution_escalations_s"
+ESCALATED = "human_escalation_rate"
+HOUR = 3_600
+DAY = 86_400
+
+
+class Figures:
+    """A world in which the engineer asks and reports, and what it tells of figures."""
+
+    def __init__(self, *policies: TestPolicy, **kept: Any) -> None:
+        telemetry = TelemetryRules(kpis=Kpis(**kept))
+        rules = Rules(DIGEST, policies=TestPolicies(policies), telemetry=telemetry)
+        self.world = registered(World(rules))
+        self.count = 0
+
+    def ask(self, request_id: str, **fields: Any) -> None:
+        self.world.send("task-requests", ask(request_id, **fields))
+
+    def report(self, request_id: str, kind: str = "completed", cost: float | None = None) -> None:
+        row = self.world.ask_row(request_id)
+        self.count += 1
+        body = {"event_id": f"e{self.count}", "request_id": request_id, "task_id": row.task_id, "kind": kind}
+        body |= {} if cost is None else {"cost_usd": cost}
+        self.world.send("telemetry", {"agent": row.agent, "tenant": TENANT, **body})
+
+    def did(self, request_id: str, kind: str = "completed", cost: float | None = None, **fields: Any) -> None:
+        self.ask(request_id, **fields)
+        self.report(request_id, kind, cost)
+
+    def resolve(self, request_id: str, verdict: str, **fields: Any) -> None:
+        found = [one for one in self.world.of("Escalation") if one.get("request_id") == request_id][-1]
+        self.count += 1
+        body = {"resolution_id": f"v{self.count}", "escalation_id": found["escalation_id"], "tenant": TENANT}
+        body |= {"resolver": "ann", "verdict": verdict, "action_digest": found["action_digest"]}
+        self.world.send("resolutions", {**body, **fields})
+
+    def told(self, kpi: str, scope: str = f"tenant/{TENANT}", window: int = HOUR) -> list[dict[str, Any]]:
+        """Give what was told of a figure, in the order in which it was."""
+        return [
+            value
+            for value in self.world.of("Kpi")
+            if (value["kpi"], value["scope"], value["window_s"]) == (kpi, scope, window)
+        ]
+
+    def last(self, kpi: str, scope: str = f"tenant/{TENANT}", window: int = HOUR) -> tuple[Any, ...]:
+        """Give value, numerator and denominator as they were told last."""
+        value = self.told(kpi, scope, window)[-1]
+        return value.get("value"), value["numerator"], value["denominator"]
+
+
+def test_cost_of_a_completed_objective() -> None:
+    """All that was spent, the failures too, over the objectives that were completed, each once.
+
+    o1: 1.50 (well) and 0.50 (fails), completed by the retry for 1.00. o2: 4.00, completed at once, and 2.00 after it,
+    which completes nothing again. r6 names none, and is one of its own: 0.25; its child r7 is not, 0.75.
+    Spent 1.50 + 0.50 + 1.00 + 4.00 + 2.00 + 0.25 + 0.75 = 10.00, completed o1, o2 and r6: 10.00 / 3.
+    """
+    world = Figures()
+    world.ask("r1", objective_id="o1")
+    world.ask("r2", objective_id="o1")
+    world.report("r1", "completed", 1.5)
+    world.report("r2", "failed", 0.5)
+    assert not [key for key in world.world.state.rows if b'"completed":true' in world.world.state.rows[key]]
+    world.did("r3", "completed", 1.0, objective_id="o1")
+    world.did("r4", "completed", 4.0, objective_id="o2", workflow_id="w1")
+    world.did("r5", "completed", 2.0, objective_id="o2")
+    world.did("r6", "completed", 0.25)
+    world.did("r7", "completed", 0.75, parent_request_id="r6")
+    world.world.advance(60)
+    assert world.last(COST) == (3.333333, 10.0, 3)
+    assert world.last(COST, window=DAY) == (3.333333, 10.0, 3)
+
+
+def test_money_without_an_objective_that_is_completed_has_no_value() -> None:
+    """There is nothing to divide by; the numerator is there, so that windows can be added up."""
+    world = Figures()
+    world.did("r1", "failed", 2.0)
+    world.world.advance(60)
+    assert world.last(COST) == (None, 2.0, 0)
+
+
+def test_what_is_spent_counts_when_it_becomes_known() -> None:
+    """A report without a cost counts what was held; one after the lease counts in the hour in which it comes.
+
+    13:00: r1 is completed without a cost, 1.00 was held. r2's lease ends at 13:03, and its report of 3.00 comes at
+    14:00:00: nothing more in the first hour. In the second 3.00, and r2 is an objective after all.
+    """
+    world = Figures()
+    world.did("r1", "completed")
+    world.ask("r2")
+    world.world.advance(3_600)
+    first = world.told(COST)[-1]
+    assert (first["value"], first["closed"]) == (1.0, True)
+    world.report("r2", "completed", 3.0)
+    world.world.advance(60)
+    assert world.last(COST) == (3.0, 3.0, 1)
+    assert world.told(COST)[-1]["previous"] == 1.0
+    assert world.told(COST)[-1]["trend"] == "rising"
+    assert world.last(COST, window=DAY) == (2.0, 4.0, 2)
+
+
+def test_an_objective_is_completed_when_nothing_of_it_is_open() -> None:
+    """A success does not complete it while another ask is open; that one's denial does, if the last report was good.
+
+    r1 goes well while r2 waits for a person: not yet. r2 is denied: o1 is completed then. o2 ends in a failure, and the
+    denial of its last ask completes nothing.
+    """
+    world = Figures(TestPolicy("ask", "escalate", "priority == 1"))
+    world.ask("r1", objective_id="o1")
+    world.ask("r2", objective_id="o1", priority=1)
+    world.report("r1", "completed", 1)
+    world.ask("r3", objective_id="o2")
+    world.ask("r4", objective_id="o2", priority=1, task_id="t2")
+    world.report("r3", "failed", 1)
+    world.world.advance(60)
+    assert world.last(COST) == (None, 2.0, 0)
+    world.resolve("r2", "deny")
+    world.resolve("r4", "deny")
+    world.world.advance(60)
+    assert world.last(COST) == (2.0, 2.0, 1)
+
+
+def test_success_rate_of_workflows_and_of_all() -> None:
+    """What ended well among all that ran; a lease without a report is a failure, what was stopped or given up is none.
+
+    w1: well, well, failed, no report: 2 of 4. w2: well: 1 of 1. Of no workflow: failed. All: 3 of 6.
+    Not counted: r7 is cancelled, r8 denied, r9 killed, and the report that comes too late.
+    """
+    world = Figures(TestPolicy("no", "block", "priority == 2"))
+    world.did("r1", workflow_id="w1")
+    world.did("r2", workflow_id="w1")
+    world.did("r3", "failed", workflow_id="w1")
+    world.ask("r4", workflow_id="w1")
+    world.did("r5", workflow_id="w2")
+    world.did("r6", "failed")
+    world.did("r7", "cancelled", workflow_id="w1")
+    world.ask("r8", priority=2, workflow_id="w1")
+    world.world.advance(200)
+    world.ask("r9", workflow_id="w1")
+    world.world.send("control", {"command_id": "c1", "command": "kill", "issued_by": "olga"})
+    world.report("r4", "completed", 1)
+    world.report("r9", "failed", 1)
+    world.world.advance(60)
+    assert world.last(SUCCESS) == (0.5, 3, 6)
+    assert world.last(SUCCESS, f"workflow/{TENANT}/w1", DAY) == (0.5, 2, 4)
+    assert world.last(SUCCESS, f"workflow/{TENANT}/w2", DAY) == (1.0, 1, 1)
+    assert not world.told(SUCCESS, f"workflow/{TENANT}/w1", HOUR), "workflows are counted by the day"
+
+
+def test_mean_time_to_the_resolution_of_failures() -> None:
+    """From the first failure of a task to its next success, within objective, workflow or tenant.
+
+    t1 of o1: fails at 0 s and at 60 s, succeeds at 100 s: 100 s, one failure. t1 of the tenant fails at 100 s, which
+    the success of o1's does not resolve; it succeeds at 400 s: 300 s. t2 fails and never succeeds: not counted.
+    t3's lease of 180 s ends at 580 s without a report, and the late one at 600 s resolves it: 20 s.
+    (100 + 300 + 20) / 3 = 140 s.
+    """
+    world = Figures()
+    world.did("r1", "failed", objective_id="o1")
+    world.world.advance(60)
+    world.did("r2", "failed", objective_id="o1")
+    world.world.advance(40)
+    world.did("r3", "failed")
+    world.did("r4", objective_id="o1")
+    world.did("r5", "failed", task_id="t2")
+    world.world.advance(300)
+    world.did("r6")
+    world.did("r7")
+    world.ask("r8", task_id="t3")
+    world.world.advance(200)
+    world.report("r8")
+    world.world.advance(60)
+    assert world.last(FAILURES) == (140.0, 420.0, 3)
+
+
+def test_mean_time_to_the_resolution_of_escalations() -> None:
+    """From opening to the decision of people, or to expiry; what is withdrawn was decided by nobody.
+
+    Approved after 30 s, denied after 90 s, edited after 120 s, expired after 3,600 s, r5 given up after 10 s:
+    (30 + 90 + 120 + 3600) / 4 = 960 s.
+    """
+    world = Figures(TestPolicy("ask", "escalate", "priority == 5"))
+    for number in range(1, 6):
+        world.ask(f"r{number}", task_id=f"t{number}")
+    world.world.advance(10)
+    world.report("r5", "cancelled")
+    world.world.advance(20)
+    world.resolve("r1", "approve")
+    world.world.advance(60)
+    world.resolve("r2", "deny")
+    world.world.advance(30)
+    world.resolve("r3", "edit", edits={"priority": 4})
+    world.world.advance(3_700)
+    answered = [value for value in world.told(ESCALATIONS) if value.get("closed")]
+    assert [(value["numerator"], value["denominator"]) for value in answered] == [(240.0, 3)]
+    assert world.last(ESCALATIONS) == (3_600.0, 3_600.0, 1)
+    assert world.last(ESCALATIONS, window=DAY) == (960.0, 3_840.0, 4)
+
+
+def test_human_escalation_rate() -> None:
+    """Asks that were escalated over asks that were decided, each once however often it is decided.
+
+    r1 runs, r2 is denied, r3 waits, is edited, and waits again; r4 is queued, and then waits: 2 of 4. Asking again, and
+    another body under the id, count nothing.
+    """
+    world = Figures(
+        TestPolicy("no", "block", "priority == 2"),
+        TestPolicy("ask", "escalate", "priority == 1"),
+        TestPolicy("idle", "queue_for_batch_processing", "priority == 1 and cost > 5", 9),
+    )
+    world.ask("r1")
+    world.ask("r2", priority=2)
+    world.ask("r3", priority=1)
+    world.ask("r4", priority=1, estimated_cost_usd=6, task_id="t4")
+    world.ask("r1")
+    world.ask("r1", estimated_cost_usd=2)
+    world.resolve("r3", "edit", edits={"estimated_cost_usd": 3})
+    world.world.advance(60)
+    assert world.last(ESCALATED) == (0.25, 1, 4)
+    world.world.advance(3_540)
+    assert world.world.answers("r4")[1]["decision"] == "escalated"
+    assert world.last(ESCALATED) == (0.5, 2, 4)
+
+
+def test_scores_of_agents_are_told_once_in_a_while() -> None:
+    """With interval and samples, after reports; the day's last word is closed, and is the next one's `previous`."""
+    world = Figures()
+    agent = f"agent/{TENANT}/engineer"
+    world.did("r1")
+    world.did("r2", "failed")
+    world.world.advance(59.999)
+    assert not world.told("reliability", agent, DAY)
+    world.world.advance(0.001)
+    first = world.told("reliability", agent, DAY)
+    assert len(first) == 1
+    assert first[0]["interval"][0] < first[0]["value"] < first[0]["interval"][1]
+    assert first[0]["value"] == pytest.approx(first[0]["numerator"] / first[0]["denominator"], abs=1e-5)
+    assert not world.told("quality", agent, DAY), "no report gives a quality"
+    world.world.advance(11 * HOUR)
+    closed = world.told("reliability", agent, DAY)
+    assert [value.get("closed", False) for value in closed] == [False, True]
+    world.did("r3")
+    world.world.advance(60)
+    later = world.told("reliability", agent, DAY)[-1]
+    assert later["previous"] == closed[-1]["value"]
+    assert later["trend"] == ("rising" if later["value"] > 1.05 * closed[-1]["value"] else "steady")
+    world.world.advance(3 * DAY)
+    assert not [key for key in world.world.state.rows if key.startswith("telling/")]
+
+
+def test_a_stranger_has_no_scores_to_tell() -> None:
+    """An agent that has never registered is told of in no figure of agents, and leaves no row."""
+    world = Figures()
+    world.did("r1", agent="stranger")
+    assert not [key for key in world.world.state.rows if key.startswith("telling/")]
+
+
+def test_an_hour_ends_before_the_next_begins() -> None:
+    """The last millisecond of an hour counts in it, the first of the next in that; each is closed once, unchanged."""
+    world = Figures()
+    world.world.advance(3_599.999)
+    world.did("r1")
+    world.world.advance(0.001)
+    world.did("r2", "failed")
+    world.world.advance(HOUR)
+    found = [
+        (value["window_start"], value["numerator"], value["denominator"], value.get("closed", False))
+        for value in world.told(SUCCESS)
+    ]
+    assert found == [
+        ("2026-11-24T13:00:00.000Z", 1, 1, True),
+        ("2026-11-24T14:00:00.000Z", 0, 1, False),
+        ("2026-11-24T14:00:00.000Z", 0, 1, True),
+    ]
+    assert [value.get("trend") for value in world.told(SUCCESS)] == [None, "falling", "falling"]
+
+
+def test_a_day_is_the_sum_of_its_hours() -> None:
+    """Told with them, and closed when its last hour has been added."""
+    world = Figures()
+    for _ in range(3):
+        world.did(f"r{world.count}")
+        world.world.advance(4 * HOUR)  # 13:00, 17:00 and 21:00, and then it is 01:00
+    found = world.told(SUCCESS, window=DAY)
+    assert [(value["numerator"], value.get("closed", False)) for value in found] == [
+        (1, False),
+        (2, False),
+        (3, False),
+        (3, True),
+    ]
+    assert {value["window_start"] for value in found} == {"2026-11-24T00:00:00.000Z"}
+
+
+def test_a_window_in_which_nothing_happened_is_a_hole() -> None:
+    """It is not told, and what follows it has no `previous`; the slots of windows come around."""
+    world = Figures(hours_kept=2)
+    world.did("r1")
+    world.world.advance(2 * HOUR)
+    world.did("r2")
+    world.world.advance(60)
+    assert [value["window_start"][11:13] for value in world.told(SUCCESS)] == ["13", "13", "15"]
+    assert "previous" not in world.told(SUCCESS)[-1]
+    keys = [out.key for out in world.world.outputs if out.type == "Kpi" and out.value["kpi"] == SUCCESS]
+    hourly = {key for key in keys if f"/{SUCCESS}/3600/" in key}
+    assert len(hourly) == 1
+    assert all(key.startswith(f"{TENANT}/") for key in keys)
+
+
+def test_figures_are_told_at_most_once_in_a_while() -> None:
+    """What changes all the time is told once a minute; what has not changed is not told again."""
+    world = Figures()
+    for number in range(13):
+        world.did(f"r{number}")
+        world.world.advance(10)
+    assert [value["numerator"] for value in world.told(SUCCESS)] == [6, 12]
+    world.world.advance(600)
+    assert [value["numerator"] for value in world.told(SUCCESS)] == [6, 12, 13]
+
+
+@pytest.mark.parametrize(
+    ("now", "then", "trend"),
+    [
+        ((105, 100), (1, 1), "steady"),
+        ((10_501, 10_000), (1, 1), "rising"),
+        ((95, 100), (1, 1), "steady"),
+        ((9_499, 10_000), (1, 1), "falling"),
+        ((0, 5), (0, 9), "steady"),
+        ((1, 10**9), (0, 9), "rising"),
+    ],
+)
+def test_within_five_percent_a_figure_is_steady(
+    now: tuple[int, int], then: tuple[int, int], trend: str
+) -> None:
+    """Of what it was before; after 0 everything is a rise."""
+    assert trend_of(*now, *then) == trend
+
+
+def test_what_is_over_leaves_nothing() -> None:
+    """Windows are forgotten when the one after them is over; objectives and failures a week after their last use."""
+    world = Figures()
+    world.did("r1", objective_id="o1", workflow_id="w1")
+    world.did("r2", "failed", objective_id="o1", workflow_id="w1")
+    world.ask("r3", objective_id="o2")
+    world.report("r3", "started")
+    world.world.advance(2 * DAY)
+    assert not _rows(world, "tally/")
+    assert _rows(world, "goal/") == [
+        f"goal/{TENANT}|f|o|o1|t1",
+        f"goal/{TENANT}|f|o|o2|t1",
+        *_goals("o1", "o2"),
+    ]
+    world.world.advance(7 * DAY)
+    assert not _rows(world, "goal/")
+    assert not world.world.state.goals.earliest(10)
+
+
+def test_an_objective_with_an_open_ask_is_not_forgotten() -> None:
+    """However long it waits for a person."""
+    settings = TestPolicy("ask", "escalate", "priority == 1")
+    world = Figures(settings)
+    world.world.rules = Rules(
+        DIGEST,
+        policies=world.world.rules.policies,
+        supervisor=world.world.rules.supervisor.__class__(escalation_ttl_s=30 * DAY),
+    )
+    world.ask("r1", objective_id="o1")
+    world.ask("r2", objective_id="o1", priority=1, task_id="t2")
+    world.report("r1", "completed", 1)
+    world.world.advance(20 * DAY)
+    assert _rows(world, "goal/") == _goals("o1")
+    world.resolve("r2", "deny")
+    world.world.advance(60)
+    assert world.last(COST) == (0.0, 0, 1), "all was spent long before"
+
+
+def test_a_flood_of_objectives_and_workflows_keeps_its_bound() -> None:
+    """Those that were not used for longest go, somebody is told, and told again when there is room."""
+    world = Figures(goals_max=10)
+    for number in range(40):
+        world.did(f"r{number}", objective_id=f"o{number}", workflow_id=f"w{number}", task_id=f"t{number}")
+        world.world.advance(61)
+    known = [key for _, _, _, key in world.world.state.goals.earliest(100)]
+    assert len(known) <= 12, "and what the last record has made"
+    assert f"goal/{TENANT}|o|o39" in known
+    assert f"goal/{TENANT}|o|o0" not in known
+    assert [one["status"] for one in world.world.of("Alert") if one["kind"] == "goals_max"] == ["firing"]
+    world.world.advance(9 * DAY)
+    assert [one["status"] for one in world.world.of("Alert") if one["kind"] == "goals_max"][-1] == "resolved"
+
+
+def test_nothing_depends_on_who_counts() -> None:
+    """A partition that is taken over in the middle of an hour tells the same as one that never stood still."""
+    world = Figures(TestPolicy("ask", "escalate", "priority == 1"))
+    for number in range(12):
+        world.did(
+            f"r{number}",
+            ("completed", "failed", "completed")[number % 3],
+            objective_id=f"o{number % 4}",
+            workflow_id=f"w{number % 2}",
+        )
+        world.world.advance(700)
+        partition = world.world.partitions[0]
+        for state in (refold(partition), from_snapshot(partition.state)):
+            assert state.rows == partition.state.rows
+            assert state.goals.earliest(100) == partition.state.goals.earliest(100)
+            assert {name: one.goals for name, one in state.tenants.items()} == {
+                name: one.goals for name, one in partition.state.tenants.items()
+            }
+        partition.state = from_snapshot(partition.state)
+    quiet = Figures(TestPolicy("ask", "escalate", "priority == 1"))
+    for number in range(12):
+        quiet.did(
+            f"r{number}",
+            ("completed", "failed", "completed")[number % 3],
+            objective_id=f"o{number % 4}",
+            workflow_id=f"w{number % 2}",
+        )
+        quiet.world.advance(700)
+    assert quiet.world.of("Kpi") == world.world.of("Kpi")
+
+
+def test_asks_that_end_together_complete_their_objective_once() -> None:
+    """A kill that stops three asks in one record completes, with the last of them, what went well before."""
+    world = Figures()
+    world.ask("r0", objective_id="o1")
+    for number in (1, 2, 3):
+        world.ask(f"r{number}", objective_id="o1", task_id=f"t{number}")
+    state: State = world.world.state
+    assert state.tenants[TENANT].goals == {"o|o1": 4}
+    world.report("r0", "completed", 1)
+    assert not GOALS.decode(state.rows[f"goal/{TENANT}|o|o1"]).completed
+    world.world.send("control", {"command_id": "c1", "command": "kill", "issued_by": "olga"})
+    assert GOALS.decode(state.rows[f"goal/{TENANT}|o|o1"]).completed
+    world.world.advance(60)
+    assert world.last(COST) == (1.0, 1.0, 1)
+
+
+def test_asks_that_are_lost_together_complete_nothing() -> None:
+    """Three leases that end in one Tick without a report are failures: the objective is not done."""
+    world = Figures()
+    for number in range(4):
+        world.ask(f"r{number}", objective_id="o1", task_id=f"t{number}")
+    world.report("r0", "completed", 1)
+    world.world.advance(240)
+    assert world.last(COST) == (None, 1.0, 0)
+    assert world.last(SUCCESS) == (0.25, 1, 4)
+
+
+def _rows(world: Figures, prefix: str) -> list[str]:
+    return sorted(key for key in world.world.state.rows if key.startswith(prefix))
+
+
+def _goals(*names: str) -> list[str]:
+    return [f"goal/{TENANT}|o|{name}" for name in names]
