@@ -45,7 +45,7 @@ def agents(out: Out, tenant: str | None) -> int:
 @click.option("--tenant", help="Only this tenant's.")
 @output_options
 def show(out: Out, name: str, tenant: str | None) -> int:
-    """Show one agent: its state and why, what it did, its scores, its violations.
+    """Show one agent: its state and why, what it did, its scores, its violations, how it does at which work.
 
     \b
     ops-stream agents refund-bot
@@ -128,6 +128,7 @@ def _command(out: Out, body: dict[str, Any], given: dict[str, Any]) -> int:
 
 
 async def _rows(out: Out, settings: Settings, tenant: str | None, name: str | None) -> list[Row]:
+    from ops_stream.cli.agents_memory import prefixes, remembered
     from ops_stream.cli.agents_show import PREFIXES, declared, rows_of
     from ops_stream.cli.bundles import rules_in_force
     from ops_stream.cli.bus import connect
@@ -138,12 +139,15 @@ async def _rows(out: Out, settings: Settings, tenant: str | None, name: str | No
     rows: list[Row] = []
     async with connect(settings) as bus:
         partitions = None if tenant is None else frozenset((bus.home(tenant),))
-        folds = await fold(bus, out, *PREFIXES, "rules", partitions=partitions)
+        # What is remembered is only told of one agent: it is much.
+        more = () if name is None else prefixes(tenant, name)
+        folds = await fold(bus, out, *PREFIXES, *more, "rules", partitions=partitions)
         in_force = await rules_in_force(bus, folds)
     for number, folded in folds.items():
         rules = in_force.get(number)
         memory = Memory() if rules is None else rules.telemetry.memory
         for row in rows_of(folded, now_ms, memory):
             if tenant in (None, row["tenant"]) and name in (None, row["agent"]):
-                rows.append(row | declared(None if rules is None else rules.agents, row))
+                known = {} if name is None else remembered(folded, row["tenant"], name, now_ms, memory)
+                rows.append(row | declared(None if rules is None else rules.agents, row) | known)
     return sorted(rows, key=lambda row: (str(row["tenant"]), str(row["agent"])))

@@ -41,6 +41,18 @@ def prefixes(tenant: str | None, agent: str) -> tuple[str, ...]:
     return (*own, f"{FLOWS_LEARNED.prefix}{tenant}|")
 
 
+def remembered(folded: PartitionFold, tenant: str, agent: str, now_ms: int, memory: Memory) -> dict[str, Any]:
+    """Give what an agent's row is told besides: what is remembered of it, and its workflows."""
+    rows, flows = rows_of(folded, tenant, agent, now_ms, memory), workflows_of(folded, tenant, agent)
+    return {"memory": rows, "workflows": flows}
+
+
+def pages(out: Out, row: Row) -> list[str]:
+    """Write what is remembered of one agent, below its page; nothing where nothing is."""
+    memory, flows = page(out, row.get("memory", ())), workflows_page(out, row.get("workflows", ()))
+    return [*([""] if memory else []), *memory, *([""] if flows else []), *flows]
+
+
 def rows_of(
     folded: PartitionFold, tenant: str, agent: str, now_ms: int, memory: Memory | None = None
 ) -> list[dict[str, Any]]:
@@ -118,7 +130,7 @@ def page(out: Out, rows: Sequence[Row]) -> list[str]:
         model = f" with {clean(row['model'])}" if "model" in row else ""
         lines.append(f"  {out.style(clean(row['task_type']), bold=True)}{model}, last used {_ago(row)}")
         windows = [{"window": WINDOW_NAMES[window], **figures} for window, figures in row["windows"].items()]
-        lines += ["    " + line for line in out.render(windows, _COLUMNS).splitlines()]
+        lines += ["  " + line for line in out.render(windows, _COLUMNS).splitlines()]
     return [*lines, *_more(len(rows))]
 
 
@@ -126,7 +138,7 @@ def workflows_page(out: Out, rows: Sequence[Row]) -> list[str]:
     """Write the workflows that an agent worked on."""
     if not rows:
         return []
-    lines = ["    " + line for line in out.render(rows[:SHOWN], _FLOW_COLUMNS).splitlines()]
+    lines = ["  " + line for line in out.render(rows[:SHOWN], _FLOW_COLUMNS).splitlines()]
     return ["  workflows that it worked on, the latest first", *lines, *_more(len(rows))]
 
 
@@ -160,23 +172,25 @@ def _dollars(name: str) -> Any:
     def cell(row: Row) -> str:
         from ops_stream.cli.events import money
 
-        return money(row.get(name))
+        amount = row.get(name)
+        return "" if amount is None else money(float(f"{amount:.4g}"))
 
     return cell
 
 
+# Two spaces and this table are 80 columns wide with figures of an ordinary length. `people` is what they reversed.
 _COLUMNS: Final = (
     Column("window", "window", QUIET),
-    Column("runs", "runs", right=True),
+    Column("runs", lambda row: f"{row['runs']:.{int(row['window'] == 'decayed')}f}", right=True),
     Column("well", _share, _success_style, right=True),
     Column("p50", _seconds("latency_p50_ms"), right=True),
     Column("p90", _seconds("latency_p90_ms"), right=True),
     Column("p99", _seconds("latency_p99_ms"), right=True),
-    Column("$/success", _dollars("cost_per_success_usd"), right=True),
-    Column("quality", lambda row: f"{row['quality']:.2f}" if "quality" in row else "", right=True),
-    Column("retried", "retried", right=True),
-    Column("overrun", "overruns", right=True),
-    Column("reversed", "reversed", right=True),
+    Column("$/well", _dollars("cost_per_success_usd"), right=True),
+    Column("qual", lambda row: f"{row['quality']:.2f}" if "quality" in row else "", right=True),
+    Column("retry", "retried", right=True),
+    Column("over", "overruns", right=True),
+    Column("people", "reversed", right=True),
 )
 _FLOW_COLUMNS: Final = (
     Column("workflow", "workflow_id"),

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from ops_stream.cli.agents_memory import pages
 from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, bar, clean
 from ops_stream.contract.clocktext import format_time, parse_time
 from ops_stream.contract.money import usd
@@ -216,7 +217,7 @@ def _page(out: Out, row: Row) -> list[str]:
         )
     lines += ["", *(f"  {name:<12} {clean(text)}" for name, text in _facts(row) if text)]
     lines += ["", *_scores_page(out, row), "", *_violations_page(out, row)]
-    return lines
+    return lines + pages(out, row)
 
 
 def _facts(row: Row) -> list[tuple[str, str]]:
