@@ -140,7 +140,7 @@ def _runs(draft: Draft, key: str, ask: Ask) -> None:
 def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry, *, doubted: bool) -> Ask:
     """The agent is done: the money is settled, and a waiting ask is withdrawn.
 
-    Where the cost is `doubted`, what was held is believed in its place.
+    Where the cost is `doubted`, what would have been settled without one is believed in its place.
     """
     waited = ask.phase in ("escalated", "queued")
     ran = event.kind != "cancelled"
@@ -151,7 +151,7 @@ def _ended(draft: Draft, key: str, ask: Ask, event: Telemetry, *, doubted: bool)
     outcome = "failed" if event.kind == "completed" and event.success is False else event.kind
     cost = event.cost_micros if event.cost_micros is not None or not ran else ask.held or 0
     ask = replace(proved(draft, ask, "contained"), report=event.event_id, started_at=0, told_at=0)
-    believed = ask.held or 0 if doubted else None
+    believed = (ask.held or 0 if ran or ask.started else 0) if doubted else None
     ask = end(draft, ask, "not_run" if waited else outcome, cost, believed=believed)
     if withdrawn:
         why = (
