@@ -58,7 +58,8 @@ class PartitionFold:
         self.next_offset = offset + 1
         try:
             record = rec.read(value)
-            if not self._counts(offset, record, trusted=first and offset > 0):
+            trusted = first and offset > 0
+            if not counts(record, self.partition, offset, self._last_hash, self._key, trusted=trusted):
                 self.astray += record.header.expected_offset == offset
                 raise rec.Unreadable("it does not count")
             changes = rec.decode_changes(record.changes)
@@ -83,16 +84,6 @@ class PartitionFold:
             if key.startswith(table.prefix)
         }
 
-    def _counts(self, offset: int, record: rec.Record, *, trusted: bool) -> bool:
-        """Say whether a record counts; `trusted` is the first where the journal's beginning is gone."""
-        header = record.header
-        return (
-            header.partition == self.partition
-            and header.expected_offset == offset
-            and (trusted or header.previous_hash == self._last_hash)
-            and (self._key is None or rec.mac_of(record, self._key) == record.hash)
-        )
-
     def _note(self, offset: int, record: rec.Record) -> None:
         kind = record.header.kind
         if kind == "takeover":
@@ -115,3 +106,19 @@ class PartitionFold:
                 self.rows.pop(row, None)
             else:
                 self.rows[row] = value
+
+
+def counts(
+    record: rec.Record, partition: int, offset: int, last_hash: str, key: JournalKey | None, *, trusted: bool
+) -> bool:
+    """Say whether the record at `offset` counts after the one with `last_hash`.
+
+    `trusted` is the first where the journal's beginning is gone; without `key` MACs are not checked.
+    """
+    header = record.header
+    return (
+        header.partition == partition
+        and header.expected_offset == offset
+        and (trusted or header.previous_hash == last_hash)
+        and (key is None or rec.mac_of(record, key) == record.hash)
+    )

@@ -35,6 +35,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Verb]]] = MappingProxyType(
             "demo": Verb("ops_stream.cli.demo:demo", "Run a recorded day of a real agent under supervision."),
             "worker": Verb("ops_stream.cli.worker:worker", "Run one supervisor worker."),
             "notifier": Verb("ops_stream.cli.notifier:notifier", "Tell people by webhook: Slack, or JSON."),
+            "views": Verb("ops_stream.cli.views:views", "The read model in Redis: run, rebuild, status."),
             "broker": Verb("ops_stream.cli.broker:broker", "The embedded Kafka: start, stop, status."),
             "topics": Verb("ops_stream.cli.topics:topics", "The topics: create, check, list, acls."),
         },
