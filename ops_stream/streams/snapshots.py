@@ -41,7 +41,14 @@ class _Pending:
     last: Prepared | None = None
     writing: dict[str, int] = field(default_factory=dict)
     tombstones: list[str] = field(default_factory=list)
-    flushed_at: float = field(default_factory=monotonic)
+    flushing: bool = False
+    whole_at: float = field(default_factory=monotonic)
+    """Until when the table has everything: the last flush, or later where nothing was journaled since."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether the table has everything that is journaled."""
+        return self.last is None and not self.flushing
 
 
 class SnapshotTable(faust.Table):  # type: ignore[misc]
@@ -110,6 +117,8 @@ class Snapshots:
         pending = self._pending.get(prepared.header.partition)
         if pending is None:
             return
+        if pending.whole:
+            pending.whole_at = monotonic()
         pending.rows.update(prepared.changes)
         offset = prepared.written.offset
         for row in prepared.changes:
@@ -117,9 +126,9 @@ class Snapshots:
         pending.last = prepared
 
     def age_s(self, partition: int) -> float:
-        """How long ago the last snapshot of a partition was complete."""
+        """How long what is journaled of a partition has waited for its snapshot; 0 where nothing waits."""
         pending = self._pending.get(partition)
-        return monotonic() - pending.flushed_at if pending is not None else 0.0
+        return monotonic() - pending.whole_at if pending is not None and not pending.whole else 0.0
 
     def oldest_age_s(self, now: float) -> float:
         """How long the oldest row has waited for its acknowledgement."""
@@ -166,7 +175,8 @@ class Snapshots:
             return
         rows, offsets, last, tombstones = pending.rows, pending.offsets, pending.last, pending.tombstones
         pending.rows, pending.offsets, pending.last = {}, {}, None
-        pending.writing = offsets
+        pending.writing, pending.flushing = offsets, True
+        begun_at = monotonic()
         pending.tombstones = [row for row, value in rows.items() if value is None]
         await self._send(partition, {row: None for row in tombstones if row not in rows})
         await self._send(
@@ -178,8 +188,8 @@ class Snapshots:
             return
         stamp = last.written.offset.to_bytes(OFFSET_BYTES, "big")
         await self._send(partition, {WATERMARK_ROW: stamp + sealed})
-        pending.writing = {}
-        pending.flushed_at = monotonic()
+        pending.writing, pending.flushing = {}, False
+        pending.whole_at = begun_at
         self._on_flush(partition)
 
     async def _send(self, partition: int, rows: Mapping[str, bytes | None]) -> None:
