@@ -57,7 +57,8 @@ def notifier(out: Out, host: str, port: int | None, check: bool, test: bool, onl
         return asyncio.run(_try(out, targets))
     from ops_stream.logs import set_up_logs
 
-    set_up_logs(out.as_json, logging.ERROR)
+    set_up_logs(out.as_json, logging.ERROR, settings)
+    _hide(targets)
     from ops_stream.notify.service import Options, serve
 
     run(settings, serve(Options(settings, targets, host, port)))
@@ -83,6 +84,21 @@ def _targets(settings: Settings, only: tuple[str, ...]) -> tuple[Target, ...]:
             next_step=f"Write one there, or set {SLACK_URL}.",
         )
     return tuple(target for target in targets if not only or target.name in only)
+
+
+def _hide(targets: tuple[Target, ...]) -> None:
+    """Keep the targets' addresses and secrets out of the log."""
+    from contextlib import suppress
+
+    from ops_stream.contract.errors import OpsError
+    from ops_stream.logs import hide, hide_url
+
+    for target in targets:
+        with suppress(OpsError):  # what cannot be read is told by who needs it
+            hide_url(target.address())
+        if target.secret_file is not None:
+            with suppress(OSError, UnicodeDecodeError):
+                hide(*target.secret_file.read_text(encoding="utf-8").splitlines())
 
 
 def _list(out: Out, targets: tuple[Target, ...]) -> int:

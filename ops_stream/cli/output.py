@@ -5,9 +5,7 @@ Whatever came over the bus may be hostile: control characters are shown, never s
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,36 +13,28 @@ from typing import Any, Final
 
 import click
 
+from ops_stream.contract.escape import UNSAFE, clean, to_json
+
+__all__ = [
+    "BAD",
+    "GOOD",
+    "QUIET",
+    "UNSAFE",
+    "WAIT",
+    "Column",
+    "Out",
+    "Row",
+    "bar",
+    "clean",
+    "table_of",
+    "to_json",
+]
+
 Row = Mapping[str, Any]
 
-# Controls, the soft hyphen, bidirectional and invisible marks, line separators, half characters, tags.
-UNSAFE: Final = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
-_SHORT: Final = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e"}
 _WIDE: Final = 100_000
 
 GOOD, BAD, WAIT, QUIET = "green", "red", "yellow", "bright_black"
-
-
-def clean(text: object, keep: str = "") -> str:
-    """Write a text so that a terminal only shows it: controls and invisible characters as escapes."""
-
-    def escape(match: re.Match[str]) -> str:
-        character = match.group()
-        if character in keep:
-            return character
-        code = ord(character)
-        return _SHORT.get(character) or (f"\\x{code:02x}" if code < 256 else f"\\u{{{code:x}}}")
-
-    return UNSAFE.sub(escape, str(text))
-
-
-def to_json(row: object) -> str:
-    """Write one line of JSON that a terminal can show as well: what is unsafe there stays escaped."""
-    text = json.dumps(row, ensure_ascii=False, separators=(",", ":"), default=str)
-    return UNSAFE.sub(lambda match: json.dumps(match.group())[1:-1], text)
 
 
 @dataclass(frozen=True, slots=True)

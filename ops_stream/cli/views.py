@@ -71,7 +71,7 @@ def run_(out: Out, host: str, port: int | None) -> int:
     from ops_stream.logs import set_up_logs
     from ops_stream.views.service import Options, serve
 
-    set_up_logs(out.as_json, logging.ERROR)
+    set_up_logs(out.as_json, logging.ERROR, settings)
     run(settings, serve(Options(settings, journal_key(settings), host, port)))
     return ExitCode.DONE
 

@@ -1,0 +1,1 @@
+"""Tests of what processes say: every line safe, whole, and without secrets."""
