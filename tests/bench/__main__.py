@@ -7,11 +7,13 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from ops_stream.embedded import EmbeddedKafka, train
+from tests.bench.adapter import measure_adapter
 from tests.bench.measure import Bench, Plan
 from tests.bench.policies import measure_policies
-from tests.bench.report import write
+from tests.bench.report import write, write_part
 
 TARGET = Path(__file__).parents[2] / "docs" / "benchmarks"
 
@@ -22,6 +24,9 @@ def main() -> int:
     parser.add_argument(
         "--quick", action="store_true", help="one short round of each, to try the benchmark itself"
     )
+    parser.add_argument(
+        "--only", choices=("adapter",), help="measure this part alone and leave the other results as they are"
+    )
     parser.add_argument("--target", type=Path, default=TARGET, help="where the results go")
     options = parser.parse_args()
     plan = (
@@ -29,16 +34,26 @@ def main() -> int:
         if options.quick
         else Plan()
     )
+    reports = {"rounds": 1, "reports": 300} if options.quick else {"rounds": 3, "reports": 1_000}
+
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         broker = EmbeddedKafka(Path(directory) / "kafka", runtime=train())
         bootstrap = broker.start()
         try:
-            bench = Bench(bootstrap, Path(directory), plan, lambda line: print(line, flush=True))
-            results = asyncio.run(bench.run())
+            if options.only is None:
+                results = asyncio.run(Bench(bootstrap, Path(directory), plan, say).run())
+            results["adapter"] = measure_adapter(bootstrap, say, **reports)
         finally:
             broker.stop()
-    results["policies"] = measure_policies(lambda line: print(line, flush=True))
-    write(results, options.target)
+    if options.only is not None:
+        write_part("adapter", results["adapter"], options.target)
+    else:
+        results["policies"] = measure_policies(say)
+        write(results, options.target)
     print(f"written to {options.target}")
     return 0
 
