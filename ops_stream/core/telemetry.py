@@ -113,8 +113,11 @@ def _ran_after_all(draft: Draft, key: str, ask: Ask, event: Telemetry) -> None:
     what = f"It reports that it ran ask {ask.request_id}, which it had given up."
     violated(draft, ask, "unpermitted_run", what)
     if event.cost_micros and ask.money in ("none", "released"):
+        found = checked(draft, ask, event)
+        if found.findings:
+            ask = doubt(draft, ask, found, event.event_id)
         ask = settle(draft, ask, event.cost_micros, tokens_of(event))
-        count_spent(draft, ask.tenant, event.cost_micros)
+        count_spent(draft, ask.tenant, found.event.cost_micros or 0)
         draft.put(key, replace(ask, seen=(*ask.seen, short_hash(event.event_id))[-SEEN_MAX:]))
 
 
