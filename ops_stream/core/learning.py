@@ -15,7 +15,7 @@ from ops_stream.contract.reasons import Reason
 from ops_stream.core.draft import Draft
 from ops_stream.core.learning_flows import flow_ended, flow_lost
 from ops_stream.core.learning_room import make_room
-from ops_stream.core.recall import decay_stats, faded, look, plus, stats_over, together
+from ops_stream.core.recall import SUM_MAX, decay_stats, faded, look, plus, stats_over, together
 from ops_stream.core.rows import LEARNED, PASTS, PERIODS, Ask, record_key
 from ops_stream.core.rows_learning import (
     DAY_MS,
@@ -54,8 +54,11 @@ def learn(draft: Draft, ask: Ask, event: Telemetry, violations: tuple[str, ...])
         flow_ended(draft, ask, (good, failed, cancelled), found, event.cost_micros or 0, latency)
     if not _known(draft, ask):
         return
-    counts = _counts(ask, event, (good, failed, cancelled, found), latency, late="over_time" in violations)
-    _grow(draft, ask, model_of(draft, ask, event), counts, latency)
+    outcome = (good, failed, cancelled, found)
+    key, row = _row(draft, ask, model_of(draft, ask, event))
+    counts = _counted(row.stats.counts, ask, event, outcome, latency, late="over_time" in violations)
+    spread = row.stats.latency if latency is None else add(row.stats.latency, latency)
+    draft.put(key, Learned(draft.now, Stats(counts, spread), row.task_type, row.model))
 
 
 def lost(draft: Draft, ask: Ask) -> None:
@@ -63,13 +66,13 @@ def lost(draft: Draft, ask: Ask) -> None:
     if ask.workflow:
         flow_lost(draft, ask)
     if _known(draft, ask):
-        _grow(draft, ask, ask.model, _LOST)
+        _grow(draft, ask, _LOST)
 
 
 def reversed_by_people(draft: Draft, ask: Ask) -> None:
     """Take in that people denied or changed what an agent asked."""
     if _known(draft, ask):
-        _grow(draft, ask, ask.model, _REVERSED)
+        _grow(draft, ask, _REVERSED)
 
 
 def _known(draft: Draft, ask: Ask) -> bool:
@@ -87,54 +90,67 @@ def _outcome(ask: Ask, event: Telemetry) -> tuple[int, int, int]:
     return (0, 0, 1) if event.kind == "cancelled" or stopped else (0, 1, 0)
 
 
-def _counts(
-    ask: Ask, event: Telemetry, outcome: tuple[int, int, int, int], latency: int | None, *, late: bool
+def _counted(
+    before: Counts,
+    ask: Ask,
+    event: Telemetry,
+    outcome: tuple[int, int, int, int],
+    latency: int | None,
+    *,
+    late: bool,
 ) -> Counts:
+    """Give counts with a report more. It is written out, field by field, because every report comes here."""
     good, failed, cancelled, found = outcome
     cost, quality = event.cost_micros, event.quality_score
     tokens_in, tokens_out = event.input_tokens, event.output_tokens
-    over = max(0, cost - ask.held) if cost is not None and ask.held is not None else 0
+    held = ask.held or 0
+    over = max(0, cost - held) if cost is not None and ask.held is not None else 0
     return Counts(
-        good,
-        failed,
-        cancelled,
-        0,
-        found,
-        int(cost is not None),
-        cost or 0,
-        0 if cost is None else ask.held or 0,
-        int(over > 0),
-        over,
-        int(latency is not None),
-        latency or 0,
-        0 if latency is None else ask.estimated_ms,
-        int(late),
-        int(quality is not None),
-        0 if quality is None else round(quality * 1000),
-        int(tokens_in is not None or tokens_out is not None),
-        min(tokens_in or 0, TOKENS_MAX),
-        min(tokens_out or 0, TOKENS_MAX),
-        int(ask.retry_count > 0),
-        min(ask.retry_count, RETRIES_MAX),
-        int(ask.approved_by != ()),
+        before.good + good,
+        before.failed + failed,
+        before.cancelled + cancelled,
+        before.lost,
+        before.found + found,
+        before.costed + (cost is not None),
+        min(before.cost + (cost or 0), SUM_MAX),
+        min(before.held + (0 if cost is None else held), SUM_MAX),
+        before.overruns + (over > 0),
+        min(before.overrun + over, SUM_MAX),
+        before.timed + (latency is not None),
+        before.taken_ms + (latency or 0),
+        before.estimated_ms + (0 if latency is None else ask.estimated_ms),
+        before.late + late,
+        before.rated + (quality is not None),
+        before.quality_milli + (0 if quality is None else round(quality * 1000)),
+        before.metered + (tokens_in is not None or tokens_out is not None),
+        before.tokens_in + min(tokens_in or 0, TOKENS_MAX),
+        before.tokens_out + min(tokens_out or 0, TOKENS_MAX),
+        before.retried + (ask.retry_count > 0),
+        before.retries + min(ask.retry_count, RETRIES_MAX),
+        before.reviewed + (ask.approved_by != ()),
+        before.reversed,
     )
 
 
-def _grow(draft: Draft, ask: Ask, model: str, counts: Counts, latency: int | None = None) -> None:
-    """Add to the present hour of a key, and put away the hour before where that is over."""
+def _grow(draft: Draft, ask: Ask, counts: Counts) -> None:
+    """Count something that is no report, for the model that was approved."""
+    key, row = _row(draft, ask, ask.model)
+    stats = Stats(plus(row.stats.counts, counts), row.stats.latency)
+    draft.put(key, Learned(draft.now, stats, row.task_type, row.model))
+
+
+def _row(draft: Draft, ask: Ask, model: str) -> tuple[str, Learned]:
+    """Give the present hour of a key, empty where nothing came in it yet; an hour that is over is put away."""
     key = key_of(ask.tenant, ask.agent, ask.task_type, model)
     row_key = f"learned/{key}"
     row = draft.get(LEARNED, row_key)
     if row is None:
         make_room(draft, f"{ask.tenant}|{ask.agent}")
-        row = Learned(draft.now, NO_STATS, kept_name(ask.task_type), kept_name(model))
-    elif row.used // HOUR_MS != draft.now // HOUR_MS:
+        return row_key, Learned(draft.now, NO_STATS, kept_name(ask.task_type), kept_name(model))
+    if row.used // HOUR_MS != draft.now // HOUR_MS:
         _put_away(draft, key, row)
-        row = Learned(draft.now, NO_STATS, row.task_type, row.model)
-    stats = row.stats
-    spread = stats.latency if latency is None else add(stats.latency, latency)
-    stats = Stats(plus(stats.counts, counts), spread)
-    draft.put(row_key, Learned(draft.now, stats, row.task_type, row.model))
+        return row_key, Learned(draft.now, NO_STATS, row.task_type, row.model)
+    return row_key, row
 
 
 def _put_away(draft: Draft, key: str, row: Learned) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import repeat
 from operator import add as sum_of
 from typing import Final, Literal, get_args
 
@@ -41,7 +40,8 @@ SUM_MAX: Final = 2**62
 
 def plus(one: Counts, other: Counts) -> Counts:
     """Add counts up."""
-    return Counts(*map(min, map(sum_of, astuple(one), astuple(other)), repeat(SUM_MAX)))
+    sums = list(map(sum_of, astuple(one), astuple(other)))
+    return Counts(*sums) if max(sums) <= SUM_MAX else Counts(*[min(value, SUM_MAX) for value in sums])
 
 
 def together(one: Stats, other: Stats) -> Stats:

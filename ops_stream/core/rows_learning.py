@@ -76,7 +76,7 @@ class Counts(msgspec.Struct, frozen=True, array_like=True, gc=False):
 NO_COUNTS: Final = Counts()
 
 
-class Stats(msgspec.Struct, frozen=True, array_like=True):
+class Stats(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Counts, and how the latencies are spread."""
 
     counts: Counts = NO_COUNTS
