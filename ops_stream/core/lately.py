@@ -48,20 +48,34 @@ def went(draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry, standing
         return
     needed = _needed(draft, ask, event, believed, good=good)
     cost, took = compare(draft, ask, needed)
-    lately = _now(draft, record)
-    quality = believed.quality_score
-    lately = replace(
-        lately,
-        tried=lately.tried + ONE,
-        good=lately.good + ONE * good,
-        rated=lately.rated + ONE * (quality is not None),
-        quality=lately.quality + (0 if quality is None else round(quality * ONE)),
+    lately, quality = _now(draft, record), believed.quality_score
+    won = ONE if good else 0
+    priced, cheap, cost = _added(needed.cost is not None, cost, won, "over_cost" in standing)
+    timed, quick, took = _added(needed.took is not None, took, won, "over_time" in standing)
+    lately = Lately(
+        lately.at,
+        lately.tried + ONE,
+        lately.good + won,
+        lately.rated + (0 if quality is None else ONE),
+        lately.quality + (0 if quality is None else round(quality * ONE)),
+        lately.priced + priced,
+        lately.cheap + cheap,
+        lately.cost + cost,
+        lately.timed + timed,
+        lately.quick + quick,
+        lately.took + took,
     )
-    if needed.cost is not None:
-        lately = _priced(lately, cost, good=good, dear="over_cost" in standing)
-    if needed.took is not None:
-        lately = _timed(lately, took, good=good, late="over_time" in standing)
     draft.put(key, replace(record, lately=lately))
+
+
+def _added(known: bool, relative: int, won: int, spoilt: bool) -> tuple[int, int, int]:
+    """Give how many reports, successes and costs (or times) one report adds.
+
+    Where a violation stands it is no success. That has counted once already, as usual: only what is more comes on top.
+    """
+    if not known:
+        return 0, 0, 0
+    return (0, 0, max(0, relative - PAR)) if spoilt else (ONE, won, relative)
 
 
 def _needed(draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry, *, good: bool) -> Needed:
@@ -76,21 +90,6 @@ def _needed(draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry, *, go
     if ask.answer.decision == "approved":
         took = max(1, draft.written_ms - ask.answer.at, round(believed.latency_ms or 0))
     return Needed(good, cost, told, took)
-
-
-def _priced(lately: Lately, cost: int, *, good: bool, dear: bool) -> Lately:
-    """Count a cost. Where it broke its hold the violation has counted once as usual: what is more comes on top."""
-    if dear:
-        return replace(lately, cost=lately.cost + max(0, cost - PAR))
-    return replace(
-        lately, priced=lately.priced + ONE, cheap=lately.cheap + ONE * good, cost=lately.cost + cost
-    )
-
-
-def _timed(lately: Lately, took: int, *, good: bool, late: bool) -> Lately:
-    if late:
-        return replace(lately, took=lately.took + max(0, took - PAR))
-    return replace(lately, timed=lately.timed + ONE, quick=lately.quick + ONE * good, took=lately.took + took)
 
 
 def _now(draft: Draft, record: Record) -> Lately:

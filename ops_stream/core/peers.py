@@ -1,12 +1,12 @@
 """What an agent's report is compared with: what its peers need for a success at that type of task.
 
-Peers are the others of the tenant. Where there are none, and where none of them has succeeded of late, what an agent
-needs is what is usual (`PAR`): nobody can look good or bad beside themselves, nor raise what they are measured by.
+Peers are the others of the tenant; of what each of them needs for a success, the middle counts. Where there are none,
+and where none of them has succeeded of late, what an agent needs is what is usual (`PAR`): nobody can look good or bad
+beside themselves, nor raise what they are measured by.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ops_stream.core.decay import decayed, steps_between
@@ -25,6 +25,8 @@ NAMED_MAX: Final = 8
 """Agents with an entry of their own in a row; the others are thrown together."""
 BASELINES_MAX: Final = 20_000
 """Types of tasks of a partition that are kept; at one beyond them all is usual."""
+_FINE: Final = 1_000
+"""What one needs is compared in thousandths of a micro-dollar and of a millisecond."""
 _KEPT_HALF_LIVES: Final = 4
 _DAY_MS: Final = 86_400_000
 
@@ -52,18 +54,17 @@ def compare(draft: Draft, ask: Ask, needed: Needed) -> tuple[int, int]:
     half_life_s = draft.rules.telemetry.memory.half_life_s
     me = _name(ask.agent)
     peers, fresh = _now(row, draft.now, half_life_s)
-    others = _together(peer for peer in peers if peer.agent != me)
-    counted = Peer(me)
-    cost = took = PAR
-    if needed.cost is not None:
-        cost = _relative(needed.cost, others.cost, others.priced)
-        if needed.told:
-            spent = _bounded(needed.cost, others.cost, others.priced)
-            counted = Peer(me, PAR * needed.good, spent)
-    if needed.took is not None:
-        took = _relative(needed.took, others.took, others.timed)
-        spent = _bounded(needed.took, others.took, others.timed)
-        counted = Peer(me, counted.priced, counted.cost, PAR * needed.good, spent)
+    costs = [
+        PAR * _FINE * peer.cost // peer.priced for peer in peers if peer.agent != me and peer.priced >= ENOUGH
+    ]
+    times = [
+        PAR * _FINE * peer.took // peer.timed for peer in peers if peer.agent != me and peer.timed >= ENOUGH
+    ]
+    cost = PAR if needed.cost is None else _relative(needed.cost, costs)
+    took = PAR if needed.took is None else _relative(needed.took, times)
+    won = PAR if needed.good else 0
+    told, timed = needed.told and needed.cost is not None, needed.took is not None
+    counted = Peer(me, won * told, (needed.cost or 0) * told, won * timed, needed.took or 0)
     until = (draft.now + _KEPT_HALF_LIVES * half_life_s * 1000) // _DAY_MS * _DAY_MS + _DAY_MS
     draft.put(key, Baseline(until, draft.now, peers, _with(fresh, counted)))
     return cost, took
@@ -79,6 +80,9 @@ def _now(row: Baseline, now: int, half_life_s: int) -> tuple[tuple[Peer, ...], t
         return row.peers, row.fresh
     steps = steps_between(row.at, now, half_life_s)
     by_agent = {peer.agent: peer for peer in row.peers}
+    if len(row.fresh) == 1 and not steps and row.fresh[0].agent in by_agent:  # most often
+        last = row.fresh[0]
+        return tuple(_plus(peer, last) if peer.agent == last.agent else peer for peer in row.peers), ()
     for peer in row.fresh:
         known = by_agent.get(peer.agent)
         by_agent[peer.agent] = peer if known is None else _plus(known, peer)
@@ -102,17 +106,12 @@ def _named(by_agent: dict[int, Peer], fresh: frozenset[int]) -> tuple[Peer, ...]
 
 
 def _with(fresh: tuple[Peer, ...], counted: Peer) -> tuple[Peer, ...]:
+    if not fresh:
+        return (counted,)
     by_agent = {peer.agent: peer for peer in fresh}
     agent = counted.agent if counted.agent in by_agent or len(by_agent) < NAMED_MAX else 0
     by_agent[agent] = _plus(by_agent.get(agent, Peer(agent)), counted)
     return tuple(sorted(by_agent.values(), key=lambda peer: peer.agent))
-
-
-def _together(peers: Iterable[Peer]) -> Peer:
-    total = Peer(0)
-    for peer in peers:
-        total = _plus(total, peer)
-    return total
 
 
 def _plus(one: Peer, other: Peer) -> Peer:
@@ -135,15 +134,12 @@ def _decayed(peer: Peer, steps: int) -> Peer:
     )
 
 
-def _relative(mine: int, spent: int, won: int) -> int:
-    """Hold what a report needed against what others have spent for so many thousandths of a success."""
-    if won < ENOUGH:
+def _relative(mine: int, usual: list[int]) -> int:
+    """Hold what a report needed against the middle of what others need for a success."""
+    if not usual:
         return PAR
-    if not spent:
+    usual.sort()
+    middle = (usual[(len(usual) - 1) // 2] + usual[len(usual) // 2]) // 2
+    if not middle:
         return MOST if mine else PAR
-    return min(MOST, mine * won // spent)
-
-
-def _bounded(mine: int, spent: int, won: int) -> int:
-    """Let nobody raise what others are measured by more than a bounded piece at a time."""
-    return mine if won < ENOUGH else min(mine, spent * MOST // won)
+    return min(MOST, mine * PAR * _FINE // middle)

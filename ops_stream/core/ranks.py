@@ -6,7 +6,7 @@ from typing import Final
 
 from ops_stream.core.draft import Draft
 from ops_stream.core.rows import AGENTS, RECORDS, agent_key
-from ops_stream.core.scores import overall, scores
+from ops_stream.core.scores import overall
 
 RANKED_MAX: Final = 200
 """Where a tenant has more agents they are not ranked with every change of one of them."""
@@ -23,7 +23,5 @@ def rank_of(draft: Draft, tenant: str, name: str) -> int | None:
 
 
 def _overall(draft: Draft, key: str) -> float:
-    found = scores(
-        draft.get(RECORDS, RECORDS.prefix + key.removeprefix(AGENTS.prefix)), draft.rules, draft.now
-    )
-    return overall(found) if found else -1.0
+    record = draft.get(RECORDS, RECORDS.prefix + key[len(AGENTS.prefix) :])
+    return -1.0 if record is None else overall(record, draft.rules.telemetry.memory, draft.now)

@@ -56,14 +56,10 @@ def scores_by(record: Record | None, memory: Memory, now_ms: int) -> Mapping[str
     if record is None:
         return {}
     lately = faded(lately_of(record), now_ms, memory.half_life_s)
-    prior = prior_of(memory)
+    samples = (lately.priced, lately.tried, lately.rated, lately.timed)
     weight = memory.prior_weight * ONE
-    return {
-        "cost_efficiency": _relative(lately.cheap, lately.cost, lately.priced, prior, weight),
-        "reliability": _share(lately.good, lately.tried, prior, weight),
-        "quality": _share(lately.quality, lately.rated, prior, weight),
-        "speed": _relative(lately.quick, lately.took, lately.timed, prior, weight),
-    }
+    found = zip(NAMES, _values(lately, memory), samples, strict=True)
+    return {name: _scored(value, behind, behind + weight) for name, value, behind in found}
 
 
 def values(record: Record | None, rules: Rules, now_ms: int) -> dict[str, float]:
@@ -71,9 +67,10 @@ def values(record: Record | None, rules: Rules, now_ms: int) -> dict[str, float]
     return {name: scored.value for name, scored in scores(record, rules, now_ms).items()}
 
 
-def overall(found: Mapping[str, Scored]) -> float:
-    """Give the mean of the four scores, by which agents are ranked."""
-    cost, reliability, quality, speed = (found[name].value for name in NAMES)
+def overall(record: Record, memory: Memory, now_ms: int) -> float:
+    """Give the mean of an agent's four scores, by which agents are ranked."""
+    lately = faded(lately_of(record), now_ms, memory.half_life_s)
+    cost, reliability, quality, speed = _values(lately, memory)
     return round((cost + reliability + quality + speed) / 4, _PLACES)
 
 
@@ -85,10 +82,9 @@ def prior_of(memory: Memory) -> float:
 def faded(lately: Lately, now_ms: int, half_life_s: int) -> Lately:
     """Give what is left of the counts at a moment. Where one is part of another it stays so."""
     steps = steps_between(lately.at, now_ms, half_life_s)
-    at = max(lately.at, now_ms)
-    if not steps:
-        return Lately(at, *_counts(lately))
-    return Lately(at, *(decayed(count, steps) for count in _counts(lately)))
+    if not steps:  # the steps are the same for all, whenever one of them began
+        return lately
+    return Lately(now_ms, *(decayed(count, steps) for count in _counts(lately)))
 
 
 def lately_of(record: Record) -> Lately:
@@ -127,19 +123,29 @@ def _counts(lately: Lately) -> tuple[int, ...]:
     )
 
 
-def _share(good: int, tried: int, prior: float, weight: int) -> Scored:
+def _values(lately: Lately, memory: Memory) -> tuple[float, float, float, float]:
+    """Give the scores in the order of `NAMES`."""
+    prior, weight = prior_of(memory), memory.prior_weight * ONE
+    return (
+        _relative(lately.cheap + weight, lately.cost + weight, prior),
+        _share(lately.good, lately.tried, prior, weight),
+        _share(lately.quality, lately.rated, prior, weight),
+        _relative(lately.quick + weight, lately.took + weight, prior),
+    )
+
+
+def _share(good: int, tried: int, prior: float, weight: int) -> float:
     whole = tried + weight
-    return _scored((good + prior * weight) / whole if whole else prior, tried, whole)
+    return round((good + prior * weight) / whole, _PLACES) if whole else prior
 
 
-def _relative(won: int, spent: int, samples: int, prior: float, weight: int) -> Scored:
-    gain, loss = prior * (won + weight), (1 - prior) * (spent + weight)
-    return _scored(gain / (gain + loss) if gain + loss else prior, samples, samples + weight)
+def _relative(won: int, spent: int, prior: float) -> float:
+    gain, loss = prior * won, (1 - prior) * spent
+    return round(gain / (gain + loss), _PLACES) if gain or loss else prior
 
 
 def _scored(value: float, samples: int, whole: int) -> Scored:
     """Add Wilson's interval; `samples` and `whole` are in thousandths."""
-    value = round(min(1.0, max(0.0, value)), _PLACES)
     if not whole:
         return Scored(value, 0.0, 0.0, 1.0)
     n = whole / ONE
