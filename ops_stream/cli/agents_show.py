@@ -89,7 +89,10 @@ def _history(record: Record | None, memory: Memory, now_ms: int) -> dict[str, An
     if record is None:
         return {"scores": {}}
     row: dict[str, Any] = {"done": record.done, "failed": record.failed, "failures_in_a_row": record.failures}
-    row |= {"cost_usd": usd(record.cost + record.assumed), "overrun_usd": usd(record.overrun)}
+    row |= {"cost_usd": usd(record.spent), "overrun_usd": usd(record.overrun)}
+    if record.flagged:
+        row |= {"flagged": record.flagged, "flags": sorted(doubt.kind for doubt in record.doubts)}
+        row |= {"doubted_usd": usd(record.doubted)}
     found = scores_by(record, memory, now_ms)
     row["scores"] = {name: round(score.value, 4) for name, score in found.items()}
     return row | ({"seen_at": format_time(record.seen_at)} if record.seen_at else {})
@@ -233,9 +236,22 @@ def _facts(row: Row) -> list[tuple[str, str]]:
         ("runs", f"{row['running']} of at most {row['max_concurrency']}" if "max_concurrency" in row else ""),
         ("ended", f"{done} well, {failed} failed{streak}" if done or failed else "nothing yet"),
         ("spent", money(row.get("cost_usd")) + overrun),
+        ("flagged", _flagged(row)),
         ("seen", _seen(row)),
         ("version", str(row.get("version", ""))),
     ]
+
+
+def _flagged(row: Row) -> str:
+    """Say what of its reports is not believed."""
+    from ops_stream.cli.events import money
+
+    count = row.get("flagged", 0)
+    if not count:
+        return ""
+    reports = "report breaks" if count == 1 else "reports break"
+    cost = f"; {money(row['doubted_usd'])} of what it spent is not believed" if row["doubted_usd"] else ""
+    return f"{count:,} {reports} rules ({', '.join(row['flags'])}){cost}"
 
 
 def _scores_page(out: Out, row: Row) -> list[str]:

@@ -95,6 +95,23 @@ def test_a_report_without_a_cost_counts_as_what_was_held(world: World) -> None:
     assert (row["owner"], row["spent_usd"], row["assumed_usd"]) == ("finance", 2.5, 1)
 
 
+def test_reports_that_break_rules_are_counted_on_the_page(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the rules, and with what was spent that nobody believes; it counts as spent for the owner too."""
+    report(world, "r2", "ada", cost_usd=2_000, input_tokens=10**9)
+    row = rows(world)["ada"]
+    assert (row["flagged"], row["doubted_usd"], row["cost_usd"]) == (2, 2_000, 2_001.5)
+    assert row["flags"] == ["cost_range", "latency_too_long", "tokens_range"]
+    show_one(PLAIN, row)
+    told = "2 reports break rules (cost_range, latency_too_long, tokens_range); $2,000.00 of what it spent is not"
+    assert told in capsys.readouterr().out
+    owners = Owners()
+    owners.take(world.rules.agents, {"team-a|ada": RECORDS.decode(world.state.rows["record/team-a|ada"])}, {})
+    assert [(row["spent_usd"], row["assumed_usd"]) for row in owners.rows()] == [(2_001.5, 0)]
+    assert "flagged" not in rows(world)["bob"]
+
+
 def test_an_agent_that_was_silent_is_warned_and_the_violation_is_named(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:
