@@ -21,6 +21,7 @@ OWN: Final = (
     "agent-status",
     "escalations",
     "alerts",
+    "kpis",
     "dead-letters",
     "forwarded",
 )
@@ -29,7 +30,7 @@ SHARED: Final = ("control",)
 """Topics that others write too: there only what the journal holds is looked for."""
 CROSSING: Final = ("forwarded", "control")
 """Topics that one partition's journal writes to on other partitions."""
-COMPACTED: Final = ("agent-status",)
+COMPACTED: Final = ("agent-status", "kpis")
 
 
 @dataclass(frozen=True, slots=True)

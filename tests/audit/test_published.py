@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from ops_stream.audit.published import Outputs, Published, payload
+from ops_stream.audit.published import COMPACTED, OWN, Outputs, Published, payload
 from ops_stream.audit.report import Finding
+from ops_stream.contract.catalog import Catalog
 from ops_stream.core.journal.record import OutputDoc, decode_outputs, read
+from ops_stream.streams.compacted import COMPACTED as REWRITTEN
 from tests.audit.journals import Writer, audit, ordinary_day
 
 DAY = ordinary_day()
@@ -151,3 +153,13 @@ def test_an_answer_in_avro_is_compared_as_it_was_written() -> None:
     )
     avro = OutputDoc(output.topic, output.key, output.type, output.id, output.value, encoding="avro")
     assert payload(avro)[:2] == b"\xc3\x01"
+
+
+def test_no_topic_is_left_out() -> None:
+    """Whatever the catalogue says that the supervisor alone writes is held against the journal; compacted ones by their
+    latest. What it does not publish yet, and what is no output, is named here."""
+    topics = Catalog.load().topics
+    not_outputs = {"journal", "checkpoints", "optimizations"}
+    own = {name for name, topic in topics.items() if set(topic.writers) <= {"supervisor", "notifier"}}
+    assert own - not_outputs == set(OWN)
+    assert {name for name in OWN if topics[name].cleanup == "compact"} == set(COMPACTED) == set(REWRITTEN)
