@@ -12,6 +12,9 @@ from ops_stream.core.rows_learning import DAY_MS, Evicted
 IDLE_MS: Final = 90 * DAY_MS
 """What was not used for so long is forgotten."""
 
+ROW_BYTES: Final = 200
+"""What a row takes in memory beside its key and its value, for the objects that hold them."""
+
 
 class _Used(msgspec.Struct):
     used: int
@@ -34,7 +37,7 @@ class LearnedIndex:
         self.of_agent: dict[str, dict[str, int]] = {}
         """By `T|AGENT`: its rows `learned/`, and when each was last used."""
         self.bytes = 0
-        """What all rows take but those of workflows."""
+        """What all rows take in memory but those of workflows, about."""
         self.evicted = Evicted()
         """How many made room for others, ever."""
 
@@ -62,9 +65,12 @@ class LearnedIndex:
             own = self.of_agent[agent] = {}
         own[key] = used
 
-    def sized(self, _key: str, old: bytes | None, value: bytes | None) -> None:
+    def sized(self, key: str, old: bytes | None, value: bytes | None) -> None:
         """Take in a row of which only the size matters."""
-        self.bytes += len(value or b"") - len(old or b"")
+        if old is not None:
+            self.bytes -= ROW_BYTES + len(key) + len(old)
+        if value is not None:
+            self.bytes += ROW_BYTES + len(key) + len(value)
 
     def flow(self, key: str, _old: bytes | None, value: bytes | None) -> None:
         """Take in a row `flowlearned/`."""

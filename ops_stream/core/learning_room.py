@@ -19,7 +19,7 @@ from ops_stream.core.rows_learning import keys_of_rows
 AGENT_KEYS_MAX: Final = 256
 """Combinations of task type and model that are remembered of one agent."""
 BYTES_MAX: Final = 134_217_728
-"""What the rows of a partition's keys may take, of all tenants together."""
+"""What the rows of a partition's keys may take in memory, of all tenants together."""
 EVICTIONS_MAX: Final = 8
 """Keys, and workflows, that make room for one new one, where there are too many."""
 _EVICTED_KEY: Final = "evicted/learned"
