@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.learning_room import make_room_for_flow
@@ -67,33 +69,17 @@ def flow_ended(
 def flow_lost(draft: Draft, ask: Ask) -> None:
     """Count an ask that was taken from its agent without a report."""
     row = _row(draft, ask)
-    _put(
-        draft,
-        ask,
-        FlowLearned(
-            row.began,
-            draft.now,
-            row.good,
-            row.failed,
-            row.cancelled,
-            row.lost + 1,
-            row.cost,
-            row.taken_ms,
-            row.waited_ms,
-            row.steps,
-            row.rest,
-            _with(row.agents, ask.agent),
-        ),
-    )
+    _put(draft, ask, replace(row, used=draft.now, lost=row.lost + 1, agents=_with(row.agents, ask.agent)))
 
 
 def _row(draft: Draft, ask: Ask) -> FlowLearned:
+    """Give the row of an ask's workflow; the first to end need not be the first that was asked."""
     row = draft.get(FLOWS_LEARNED, flow_key(ask.tenant, ask.workflow))
     asked = ask.asked_at or ask.answer.at
     if row is None:
         make_room_for_flow(draft)
         return FlowLearned(asked, draft.now)
-    return row
+    return row if row.began <= asked else replace(row, began=asked)
 
 
 def _put(draft: Draft, ask: Ask, row: FlowLearned) -> None:

@@ -25,13 +25,14 @@ def begin(world: World, request_id: str, task_type: str, **fields: Any) -> None:
 
 
 def test_a_workflow_adds_up_its_asks_from_the_first_to_the_last_end() -> None:
-    """Three steps worked out by hand; one tells no latency, so that the broker's time counts."""
+    """Three steps worked out by hand; the first to be asked tells no latency, so that the broker's time counts."""
     world = remembering()
-    begin(world, "r1", "plan")
-    world.advance(5)
     begin(world, "r2", "write")
+    world.advance(5)
+    begin(world, "r1", "plan")
+    world.advance(4)
     tell(world, "r1", cost_usd=0.1, latency_ms=3_000)
-    world.advance(10)
+    world.advance(6)
     tell(world, "r2", "failed", cost_usd=0.5)
     begin(world, "r3", "write")
     world.advance(2)
@@ -43,11 +44,11 @@ def test_a_workflow_adds_up_its_asks_from_the_first_to_the_last_end() -> None:
         good=2,
         failed=1,
         cost=850_000,
-        taken_ms=14_500,
-        steps=(FlowStep("plan", 1, 3_000, 100_000), FlowStep("write", 2, 11_500, 750_000)),
+        taken_ms=19_500,
+        steps=(FlowStep("plan", 1, 3_000, 100_000), FlowStep("write", 2, 16_500, 750_000)),
         agents=("engineer",),
     )
-    assert bottleneck(row) == FlowStep("write", 2, 11_500, 750_000)
+    assert bottleneck(row) == FlowStep("write", 2, 16_500, 750_000)
 
 
 def test_what_waited_for_people_is_told_apart_from_the_work() -> None:
