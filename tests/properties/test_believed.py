@@ -54,6 +54,7 @@ def history(seed: int) -> list[Event]:
         for agent in AGENTS
     ]
     asks: list[dict[str, Any]] = []
+    given_up: set[str] = set()
     for number in range(STEPS):
         pause = rng.choice((0.001, 0.5, 3, 20, 59, 700, 4_000))
         if not asks or rng.random() < 0.4:
@@ -70,8 +71,13 @@ def history(seed: int) -> list[Event]:
             events.append((pause, "task-requests", body | more))
         else:
             kind = rng.choice(("started", "progress", "completed", "completed", "failed", "cancelled"))
-            body = {**rng.choice(asks[-4:]), "event_id": f"e{number}", "kind": kind}
-            events.append((pause, "telemetry", body | hostile(rng)))
+            about, said = rng.choice(asks[-4:]), hostile(rng)
+            events.append((pause, "telemetry", {**about, "event_id": f"e{number}", "kind": kind, **said}))
+            # What was given up and ran is paid for by the first report that tells a cost: there is no second one.
+            paid = "cost_usd" in said or about["request_id"] in given_up
+            given_up |= {about["request_id"]} if kind == "cancelled" else set()
+            if kind in ("completed", "failed") or (paid and about["request_id"] in given_up):
+                asks = [one for one in asks if one is not about]
     return events
 
 
