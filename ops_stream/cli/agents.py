@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 def agents(out: Out, tenant: str | None) -> int:
     """List agents, or show one: `agents NAME`; stop one with `agents quarantine`.
 
-    For each its state and why, what it runs, its scores from 0 to 1 (cost efficiency, reliability, quality,
-    speed) and the violations of the last day.
+    For each its place among its tenant's agents, its state and why, what it runs, its scores from 0 to 1 and their
+    mean (cost efficiency, reliability, quality, speed), and the violations of the last day. A score is green or red
+    where it is above or below that of a new agent for certain, and yellow where it only seems to be below.
 
     \b
     ops-stream agents
@@ -129,6 +130,7 @@ def _command(out: Out, body: dict[str, Any], given: dict[str, Any]) -> int:
 
 async def _rows(out: Out, settings: Settings, tenant: str | None, name: str | None) -> list[Row]:
     from ops_stream.cli.agents_memory import prefixes, remembered
+    from ops_stream.cli.agents_scores import by_place
     from ops_stream.cli.agents_show import PREFIXES, declared, rows_of
     from ops_stream.cli.bundles import rules_in_force
     from ops_stream.cli.bus import connect
@@ -150,4 +152,4 @@ async def _rows(out: Out, settings: Settings, tenant: str | None, name: str | No
             if tenant in (None, row["tenant"]) and name in (None, row["agent"]):
                 known = {} if name is None else remembered(folded, row["tenant"], name, now_ms, memory)
                 rows.append(row | declared(None if rules is None else rules.agents, row) | known)
-    return sorted(rows, key=lambda row: (str(row["tenant"]), str(row["agent"])))
+    return sorted(rows, key=by_place)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ops_stream.cli.agents_memory import pages
-from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, bar, clean
+from ops_stream.cli.agents_scores import give_places, score_columns, score_fields, scores_page
+from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, clean
 from ops_stream.contract.clocktext import format_time, parse_time
 from ops_stream.contract.money import usd
 from ops_stream.core.rows import (
@@ -23,7 +24,6 @@ from ops_stream.core.rows import (
     Suspension,
 )
 from ops_stream.core.rules_telemetry import Memory
-from ops_stream.core.scores import scores_by
 
 if TYPE_CHECKING:
     from ops_stream.audit.fold import PartitionFold
@@ -31,16 +31,9 @@ if TYPE_CHECKING:
 
 PREFIXES: Final = tuple(table.prefix for table in (AGENTS, RECORDS, SUSPENSIONS, CONDUCTS, ASKS))
 """The rows of the journal that this needs."""
-SCORES: Final[Mapping[str, str]] = {
-    "cost_efficiency": "share of its cost that was held for it",
-    "reliability": "share of what went well",
-    "quality": "mean of what its reports say",
-    "speed": "estimated over taken time",
-}
 DAY_MS: Final = 86_400_000
 WIDE: Final = 150
 """Columns of a terminal from which on a sentence fits beside the rest."""
-_POOR, _FAIR = 0.5, 0.8
 
 
 def rows_of(folded: PartitionFold, now_ms: int, memory: Memory) -> list[dict[str, Any]]:
@@ -56,6 +49,7 @@ def rows_of(folded: PartitionFold, now_ms: int, memory: Memory) -> list[dict[str
     for key in known.keys() | suspensions.keys() | running.keys():
         row = _standing(key, known.get(key), suspensions.get(key), running.get(key, 0))
         found.append(row | _history(records.get(key), memory, now_ms) | _conduct(conducts.get(key), now_ms))
+    give_places(found)
     return found
 
 
@@ -87,14 +81,13 @@ def _standing(key: str, agent: Agent | None, suspension: Suspension | None, runn
 
 def _history(record: Record | None, memory: Memory, now_ms: int) -> dict[str, Any]:
     if record is None:
-        return {"scores": {}}
+        return score_fields(None, memory, now_ms)
     row: dict[str, Any] = {"done": record.done, "failed": record.failed, "failures_in_a_row": record.failures}
     row |= {"cost_usd": usd(record.spent), "overrun_usd": usd(record.overrun)}
     if record.flagged:
         row |= {"flagged": record.flagged, "flags": sorted(doubt.kind for doubt in record.doubts)}
         row |= {"doubted_usd": usd(record.doubted)}
-    found = scores_by(record, memory, now_ms)
-    row["scores"] = {name: round(score.value, 4) for name, score in found.items()}
+    row |= score_fields(record, memory, now_ms)
     return row | ({"seen_at": format_time(record.seen_at)} if record.seen_at else {})
 
 
@@ -130,9 +123,9 @@ def show_list(out: Out, rows: Sequence[Row]) -> None:
 
 
 def columns(rows: Sequence[Row], *, narrow: bool = False) -> tuple[Column, ...]:
-    """Choose what is shown of a list: scores that nobody has are left out, and details where it is narrow."""
-    scored = {name for row in rows for name in row["scores"]}
+    """Choose what is shown of a list: scores where nobody has any are left out, and details where it is narrow."""
     return (
+        Column("#", "rank", QUIET, right=True),
         Column("agent", "agent"),
         Column("tenant", "tenant"),
         Column("state", "state", state_style),
@@ -140,17 +133,10 @@ def columns(rows: Sequence[Row], *, narrow: bool = False) -> tuple[Column, ...]:
         Column("run", "running", right=True),
         *(() if narrow else (Column("done", "done", right=True), Column("failed", "failed", right=True))),
         Column("spent", _money("cost_usd"), right=True),
-        *(
-            Column(title, _score(name), _score_style(name), right=True)
-            for name, title in _TITLES.items()
-            if name in scored
-        ),
+        *score_columns(rows),
         Column("violations", _violations, lambda row: WAIT if row["violations_1d"] else QUIET, right=True),
         *(() if narrow else (Column("why", why, QUIET, wrap=True),)),
     )
-
-
-_TITLES: Final = {"cost_efficiency": "cost", "reliability": "rel.", "quality": "qual.", "speed": "speed"}
 
 
 def state_style(row: Row) -> str:
@@ -167,18 +153,6 @@ def why(row: Row) -> str:
 
 def _violations(row: Row) -> object:
     return row["violations_1d"] or ""
-
-
-def _score(name: str) -> Callable[[Row], str]:
-    return lambda row: f"{row['scores'][name]:.2f}" if name in row["scores"] else ""
-
-
-def _score_style(name: str) -> Callable[[Row], str]:
-    def style(row: Row) -> str:
-        score = row["scores"].get(name, 1.0)
-        return BAD if score < _POOR else WAIT if score < _FAIR else ""
-
-    return style
 
 
 def _money(name: str) -> Callable[[Row], str]:
@@ -219,7 +193,7 @@ def _page(out: Out, row: Row) -> list[str]:
             f"  Take it back with: ops-stream agents reinstate {name} --tenant {clean(row['tenant'])}"
         )
     lines += ["", *(f"  {name:<12} {clean(text)}" for name, text in _facts(row) if text)]
-    lines += ["", *_scores_page(out, row), "", *_violations_page(out, row)]
+    lines += ["", *scores_page(out, row), "", *_violations_page(out, row)]
     return lines + pages(out, row)
 
 
@@ -252,16 +226,6 @@ def _flagged(row: Row) -> str:
     reports = "report breaks" if count == 1 else "reports break"
     cost = f"; {money(row['doubted_usd'])} of what it spent is not believed" if row["doubted_usd"] else ""
     return f"{count:,} {reports} rules ({', '.join(row['flags'])}){cost}"
-
-
-def _scores_page(out: Out, row: Row) -> list[str]:
-    lines = ["  scores, 0 to 1"]
-    for name, meaning in SCORES.items():
-        score = row["scores"].get(name)
-        drawn = f"{bar(score, 10)} {score:.2f}" if score is not None else "nothing known yet"
-        text = out.style(f"{drawn:<17}", _score_style(name)(row) or (GOOD if score is not None else QUIET))
-        lines.append(f"  {name:<15} {text} {out.style(meaning, QUIET)}")
-    return lines
 
 
 def _violations_page(out: Out, row: Row) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from ops_stream.audit.fold import PartitionFold
+from ops_stream.cli.agents_scores import by_place, give_places
 from ops_stream.cli.agents_show import declared, rows_of, show_list, show_one, why
 from ops_stream.cli.output import Out
 from ops_stream.cli.owners import Owners
@@ -74,11 +75,14 @@ def operator(world: World, command: str, agent: str, **more: Any) -> None:
 
 
 def test_an_agent_that_works_shows_what_it_did_and_how_well(world: World) -> None:
-    """What it cost beyond what was held lowers its cost efficiency."""
+    """Its scores stand beside what is behind them; alone at its work its cost and time are the usual ones."""
     row = rows(world)["ada"]
     assert (row["state"], row["running"], row["done"], row["failed"]) == ("active", 1, 1, 0)
     assert (row["cost_usd"], row["overrun_usd"], row["violations_1d"]) == (1.5, 0.5, 0)
-    assert row["scores"]["cost_efficiency"] < row["scores"]["quality"] < row["scores"]["reliability"]
+    assert row["scores"] == {"cost_efficiency": 0.7, "reliability": 0.75, "quality": 0.7083, "speed": 0.7}
+    assert row["samples"] == {"cost_efficiency": 1, "reliability": 1, "quality": 1, "speed": 1}
+    assert row["intervals"]["reliability"] == [0.3648, 0.94]
+    assert (row["overall"], row["prior"], row["rank"], row["ranked"]) == (0.714583, 0.7, 1, 2)
     assert why(row) == ""
 
 
@@ -88,7 +92,7 @@ def test_a_report_without_a_cost_counts_as_what_was_held(world: World) -> None:
     report(world, "r2", "ada")
     after = rows(world)["ada"]
     assert (before["cost_usd"], after["cost_usd"]) == (1.5, 2.5)
-    assert after["scores"]["cost_efficiency"] >= before["scores"]["cost_efficiency"]
+    assert after["samples"]["cost_efficiency"] == before["samples"]["cost_efficiency"] + 1
     owners = Owners()
     owners.take(world.rules.agents, {"team-a|ada": RECORDS.decode(world.state.rows["record/team-a|ada"])}, {})
     (row,) = owners.rows()
@@ -192,3 +196,41 @@ def test_programs_get_one_object(world: World, capsys: pytest.CaptureFixture[str
     row = rows(world)["bob"]
     show_one(Out(as_json=True, color=False, terminal=False), row)
     assert json.loads(capsys.readouterr().out) == row
+
+
+def test_the_list_numbers_agents_by_their_place_and_marks_who_is_better_for_certain(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Those that are not registered have no place and come last; those that are alike share one."""
+    for number in range(30):
+        ask(world, f"g{number}", "ada")
+        report(world, f"g{number}", "ada", cost_usd=0.5)
+    operator(world, "quarantine_agent", "ghost")
+    listed = sorted(rows(world).values(), key=by_place)
+    assert [(row["agent"], row.get("rank")) for row in listed] == [("ada", 1), ("bob", 2), ("ghost", None)]
+    show_list(Out(as_json=False, color=True, terminal=False), listed)
+    drawn = capsys.readouterr().out
+    assert "\x1b[32m0.96\x1b[0m" in " ".join(drawn.split())
+    assert [line.split()[0] for line in drawn.splitlines() if "team-a" in line][:2] != ["ada", "bob"]
+    alike = [{"agent": name, "tenant": "t", "role": "r", "overall": 0.7} for name in "ab"]
+    give_places(alike)
+    assert [row["rank"] for row in alike] == [1, 1]
+
+
+def test_a_page_says_each_score_with_its_interval_and_its_formula(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a narrow terminal the words come below; who has not registered has no scores."""
+    show_one(PLAIN, rows(world)["ada"])
+    page = capsys.readouterr().out
+    assert "a new agent begins at 0.70; place 1 of 2 by their mean, 0.71" in page
+    assert "reliability     ███████▌·· 0.75  0.36 to 0.94     1.0 report  what ended well, of all" in page
+    monkeypatch.setenv("COLUMNS", "80")
+    show_one(Out(as_json=False, color=False, terminal=True), rows(world)["bob"])
+    page = capsys.readouterr().out
+    assert "nothing yet" in page
+    scored = page[page.index("scores, 0 to 1") : page.index("violations, the latest")]
+    assert all(len(line) <= 80 for line in scored.splitlines())
+    operator(world, "quarantine_agent", "ghost")
+    show_one(PLAIN, rows(world)["ghost"])
+    assert "no scores: it has not registered" in capsys.readouterr().out
