@@ -16,6 +16,8 @@ class BrokerClock:
     def __init__(self) -> None:
         self._now: float | None = None
         self._before: float | None = None
+        self.ahead_ms: float | None = None
+        """What is to be added to the monotonic clock; `None` before the first acknowledgement."""
         self._since = monotonic()
         self.heard_at = self._since
         """When the broker last answered anything that is asked of it all the time."""
@@ -32,8 +34,8 @@ class BrokerClock:
             self._before, self._now, self._since = self._now, None, at
         sample = timestamp_ms - at * 1000
         self._now = sample if self._now is None else max(self._now, sample)
+        self.ahead_ms = self._now if self._before is None else max(self._now, self._before)
 
     def now_ms(self) -> int | None:
         """The broker's time, or `None` before the first acknowledgement."""
-        known = [offset for offset in (self._now, self._before) if offset is not None]
-        return int(max(known) + monotonic() * 1000) if known else None
+        return None if self.ahead_ms is None else int(self.ahead_ms + monotonic() * 1000)

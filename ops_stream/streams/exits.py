@@ -57,3 +57,13 @@ def die(code: Exit, sentence: str) -> NoReturn:
     sys.stderr.write(f"ops-stream worker: {line} (exit {int(code)}, {code.name.lower()})\n")
     sys.stderr.flush()
     os._exit(int(code))
+
+
+def append_failed(topic: str, error: BaseException) -> NoReturn:
+    """End where the journal refuses a record."""
+    die(Exit.APPEND_UNKNOWN, f"{topic} does not take the journal's records: {type(error).__name__}: {error}")
+
+
+def publish_failed(topic: str, error: BaseException) -> NoReturn:
+    """End where an output topic refuses a record."""
+    die(Exit.APPEND_UNKNOWN, f"{topic} does not take outputs: {type(error).__name__}: {error}")

@@ -2,51 +2,11 @@
 
 from __future__ import annotations
 
-from time import monotonic
-from typing import Any
-
 from aiohttp import web
 
 from ops_stream.streams.metrics import Metrics
-from ops_stream.streams.sequencer import Phase
+from ops_stream.streams.readiness import examine, lost_tasks
 from ops_stream.streams.supervisor import Supervisor
-
-BROKER_SILENT_S = 10.0
-"""After this long without an answer of the broker the worker is not ready."""
-
-
-def readiness(supervisor: Supervisor) -> tuple[bool, dict[str, Any]]:
-    """Whether every owned partition decides, and what each is doing."""
-    now = monotonic()
-    partitions: dict[str, Any] = {}
-    ready = supervisor.generation >= 0
-    for number, owned in sorted(supervisor.owned.items()):
-        state: dict[str, Any] = {"phase": owned.phase.value}
-        sequencer = owned.sequencer
-        if sequencer is None:
-            state["recovering_s"] = round(now - owned.since, 1)
-        else:
-            age = sequencer.oldest_age_s(now)
-            idle_for = now - sequencer.progressed_at if sequencer.waiting else 0.0
-            state |= {"waiting": sequencer.waiting, "oldest_append_s": round(age, 3)}
-            if sequencer.phase is not Phase.LIVE:
-                # Being taken away, and not yet given again: it decides nothing, however long that lasts.
-                state["phase"] = sequencer.phase.value
-            if max(age, idle_for) > supervisor.limits.stalled_s:
-                state["phase"] = "stalled"
-        if number in supervisor.halted:
-            state["why"] = supervisor.halted[number]
-        ready = ready and state["phase"] == Phase.LIVE.value
-        partitions[str(number)] = state
-    # Every half second something is asked of the broker: where it says nothing, nothing can be decided either.
-    silent = now - supervisor.clock.heard_at
-    ready = ready and silent <= BROKER_SILENT_S
-    return ready, {
-        "ready": ready,
-        "generation": supervisor.generation,
-        "broker_silent_s": round(silent, 1),
-        "partitions": partitions,
-    }
 
 
 class HealthServer:
@@ -83,12 +43,23 @@ class HealthServer:
 
     async def _healthz(self, _: web.Request) -> web.Response:
         # Answered by the very loop that decides: a loop that stands still does not answer.
-        halted = self._supervisor.halted
-        return web.json_response({"healthy": not halted, "halted": halted}, status=500 if halted else 200)
+        halted, lost = self._supervisor.halted, lost_tasks(self._supervisor)
+        healthy = not halted and not lost
+        body = {"healthy": healthy, "halted": halted}
+        if lost:
+            body["still_s"] = {name: round(age) for name, age in lost.items()}
+        return web.json_response(body, status=200 if healthy else 500)
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        ready, body = readiness(self._supervisor)
-        return web.json_response(body, status=200 if ready else 503)
+        health = examine(self._supervisor)
+        body = {
+            "ready": health.ready,
+            "reasons": health.reasons,
+            "generation": self._supervisor.generation,
+            "broker_silent_s": round(health.broker_silent_s, 1),
+            "partitions": health.partitions,
+        }
+        return web.json_response(body, status=200 if health.ready else 503)
 
     async def _metrics_text(self, _: web.Request) -> web.Response:
         return web.Response(

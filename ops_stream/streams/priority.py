@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from math import inf
+from time import monotonic
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,11 +16,12 @@ from ops_stream.contract.settings import Settings
 from ops_stream.core.intake import UNKNOWN_RULES_HEADER
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.record import RawInput
+from ops_stream.streams.around import Arrival
 from ops_stream.streams.bus import new_reader, offsets
 from ops_stream.streams.exits import die, other_input
 from ops_stream.streams.intake import meaningful_signed
 from ops_stream.streams.rulebook import Rulebook
-from ops_stream.streams.sequencer import Arrival, Sequencer
+from ops_stream.streams.sequencer import Sequencer
 from ops_stream.streams.topics_in import PRIORITY
 
 log = structlog.get_logger(__name__)
@@ -40,6 +43,8 @@ class PriorityReader:
         refresh_rules: Callable[[], Awaitable[None]],
         key: JournalKey,
     ) -> None:
+        self.turned_at = monotonic()
+        """When its last turn began; infinite while there is nothing to read."""
         self._consumer: AIOKafkaConsumer = new_reader(settings)
         self._sequencer = sequencer
         self._rulebook = rulebook
@@ -79,10 +84,12 @@ class PriorityReader:
 
     async def _turn(self) -> None:
         consumer = self._consumer
+        self.turned_at = monotonic()
         if self._changed.is_set():
             self._changed.clear()
             self._reassign()
         if not self._partitions:
+            self.turned_at = inf
             await self._changed.wait()
             return
         ready = [tp for tp in consumer.assignment() if self._has_room(tp.partition)]

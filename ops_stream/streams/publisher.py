@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import monotonic
 
 import msgspec
 from aiokafka import AIOKafkaProducer
@@ -32,12 +33,15 @@ class _Entry:
     offset: int
     remaining: int
     ack: Callable[[], None] | None
+    sealed_at: float
+    """When its record was sealed; 0 for one of before this worker."""
 
 
 class Publisher:
     """Publishes one partition's outputs. `failed(topic, error)` is called when a topic cannot be written.
 
-    With a signing key the answers to agents are signed.
+    With a signing key the answers to agents are signed. `published` is told how long it took from the seal of a record
+    with outputs until all of them were out.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Publisher:
         key: JournalKey,
         failed: Callable[[str, BaseException], None],
         signing_key: SigningKey | None = None,
+        published: Callable[[float], None] = lambda took_s: None,
     ) -> None:
         self.partition = partition
         self.published_through = 0
@@ -57,6 +62,7 @@ class Publisher:
         self._key = key
         self._failed = failed
         self._signing_key = signing_key
+        self._published = published
         self._entries: deque[_Entry] = deque()
         self._lanes: dict[tuple[str, int], Lane[_Entry]] = {}
 
@@ -66,10 +72,15 @@ class Publisher:
         return len(self._entries)
 
     def publish(
-        self, offset: int, at_ms: int, outputs: tuple[OutputDoc, ...], ack: Callable[[], None] | None
+        self,
+        offset: int,
+        at_ms: int,
+        outputs: tuple[OutputDoc, ...],
+        ack: Callable[[], None] | None = None,
+        sealed_at: float = 0.0,
     ) -> None:
         """Send the outputs of the journal record at `offset`, in offset order; `ack` is called when all are out."""
-        entry = _Entry(offset, len(outputs), ack)
+        entry = _Entry(offset, len(outputs), ack, sealed_at if outputs else 0.0)
         self._entries.append(entry)
         for index, output in enumerate(outputs):
             self._send(entry, offset, at_ms, index, output)
@@ -78,7 +89,11 @@ class Publisher:
 
     def oldest_age_s(self, now: float) -> float:
         """Age of the oldest output that is not acknowledged."""
-        return max((lane.oldest_age_s(now) for lane in self._lanes.values()), default=0.0)
+        return self.oldest(now)[0]
+
+    def oldest(self, now: float) -> tuple[float, str]:
+        """The same, and the topic on which it is waited for."""
+        return max(((lane.oldest_age_s(now), lane.topic) for lane in self._lanes.values()), default=(0.0, ""))
 
     def close(self) -> None:
         """Send nothing more."""
@@ -129,11 +144,13 @@ class Publisher:
 
     def _advance(self) -> None:
         entries = self._entries
-        moved = False
+        moved, now = False, monotonic()
         while entries and entries[0].remaining == 0:
             entry = entries.popleft()
             self.published_through = entry.offset + 1
             moved = True
+            if entry.sealed_at:
+                self._published(now - entry.sealed_at)
             if entry.ack is not None:
                 entry.ack()
         if moved:

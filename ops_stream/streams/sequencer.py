@@ -10,18 +10,17 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from time import monotonic
-from typing import Protocol
 
 import structlog
 
-from ops_stream.core.inputs import Gap, Tick
+from ops_stream.core.decision import Decision
+from ops_stream.core.inputs import Gap, Input, Tick
 from ops_stream.core.intake import read_input
 from ops_stream.core.journal.cursors import Cursors, Verdict
 from ops_stream.core.journal.ledger import Ledger, Prepared, Written
-from ops_stream.core.journal.record import RawInput
 from ops_stream.core.step import InvariantBroken, step
+from ops_stream.streams.around import Arrival, Flow, Observer, Phase
 from ops_stream.streams.exits import Exit, other_input
 from ops_stream.streams.lane import Headers, Lane, Parcel
 from ops_stream.streams.publisher import Publisher
@@ -40,54 +39,11 @@ NO_HEADERS: Headers = []
 AT_ONCE = 0  # when what a command leaves to ticks is due
 
 
-class Phase(StrEnum):
-    """Where a partition is; only `live` decides."""
-
-    RECOVERING = "recovering"
-    LIVE = "live"
-    DRAINING = "draining"
-    HALTED = "halted"
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """An input record and what to call when all that it caused is out (or it was dropped)."""
-
-    raw: RawInput
-    ack: Callable[[], None]
-
-
-class Flow(Protocol):
-    """What the sequencer asks of the bus."""
-
-    def pause(self, partition: int) -> None:
-        """Deliver nothing more of this partition for now."""
-
-    def resume(self, partition: int) -> None:
-        """Deliver again."""
-
-    def seek(self, partition: int, topic: str, offset: int) -> None:
-        """Deliver `topic` again from `offset`."""
-
-    def probe(self, partition: int, topic: str, offset: int) -> None:
-        """Ask the broker whether anything stands at `offset`; what is there is delivered, a hole is skipped."""
-
-
-class Observer(Protocol):
-    """What the worker counts."""
-
-    def decided(self, partition: int, prepared: Prepared, seconds: float) -> None:
-        """A record was decided and enqueued."""
-
-    def journaled(self, partition: int, seconds: float, records: int) -> None:
-        """Records were acknowledged by the journal after `seconds`."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Flight:
     prepared: Prepared
     ack: Callable[[], None] | None
-    started: float
+    sealed_at: float
 
 
 class Sequencer:
@@ -134,7 +90,7 @@ class Sequencer:
         self._tick: tuple[int, dict[str, int]] | None = None
         self._pump_scheduled = False
         self._loop = asyncio.get_running_loop()
-        self.progressed_at = monotonic()
+        self.progressed_at = self.ticked_at = monotonic()
         publisher.on_progress = self._published
 
     # -- inputs
@@ -144,6 +100,8 @@ class Sequencer:
         if self.phase is not Phase.LIVE:
             arrival.ack()
             return
+        if not self._inbox and not self._priority:
+            self.progressed_at = monotonic()  # what came to nobody before is not late by that
         if priority:
             self._priority.append(arrival)
         else:
@@ -205,9 +163,13 @@ class Sequencer:
         """Inputs that were delivered and are not decided yet."""
         return len(self._inbox) + len(self._priority)
 
+    def append_age_s(self, now: float) -> float:
+        """Age of the oldest append that is not acknowledged."""
+        return self._journal.oldest_age_s(now)
+
     def oldest_age_s(self, now: float) -> float:
         """Age of the oldest append or publish that is not acknowledged."""
-        return max(self._journal.oldest_age_s(now), self.publisher.oldest_age_s(now))
+        return max(self.append_age_s(now), self.publisher.oldest_age_s(now))
 
     def drain(self) -> None:
         """Decide nothing more; what is in flight goes on. Inputs that wait come again to the next owner."""
@@ -228,7 +190,7 @@ class Sequencer:
     def start(self, tail: list[Written]) -> None:
         """Publish again what the last owner may not have published, then begin."""
         for written in tail:
-            self.publisher.publish(written.offset, written.at_ms, written.outputs, None)
+            self.publisher.publish(written.offset, written.at_ms, written.outputs)
         self._schedule()
 
     # -- the loop
@@ -311,14 +273,15 @@ class Sequencer:
         now_ms = max(ledger.at_ms, raw.timestamp_ms)
         rules = self._rulebook.active(ledger.state)
         try:
-            decision = step(ledger.state, read_input(raw), rules, now_ms)
+            input_ = read_input(raw)
+            decision = step(ledger.state, input_, rules, now_ms)
             prepared = ledger.prepare_input(raw, decision, now_ms, self._engine, rules.digest)
         except InvariantBroken as error:
             arrival.ack()
             self._halt(f"{raw.topic} {raw.partition}:{raw.offset} broke an invariant: {error}")
             return
         self._cursors.reach(raw.topic, raw.offset + 1, raw.timestamp_ms)
-        self._enqueue(prepared, arrival.ack, started)
+        self._enqueue(prepared, decision, input_, arrival.ack, started)
 
     def _take_tick(self) -> bool:
         if self._tick is None:
@@ -344,24 +307,34 @@ class Sequencer:
         except InvariantBroken as error:
             self._halt(f"the tick at {now_ms} broke an invariant: {error}")
             return
-        self._enqueue(ledger.prepare_tick(decision, now_ms, self._engine, rules.digest, tick), None, started)
+        self.ticked_at = started
+        prepared = ledger.prepare_tick(decision, now_ms, self._engine, rules.digest, tick)
+        self._enqueue(prepared, decision, tick, None, started)
 
     def _write_gap(self, gap: Gap) -> None:
-        ledger = self.ledger
+        ledger, started = self.ledger, monotonic()
         rules = self._rulebook.active(ledger.state)
         decision = step(ledger.state, gap, rules, ledger.at_ms)
         prepared = ledger.prepare_gap(gap, decision, ledger.at_ms, self._engine, rules.digest)
         self._cursors.reach(gap.topic, gap.last + 1)
-        self._enqueue(prepared, None, monotonic())
+        self._enqueue(prepared, decision, gap, None, started)
 
-    def _enqueue(self, prepared: Prepared, ack: Callable[[], None] | None, started: float) -> None:
+    def _enqueue(
+        self,
+        prepared: Prepared,
+        decision: Decision,
+        input_: Input,
+        ack: Callable[[], None] | None,
+        started: float,
+    ) -> None:
         self.ledger.commit(prepared)
         written = prepared.written
         self._bytes_flying += len(written.value)
-        flight = _Flight(prepared, ack, started)
+        sealed_at = monotonic()
+        flight = _Flight(prepared, ack, sealed_at)
         self._flying.append(flight)
         self._journal.put(Parcel(self._key, written.value, NO_HEADERS, flight))
-        self._observer.decided(self.partition, prepared, monotonic() - started)
+        self._observer.decided(prepared, decision, input_, started, sealed_at)
 
     def _halt(self, why: str) -> None:
         self.phase = Phase.HALTED
@@ -389,8 +362,10 @@ class Sequencer:
             written = flight.prepared.written
             self._bytes_flying -= len(written.value)
             self._counted(flight.prepared)
-            self.publisher.publish(written.offset, written.at_ms, written.outputs, flight.ack)
-        self._observer.journaled(self.partition, now - flights[0].started, len(flights))
+            self.publisher.publish(
+                written.offset, written.at_ms, written.outputs, flight.ack, flight.sealed_at
+            )
+        self._observer.journaled(now - flights[0].sealed_at)
         self._schedule()
 
     def _published(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -15,19 +14,23 @@ from ops_stream.contract.settings import Settings
 from ops_stream.core.inputs import Gap
 from ops_stream.core.journal.ledger import Ledger, Prepared
 from ops_stream.core.journal.record import RawInput
+from ops_stream.streams.around import Arrival, Phase
 from ops_stream.streams.brokertime import BrokerClock
+from ops_stream.streams.budget_sampler import BudgetSampler
 from ops_stream.streams.bus import reader
-from ops_stream.streams.exits import Exit, Refusal, die
+from ops_stream.streams.exits import Exit, Refusal, append_failed, die, publish_failed
 from ops_stream.streams.faust_app import OpsConsumer
 from ops_stream.streams.flow import BusFlow
 from ops_stream.streams.intake import meaningful, meaningful_forwarded
 from ops_stream.streams.lane import Lane
 from ops_stream.streams.metrics import Metrics
+from ops_stream.streams.owned import Limits, Owned
 from ops_stream.streams.priority import PriorityReader
 from ops_stream.streams.prober import Prober
 from ops_stream.streams.publisher import Publisher
 from ops_stream.streams.recovery import JOURNAL, Owner, Recovered, Recovery, prove_positions
-from ops_stream.streams.sequencer import Arrival, Phase, Sequencer
+from ops_stream.streams.sampler import Sampler
+from ops_stream.streams.sequencer import Sequencer
 from ops_stream.streams.snapshots import Snapshots
 from ops_stream.streams.ticker import Ticker
 from ops_stream.streams.topics_in import ALL, FLOWING
@@ -36,27 +39,6 @@ log = structlog.get_logger(__name__)
 
 DRAIN_POLL_S = 0.02
 WATCH_S = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Bounds past which a worker ends itself, in seconds."""
-
-    append_deadline_s: float = 30.0
-    stalled_s: float = 5.0
-
-
-@dataclass(slots=True)
-class _Owned:
-    """One partition of the present generation."""
-
-    partition: int
-    phase: Phase = Phase.RECOVERING
-    since: float = field(default_factory=monotonic)
-    task: asyncio.Task[None] | None = None
-    sequencer: Sequencer | None = None
-    before: _Owned | None = None
-    """The same partition a generation ago, until its ledger is taken over: a rebalance may come in between."""
 
 
 class Supervisor:
@@ -75,8 +57,9 @@ class Supervisor:
         self.partitions = partitions
         self.limits = limits
         self.generation = -1
-        self.owned: dict[int, _Owned] = {}
+        self.owned: dict[int, Owned] = {}
         self.halted: dict[int, str] = {}
+        self.stopping = False
         self.clock = BrokerClock()
         self.snapshots: Snapshots | None = None
         self._owner = owner
@@ -92,6 +75,8 @@ class Supervisor:
         prober = Prober(settings)
         self._flow = BusFlow(settings, self._priority, prober, self.sequencer, self.run_in_background)
         self._ticker = Ticker(settings, self.clock, self.live, prober)
+        self.sampler = Sampler(settings, self.live, prober, limits.stalled_s)
+        self.budgets = BudgetSampler(self.clock, self.live, owner.rulebook)
 
     # -- what others see
 
@@ -109,6 +94,16 @@ class Supervisor:
         self.run_in_background(self._priority.run(), "the reader of control and resolutions")
         self.run_in_background(self._ticker.run(), "the ticker")
         self.run_in_background(self._watch(), "the watch over appends")
+        self.run_in_background(self.sampler.run(), "the look at what waits")
+        self.run_in_background(self.budgets.run(), "the look at the budgets")
+
+    def tasks(self) -> list[tuple[str, float]]:
+        """What turns all the time, and when each began its last turn (infinite where it has nothing to do)."""
+        return [
+            ("the reader of control and resolutions", self._priority.turned_at),
+            ("the ticker", self._ticker.turned_at),
+            ("the look at what waits", self.sampler.turned_at),
+        ]
 
     def run_in_background(self, coroutine: Any, what: str) -> None:
         """Run a task that must not end by itself. Cancelled by nobody, but from within aiokafka, it has."""
@@ -132,6 +127,7 @@ class Supervisor:
 
     async def drain(self, timeout_s: float) -> bool:
         """Decide nothing more and wait until all that was decided is journaled and published."""
+        self.stopping = True
         for sequencer in self.live():
             sequencer.drain()
         deadline = monotonic() + timeout_s
@@ -203,7 +199,7 @@ class Supervisor:
         self.halted.clear()
         self.generation = generation
         for partition in assigned:
-            owned = _Owned(partition)
+            owned = Owned(partition)
             self.owned[partition] = owned
             owned.before = former.pop(partition, None)
             owned.task = asyncio.get_running_loop().create_task(self._recover(generation, owned))
@@ -216,7 +212,7 @@ class Supervisor:
 
     # -- recovery
 
-    def _let_go(self, owned: _Owned) -> None:
+    def _let_go(self, owned: Owned) -> None:
         if owned.task is not None:
             owned.task.cancel()
         if owned.sequencer is not None:
@@ -227,7 +223,7 @@ class Supervisor:
             self.snapshots.forget(owned.partition)
         self._metrics.forget(owned.partition)
 
-    async def _recover(self, generation: int, owned: _Owned) -> None:
+    async def _recover(self, generation: int, owned: Owned) -> None:
         partition = owned.partition
         try:
             known = await self._what_is_known(owned)
@@ -253,7 +249,7 @@ class Supervisor:
                 f"partition {partition} could not be recovered: {type(error).__name__}: {error}",
             )
 
-    async def _what_is_known(self, owned: _Owned) -> Ledger | None:
+    async def _what_is_known(self, owned: Owned) -> Ledger | None:
         """The ledger of the last generation that had one, once nothing of it is in flight; else a snapshot's."""
         partition, before = owned.partition, owned.before
         while before is not None:
@@ -277,7 +273,7 @@ class Supervisor:
             return self._known.pop(partition)
         return self.snapshots.load(partition) if self.snapshots is not None else None
 
-    async def _go_live(self, generation: int, owned: _Owned, recovered: Recovered) -> None:
+    async def _go_live(self, generation: int, owned: Owned, recovered: Recovered) -> None:
         ledger = recovered.ledger
         names = {name: self.settings.topic(name) for name in ALL}
         async with reader(self.settings) as consumer:
@@ -334,13 +330,19 @@ class Supervisor:
         partition = ledger.state.partition
         owner = self._owner
         publisher = Publisher(
-            owner.producer, partition, self.settings.topic, owner.key, _publish_failed, owner.signing_key
+            owner.producer,
+            partition,
+            self.settings.topic,
+            owner.key,
+            publish_failed,
+            owner.signing_key,
+            self._metrics.published,
         )
         publisher.published_through = ledger.published_through
 
         def journal(delivered: Callable[[int, int, list[Any]], None]) -> Lane[Any]:
             topic = self.settings.topic(JOURNAL)
-            return Lane(owner.producer, topic, partition, delivered, lambda why: _append_failed(topic, why))
+            return Lane(owner.producer, topic, partition, delivered, lambda why: append_failed(topic, why))
 
         return Sequencer(
             ledger,
@@ -389,11 +391,3 @@ class Supervisor:
                 f"partition {sequencer.partition}: the broker has neither taken nor refused a record for "
                 f"{age:.0f} s; what became of it is found out at the next start",
             )
-
-
-def _append_failed(topic: str, error: BaseException) -> None:
-    die(Exit.APPEND_UNKNOWN, f"{topic} does not take the journal's records: {type(error).__name__}: {error}")
-
-
-def _publish_failed(topic: str, error: BaseException) -> None:
-    die(Exit.APPEND_UNKNOWN, f"{topic} does not take outputs: {type(error).__name__}: {error}")

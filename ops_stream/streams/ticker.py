@@ -15,10 +15,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from ops_stream.contract.settings import Settings
+from ops_stream.streams.around import Phase
 from ops_stream.streams.brokertime import BrokerClock
 from ops_stream.streams.bus import new_reader
 from ops_stream.streams.prober import Prober
-from ops_stream.streams.sequencer import Phase, Sequencer
+from ops_stream.streams.sequencer import Sequencer
 from ops_stream.streams.topics_in import ALL
 
 log = structlog.get_logger(__name__)
@@ -37,6 +38,8 @@ class Ticker:
         sequencers: Callable[[], Iterable[Sequencer]],
         prober: Prober,
     ) -> None:
+        self.turned_at = monotonic()
+        """When it last began to look."""
         self._reader: AIOKafkaConsumer = new_reader(settings)
         self._clock = clock
         self._prober = prober
@@ -50,6 +53,7 @@ class Ticker:
         try:
             while True:
                 await asyncio.sleep(INTERVAL_S)
+                self.turned_at = monotonic()
                 try:
                     await self._turn()
                 except KafkaError as error:
@@ -91,6 +95,7 @@ class Ticker:
         if monotonic() - since < STUCK_AFTER_S:
             return
         for topic, (start, end) in waits.items():
+            self.turned_at = monotonic()
             tp = TopicPartition(self._topics[topic], sequencer.partition)
             first, _ = await self._prober.first_from(tp, start)
             reached = min(end, first)

@@ -33,12 +33,13 @@ from ops_stream.streams.faust_app import SESSION_TIMEOUT_S, SNAPSHOTS_TOPIC, bui
 from ops_stream.streams.health import HealthServer
 from ops_stream.streams.identity import claim, load_key
 from ops_stream.streams.metrics import Metrics
+from ops_stream.streams.owned import Limits
 from ops_stream.streams.recovery import JOURNAL, Owner, refuse_newer_journal
 from ops_stream.streams.rulebook import Rulebook, load, record_of
 from ops_stream.streams.signing import load_signing_key
 from ops_stream.streams.snapshots import Snapshots
 from ops_stream.streams.snapshots_topic import ensure_snapshots_topic
-from ops_stream.streams.supervisor import Limits, Supervisor
+from ops_stream.streams.supervisor import Supervisor
 from ops_stream.streams.watcher import Watcher
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,8 @@ class WorkerOptions:
     accept_reset: frozenset[str] = frozenset()
     snapshot_interval_s: float = 10.0
     append_deadline_s: float = 30.0
+    stalled_s: float = 5.0
+    """After this long without progress a partition is told as stalled."""
     session_timeout_s: float = SESSION_TIMEOUT_S
     """After this long without a heartbeat the partitions of a worker go to others."""
     stall_limit_s: float = 60.0
@@ -203,11 +206,11 @@ class _Worker:
     async def _run(self, owner: Owner, beside: AIOKafkaProducer) -> int:
         """Run. Snapshots go through a producer of their own, `beside` the one that answers wait for."""
         options, settings = self._options, self._settings
-        limits = Limits(append_deadline_s=options.append_deadline_s)
+        limits = Limits(options.append_deadline_s, options.stalled_s)
         supervisor = Supervisor(
             settings, owner, settings.partitions, self._metrics, limits, options.accept_reset
         )
-        self._metrics.watch(lambda: supervisor)
+        self._metrics.watch(lambda: supervisor, owner.engine)
         app = build_app(settings, supervisor, owner.identity.instance, options.session_timeout_s)
         supervisor.snapshots = Snapshots(
             app,

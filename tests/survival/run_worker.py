@@ -6,9 +6,11 @@ import json
 import signal
 import sys
 import time
+from pathlib import Path
 
 from ops_stream.contract.settings import Settings
 from ops_stream.streams.worker import WorkerOptions, run_worker
+from tests.survival.sabotage import Sabotage
 
 
 def main() -> int:
@@ -19,6 +21,9 @@ def main() -> int:
     if stall_s:
         # A step that does not end: the thread of the loop does nothing else for so long.
         signal.signal(signal.SIGUSR1, lambda *_: time.sleep(stall_s))
+    part_file = options.pop("sabotage", "")
+    if part_file:
+        Sabotage(Path(part_file))
     options["accept_reset"] = frozenset(options.get("accept_reset", ()))
     return run_worker(WorkerOptions(settings=settings, **options))
 

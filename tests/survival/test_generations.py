@@ -11,12 +11,14 @@ import pytest
 from ops_stream.contract.settings import Settings
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.streams import supervisor as module
+from ops_stream.streams.around import Phase
 from ops_stream.streams.faust_app import OpsConsumer
 from ops_stream.streams.metrics import Metrics
+from ops_stream.streams.owned import Limits
 from ops_stream.streams.recovery import Owner
 from ops_stream.streams.rulebook import Rulebook
-from ops_stream.streams.sequencer import Phase, Sequencer
-from ops_stream.streams.supervisor import Limits, Supervisor
+from ops_stream.streams.sequencer import Sequencer
+from ops_stream.streams.supervisor import Supervisor
 
 CONSUMER = cast(OpsConsumer, SimpleNamespace(leave_out_snapshots=lambda _generation: None))
 PARTITION = frozenset((0,))

@@ -12,12 +12,11 @@ from ops_stream.contract.settings import Settings
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.streams import supervisor as module
 from ops_stream.streams.exits import Exit
-from ops_stream.streams.health import readiness
 from ops_stream.streams.metrics import Metrics
+from ops_stream.streams.owned import Limits, Owned
 from ops_stream.streams.recovery import Owner
 from ops_stream.streams.rulebook import Rulebook
-from ops_stream.streams.sequencer import Phase, Sequencer
-from ops_stream.streams.supervisor import Limits, Supervisor, _Owned
+from ops_stream.streams.supervisor import Supervisor
 
 
 @pytest.fixture
@@ -64,19 +63,6 @@ async def test_a_recovery_that_is_cancelled_from_within_ends_the_worker(
         await _cancelled_within()
 
     monkeypatch.setattr(supervisor, "_what_is_known", known)
-    task = asyncio.ensure_future(supervisor._recover(1, _Owned(3)))
+    task = asyncio.ensure_future(supervisor._recover(1, Owned(3)))
     await asyncio.gather(task, return_exceptions=True)
     assert [code for code, _ in ends] == [Exit.RECOVERY_FAILED]
-
-
-async def test_a_partition_that_is_being_taken_away_is_not_ready() -> None:
-    """From the revocation until the next generation nothing is decided: readiness says so, however long it takes."""
-    supervisor = await _supervisor()
-    supervisor.generation = 1
-    sequencer = SimpleNamespace(phase=Phase.LIVE, waiting=0, progressed_at=0.0, oldest_age_s=lambda now: 0.0)
-    supervisor.owned[0] = _Owned(0, phase=Phase.LIVE, sequencer=cast(Sequencer, sequencer))
-    assert readiness(supervisor)[0]
-    sequencer.phase = Phase.DRAINING
-    ready, body = readiness(supervisor)
-    assert not ready
-    assert body["partitions"]["0"]["phase"] == "draining"
