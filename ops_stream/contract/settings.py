@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ops_stream.contract.catalog import full_name
 from ops_stream.contract.errors import SettingsInvalid
+from ops_stream.contract.hush import hush_logins
 from ops_stream.contract.rooms import room
 from ops_stream.contract.wire import ID_PATTERN
 
@@ -125,6 +126,7 @@ class Settings(BaseSettings):
         if self.kafka_security_protocol.startswith("SASL"):
             arguments["sasl_mechanism"] = self.kafka_sasl_mechanism
             arguments["sasl_plain_username"] = self.kafka_sasl_username
+            hush_logins()
             arguments["sasl_plain_password"] = _secret(self.kafka_sasl_password_file)
         if self.kafka_security_protocol.endswith("SSL"):
             arguments["ssl_context"] = self._ssl_context()

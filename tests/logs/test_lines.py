@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -186,6 +187,29 @@ def test_the_secrets_of_the_settings_are_blotted_out_to_the_letter(tmp_path: Pat
     assert "cNrY" not in said
     assert "horse" not in said
     assert said.endswith("abc, operator")
+
+
+def test_a_login_is_logged_without_what_it_says(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """aiokafka writes each request at DEBUG; of a login, where SASL is set, only that there is one."""
+    from aiokafka.conn import log as connection
+    from aiokafka.protocol.admin import SaslAuthenticateRequest_v0
+
+    (tmp_path / "password").write_text("cNrYpassword")
+    Settings(
+        kafka_security_protocol="SASL_PLAINTEXT",
+        kafka_sasl_username="me",
+        kafka_sasl_password_file=tmp_path / "password",
+        data_dir=tmp_path,
+    ).aiokafka()
+    with caplog.at_level(logging.DEBUG, "aiokafka.conn"):
+        connection.debug(
+            "Request to %s:%d %d: %s", "host", 1, 2, SaslAuthenticateRequest_v0(b"\x00me\x00cNrYpassword")
+        )
+        connection.debug("Request to %s:%d %d: %s", "host", 1, 3, "another")
+    assert [record.getMessage() for record in caplog.records] == [
+        "Request to host:1 2: SaslAuthenticateRequest_v0",
+        "Request to host:1 3: another",
+    ]
 
 
 PROGRAM = """
