@@ -95,7 +95,7 @@ class MemorySection(Part):
     keys_max: Rows = _SHIPPED.memory.keys_max
     workflows_max: Rows = _SHIPPED.memory.workflows_max
     prior_weight: Annotated[int, Field(ge=1, le=1_000)] = _SHIPPED.memory.prior_weight
-    prior_percent: Annotated[int, Field(ge=0, le=100)] = _SHIPPED.memory.prior_percent
+    prior_percent: Annotated[int, Field(ge=1, le=99)] = _SHIPPED.memory.prior_percent
 
 
 class KpisSection(Part):

@@ -40,6 +40,8 @@ def _windows(kind: str, stem: str, unit: str, meaning: str) -> tuple[Field, ...]
 
 _WINDOWS: Final = (("10m", "the last 10 minutes"), ("1h", "the last hour"), ("1d", "the last day"))
 
+_SCORE: Final = ", 0 to 1, once it has registered"
+
 _COMMON: Final = (
     _always("string", "request_id", "the ask's id"),
     _always("string", "task_id", "the task's id"),
@@ -67,10 +69,10 @@ _COMMON: Final = (
     _maybe("string", "role", "the agent's role, once it has registered"),
     _maybe("string", "agent_state", "registered, active, warned, suspended or blocked"),
     _maybe("double", "error_rate", "the share of the agent's reports that are failures, 0 to 1"),
-    _maybe("double", "agent_score_cost_efficiency", "the agent's score, 0 to 1, once it has reported costs"),
-    _maybe("double", "agent_score_reliability", "the agent's score, 0 to 1, once it has reported"),
-    _maybe("double", "agent_score_quality", "the agent's score, 0 to 1, once it has reported quality"),
-    _maybe("double", "agent_score_speed", "the agent's score, 0 to 1, once it has reported"),
+    _maybe("double", "agent_score_cost_efficiency", f"the agent's score for what it spends{_SCORE}"),
+    _maybe("double", "agent_score_reliability", f"the agent's score for what ended well{_SCORE}"),
+    _maybe("double", "agent_score_quality", f"the agent's score for what its reports say{_SCORE}"),
+    _maybe("double", "agent_score_speed", f"the agent's score for how long it takes{_SCORE}"),
     _maybe("double", "workflow_spent_usd", "what the workflow has spent"),
     _maybe("double", "workflow_held_usd", "what is held for the workflow's running asks"),
     _maybe("int", "workflow_steps", "asks of the workflow that were admitted"),

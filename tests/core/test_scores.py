@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import permutations
+from random import Random
 from typing import Any, Final
 
 import pytest
@@ -434,6 +435,21 @@ def test_more_of_the_same_makes_the_interval_narrower(record: Record, times: int
     for name in NAMES:
         assert many[name].value == pytest.approx(few[name].value, abs=2e-6)
         assert many[name].high - many[name].low < few[name].high - few[name].low
+
+
+@pytest.mark.parametrize(("chance", "least"), [(0.9, 0.95), (0.5, 0.93)])
+def test_intervals_hold_the_truth_as_often_as_they_say(chance: float, least: float) -> None:
+    """Drawn 300 times: agents that succeed by chance, at costs that scatter as much as their mean."""
+    random, rules, held = Random(7), _with(Memory(prior_weight=0)), {"reliability": 0, "cost_efficiency": 0}
+    truth = {"reliability": chance, "cost_efficiency": 0.7 * chance / (0.7 * chance + 0.3)}
+    for _ in range(300):
+        good = 1000 * sum(random.random() < chance for _ in range(30))
+        cost = round(1000 * sum(random.expovariate(1) for _ in range(30)))
+        lately = Lately(START_MS, tried=30_000, good=good, priced=30_000, cheap=good, cost=cost)
+        found = scores(Record(lately=lately), rules, START_MS)
+        for name in held:
+            held[name] += found[name].low <= truth[name] <= found[name].high
+    assert all(count >= 300 * least for count in held.values()), held
 
 
 def _with(memory: Memory) -> Rules:
