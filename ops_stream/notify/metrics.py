@@ -5,6 +5,12 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 
+def names() -> frozenset[str]:
+    """Give the names of everything that the notifier exports, as a query names them."""
+    found = Metrics().registry.collect()
+    return frozenset(one.name + ("_total" if one.type == "counter" else "") for one in found)
+
+
 class Metrics:
     """Counters of one notifier."""
 
