@@ -7,7 +7,7 @@ from typing import Final
 from ops_stream.contract.clocktext import format_time
 from ops_stream.core.rules_escalations import ALL_TENANTS, Escalations
 from ops_stream.rules.codegen import asked_of, fields_of
-from ops_stream.rules.fields import FIELDS, GIVEN
+from ops_stream.rules.fields import FIELDS, GIVEN, OF_REGISTERED
 from ops_stream.rules.policies import CompiledPolicies, Policy
 from ops_stream.rules.reach import idle
 
@@ -57,7 +57,8 @@ def _undecided(policy: Policy) -> Iterator[str]:
     tree = policy.condition.tree
     known = FIELDS[policy.when]
     needed = fields_of(tree).intersection(known) - asked_of(tree)
-    missing = sorted(name for name in needed if not known[name].always)
+    shown = OF_REGISTERED if policy.when == "request" else ()
+    missing = sorted(name for name in needed if not known[name].always and name not in shown)
     if missing:
         then = _THEN.get(policy.action, "then raises an alert")
         names = " and ".join(f"'{name}'" for name in missing)

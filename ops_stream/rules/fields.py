@@ -124,3 +124,7 @@ FIELDS: Final[dict[str, dict[str, Field]]] = {
     "telemetry": {field.name: field for field in (*_COMMON, *_TELEMETRY)},
 }
 """By kind of event: name → field."""
+OF_REGISTERED: Final = frozenset(
+    ("role", "agent_state", *(name for name in FIELDS["request"] if name.startswith("agent_score_")))
+)
+"""What every registered agent has. Of others an ask is denied before any policy sees it, but a report is seen."""

@@ -91,6 +91,7 @@ def test_a_policy_that_many_events_leave_undecided_is_noted() -> None:
             policy("bare", "tool == 'x'"),
             policy("asks", "has(given.tool) && tool == 'x'"),
             policy("sure", "cost > 1", "log"),
+            policy("poor", "agent_score_quality < 0.5 && role == 'clerk'"),
             policy("told", "quality_score < 0.5", "notify", when="telemetry"),
         ]
     )

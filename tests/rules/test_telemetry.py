@@ -175,7 +175,7 @@ def test_models_that_cannot_be_read_are_not_held_against_reports() -> None:
         ("reports: []", "'reports' must be a mapping", ""),
         ("memory: {half_life_s: 1}", "greater than or equal to 3600", ""),
         ("memory: {keys_max: 99999999}", "less than or equal to 1000000", ""),
-        ("memory: {prior_percent: 101}", "less than or equal to 100", ""),
+        ("memory: {prior_percent: 100}", "less than or equal to 99", ""),
         ("kpis: {hours_kept: 1}", "greater than or equal to 2", ""),
         ("kpis: {publish_every_s: 0}", "greater than or equal to 1", ""),
     ],
