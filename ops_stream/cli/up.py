@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ import click
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, clean
 from ops_stream.cli.up_notifier import demand_webhooks, notifying
+from ops_stream.cli.up_views import demand_redis, viewing
 from ops_stream.cli.worker import PORT, HealthPort
 from ops_stream.contract.errors import ExitCode, NotSo
 
@@ -52,12 +54,14 @@ _LOOK_S: Final = 2.0
     help="The worker's health port; 'off' for none.",
 )
 @click.option("--watch", is_flag=True, help="Activate the rules in conf/ when their files change.")
+@click.option("--no-views", is_flag=True, help="No Redis and no read model in it.")
 @output_options
-def up(out: Out, broker_port: int | None, port: int | None, watch: bool) -> int:
+def up(out: Out, broker_port: int | None, port: int | None, watch: bool, no_views: bool) -> int:
     """Start a broker (unless OPS_STREAM_BOOTSTRAP_SERVERS names one), make the topics and run a worker.
 
-    Where conf/webhooks.yaml or SLACK_WEBHOOK_URL says whom to tell, a notifier runs beside it. What ends by a fault
-    is started again. Ctrl-C stops all that this command started; data stay.
+    Where conf/webhooks.yaml or SLACK_WEBHOOK_URL says whom to tell, a notifier runs beside it, and the read model in
+    a Redis (OPS_STREAM_REDIS_URL, or one of its own). What ends by a fault is started again. Ctrl-C stops all that
+    this command started; data stay.
 
     \b
     ops-stream up
@@ -66,6 +70,7 @@ def up(out: Out, broker_port: int | None, port: int | None, watch: bool) -> int:
     """
     settings = load_settings()
     targets = demand_webhooks(settings)
+    demand_redis(settings)
     with _terminated() as told, _broker(out, settings, broker_port) as (bootstrap, broker):
         settings = load_settings(bootstrap_servers=bootstrap)
         _topics(out, settings)
@@ -80,7 +85,8 @@ def up(out: Out, broker_port: int | None, port: int | None, watch: bool) -> int:
         command += ["--watch"] * watch + ["--json"] * out.as_json
         environment = os.environ | {BOOTSTRAP: bootstrap}
         keeper = Keeper(out, command, environment, broker, port)
-        with notifying(out, targets, environment):
+        viewed = viewing(out, settings, environment, keeper.ready, wanted=not no_views)
+        with notifying(out, targets, environment), viewed:
             try:
                 return keeper.keep()
             except KeyboardInterrupt:
@@ -154,6 +160,8 @@ class Keeper:
     environment: Mapping[str, str]
     broker: EmbeddedKafka | None
     port: int | None
+    ready: threading.Event = field(default_factory=threading.Event)
+    """Set once a worker was ready."""
     _process: subprocess.Popen[bytes] | None = field(default=None)
     _backoff_s: float = _BACKOFF_S
     _was_ready: bool = False
@@ -207,6 +215,7 @@ class Keeper:
             now = time.monotonic()
             if not ready and self._is_ready():
                 ready = True
+                self.ready.set()
                 self._tell({"state": "ready", "pid": self._process.pid}, GOOD)
             elif not ready and self.port and now > deadline:
                 deadline = now + _READY_S

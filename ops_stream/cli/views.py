@@ -72,7 +72,7 @@ def run_(out: Out, host: str, port: int | None) -> int:
     from ops_stream.views.service import Options, serve
 
     set_up_logs(out.as_json, logging.ERROR, settings)
-    run(settings, serve(Options(settings, journal_key(settings), host, port)))
+    run(settings, serve(Options(settings, lambda: journal_key(settings), host, port)))
     return ExitCode.DONE
 
 
@@ -147,7 +147,7 @@ async def _rebuild(out: Out, settings: Settings) -> int:
             return await _wish(out, client, store)
         logging.getLogger("ops_stream").setLevel(logging.ERROR)
         try:
-            return await _build_here(out, Service(Options(settings, journal_key(settings))), store)
+            return await _build_here(out, Service(Options(settings, lambda: journal_key(settings))), store)
         except (Fenced, Moved):
             raise NotSo(
                 "Another process took the views over, or Redis was emptied.",

@@ -22,7 +22,7 @@ from ops_stream.contract.errors import NotSo
 from ops_stream.contract.settings import Settings
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.views.address import connect, shown, why
-from ops_stream.views.filler import NEAR, Filler, Source, Unusable
+from ops_stream.views.filler import BEAT_S, NEAR, Filler, Source, Unusable
 from ops_stream.views.keys import Keys
 from ops_stream.views.metrics import Metrics
 from ops_stream.views.reader import Views
@@ -46,10 +46,10 @@ _TROUBLE: Final = (RedisError, KafkaError, OSError, TimeoutError, Fenced, Moved,
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a views process is run; with `key` the MACs of records are checked."""
+    """How a views process is run; where `key` gives one the MACs of records are checked."""
 
     settings: Settings
-    key: JournalKey | None = None
+    key: Callable[[], JournalKey | None] = lambda: None
     host: str = "127.0.0.1"
     port: int | None = None
     """Where `/healthz`, `/readyz` and `/metrics` are served; None for nowhere, 0 for a port that is free."""
@@ -67,6 +67,8 @@ class Service:
         self._store = Store(self._client, self._keys)
         self._began = 0.0
         self._answered = ""
+        self._key_looked = 0.0
+        self._key_came = False
         self._filler: Filler | None = None
         self.metrics = Metrics()
         self.stop = asyncio.Event()
@@ -140,9 +142,11 @@ class Service:
             if filler is None:
                 filler = await self._build(store, source, stack)
             while True:
-                await self._follow(store, filler)
+                await self._follow(store, source, filler)
                 if self.stop.is_set():
                     return
+                if self._has_come(source):
+                    raise Unusable("the journal key is here now")
                 filler = await self._build(store, source, stack, filler)
 
     async def _wait_for_lease(self, store: Store) -> bool:
@@ -173,7 +177,7 @@ class Service:
                 where=topic,
                 next_step="Create the topics with: ops-stream topics create",
             )
-        yield Source(topic, len(numbers), self._options.key)
+        yield Source(topic, len(numbers), self._options.key())
 
     async def _resume(self, store: Store, source: Source, stack: AsyncExitStack) -> Filler | None:
         """Take up the generation in use; None where there is none, or none that can be used."""
@@ -199,12 +203,23 @@ class Service:
         consumer = await stack.enter_async_context(reader(self._options.settings))
         return Filler(store, source, consumer, generation, self.metrics)
 
-    async def _follow(self, store: Store, filler: Filler) -> None:
-        """Keep a generation up to date until a rebuild is wished for, or until told to stop."""
+    def _has_come(self, source: Source) -> bool:
+        """Say whether records that were only followed by their chain can be checked by the key from now on."""
+        if source.key is None and time.monotonic() - self._key_looked >= BEAT_S:
+            self._key_looked = time.monotonic()
+            self._key_came = self._options.key() is not None
+        return source.key is None and self._key_came
+
+    async def _follow(self, store: Store, source: Source, filler: Filler) -> None:
+        """Keep a generation up to date until it should be another one, or until told to stop."""
         self._filler, self.role = filler, "following"
         log.info("following the journal", generation=filler.generation, lag=filler.lag())
         async with _beside(self._sweep(store, filler.generation), self._kpis()):
-            await filler.run(lambda: self.stop.is_set() or filler.wish not in ("", self._answered))
+            await filler.run(
+                lambda: (
+                    self.stop.is_set() or filler.wish not in ("", self._answered) or self._has_come(source)
+                )
+            )
 
     async def _build(
         self, store: Store, source: Source, stack: AsyncExitStack, old: Filler | None = None
@@ -335,6 +350,6 @@ async def serve(options: Options, started: Callable[[int | None], None] = lambda
         loop.add_signal_handler(number, service.stop.set)
     async with serving(service, options.host, options.port) as port:
         started(port)
-        log.info("views started", redis=shown(options.settings), checked=options.key is not None)
+        log.info("views started", redis=shown(options.settings), checked=options.key() is not None)
         await service.run()
     log.info("views stopped")

@@ -61,7 +61,7 @@ async def throughput(kafka: str, redis_url: str, directory: Path) -> dict[str, A
     size = sum(len(value or b"") for _, value in writer.log)
     async with Redis.from_url(redis_url) as client:
         before = (await client.info("memory"))["used_memory"]
-        service = Service(Options(settings, KEY))
+        service = Service(Options(settings, lambda: KEY))
         from ops_stream.views.store import Store
 
         store = Store(client, Keys.of("m1."))

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 
 from ops_stream.contract.errors import NotSo
 from ops_stream.contract.settings import Settings
+from ops_stream.core.journal.chain import JournalKey
 from ops_stream.embedded import EmbeddedRedis
 from ops_stream.streams.reach import admin
 from ops_stream.views.keys import Keys
@@ -37,9 +38,9 @@ async def world(kafka: str, prefix: str, redis: EmbeddedRedis, client: Redis, tm
 
 
 @asynccontextmanager
-async def running(world: Settings, **options: Any) -> AsyncIterator[Service]:
+async def running(world: Settings, key: JournalKey | None = KEY) -> AsyncIterator[Service]:
     """Run the views in this process while the block runs."""
-    service = Service(Options(world, **({"key": KEY} | options)))
+    service = Service(Options(world, lambda: key))
     task = asyncio.create_task(service.run())
     try:
         yield service
@@ -68,7 +69,7 @@ async def as_built(world: Settings, client: Redis) -> dict[str, Any]:
     """Give all that the views show after they were built from the journal's beginning by a process of their own."""
     store = Store(client, Keys.of(world.topic_prefix))
     assert await store.take_lease()
-    await Service(Options(world, KEY)).rebuild(store)
+    await Service(Options(world, lambda: KEY)).rebuild(store)
     await store.release()
     return await seen(world, client)
 
@@ -302,11 +303,32 @@ async def test_without_the_right_key_no_record_counts(world: Settings, client: R
         assert b"r9" in (await seen(world, client))["asks:default"]
 
 
+async def test_a_key_that_comes_later_is_used_from_then_on(world: Settings, client: Redis) -> None:
+    """A new supervisor makes its key when it starts: what was followed by its chain is built anew, and checked."""
+    writer, keys = ordinary_day(), list[JournalKey]()
+    forged = Writer(key=OTHER_KEY)
+    forged.take_over()
+    await put_journal(world, forged.log, partition=1)
+    await put_journal(world, writer.log)
+    service = Service(Options(world, lambda: keys[0] if keys else None))
+    task = asyncio.create_task(service.run())
+    await until(follows(service, writer))
+    before = await seen(world, client)
+    keys.append(KEY)
+    await until(lambda: service.metrics.rebuilds == 2)
+    await until(follows(service, writer))
+    service.stop.set()
+    await task
+    after = await seen(world, client)
+    assert after["asks:default"] == before["asks:default"]
+    assert after == await as_built(world, client)
+
+
 async def test_a_journal_that_is_not_there_is_said(world: Settings) -> None:
     """A sentence with the command that makes it."""
     elsewhere = world.model_copy(update={"topic_prefix": "nobody."})
     with pytest.raises(NotSo, match="topics create"):
-        await asyncio.wait_for(Service(Options(elsewhere, KEY)).run(), 30)
+        await asyncio.wait_for(Service(Options(elsewhere, lambda: KEY)).run(), 30)
 
 
 async def test_two_supervisors_share_a_redis(world: Settings, client: Redis, kafka: str, prefix: str) -> None:
