@@ -127,15 +127,27 @@ def columns(rows: Sequence[Row], *, narrow: bool = False) -> tuple[Column, ...]:
     return (
         Column("#", "rank", QUIET, right=True),
         Column("agent", "agent"),
-        Column("tenant", "tenant"),
+        *(() if narrow and len({row["tenant"] for row in rows}) == 1 else (Column("tenant", "tenant"),)),
         Column("state", "state", state_style),
         *(() if narrow else (Column("role", "role"), Column("seen", _seen))),
-        Column("run", "running", right=True),
-        *(() if narrow else (Column("done", "done", right=True), Column("failed", "failed", right=True))),
+        *(() if narrow else _counts()),
         Column("spent", _money("cost_usd"), right=True),
         *score_columns(rows),
-        Column("violations", _violations, lambda row: WAIT if row["violations_1d"] else QUIET, right=True),
+        Column(
+            "viol." if narrow else "violations",
+            _violations,
+            lambda row: WAIT if row["violations_1d"] else QUIET,
+            right=True,
+        ),
         *(() if narrow else (Column("why", why, QUIET, wrap=True),)),
+    )
+
+
+def _counts() -> tuple[Column, ...]:
+    return (
+        Column("run", "running", right=True),
+        Column("done", "done", right=True),
+        Column("failed", "failed", right=True),
     )
 
 
