@@ -123,6 +123,19 @@ def test_windows_reach_back_to_the_beginning_of_an_hour_or_a_day() -> None:
     assert [over(world, window).runs for window in ("1h", "1d", "7d", "all")] == [1, 1, 2, 4]
 
 
+def test_an_hour_or_a_day_takes_the_place_of_one_long_before_it_and_not_its_figures() -> None:
+    """The places are used in turn: what stood there is no longer in any window, and is not added to."""
+    world = remembering()
+    run(world, "r1")
+    world.advance(3_600)
+    run(world, "r2")
+    world.advance(8 * 86_400)  # the same place for the day, and for the hour
+    run(world, "r3")
+    world.advance(3_600)
+    run(world, "r4")
+    assert [over(world, window).runs for window in ("1h", "1d", "7d", "all")] == [2, 2, 2, 4]
+
+
 def test_what_was_seen_counts_half_after_a_half_life() -> None:
     """Eight steps of a half-life later a run is worth half, beside one of now that is worth one."""
     world = remembering()
@@ -140,7 +153,7 @@ def test_what_was_seen_counts_half_after_a_half_life() -> None:
     assert over(world, "decayed").runs < 0.12
 
 
-@settings(max_examples=examples(30, quick=2), deadline=None, derandomize=True)
+@settings(max_examples=examples(100, quick=2), deadline=None, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_what_is_remembered_is_what_happened(seed: int) -> None:
     """Every count of every key and window equals one made anew from the events; decayed, but for the rounding."""
@@ -303,7 +316,7 @@ def test_what_was_not_used_for_longest_makes_room_with_all_its_rows() -> None:
 def test_an_agent_that_makes_up_names_forgets_its_own_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its keys have a bound of their own, far below that of the partition."""
     monkeypatch.setattr(learning_room, "AGENT_KEYS_MAX", 3)
-    world = remembering(keys_max=5)
+    world = remembering(keys_max=4)
     body = {"agent": "quiet", "tenant": TENANT, "role": "worker", "capabilities": []}
     world.send("agents", {"event": "AgentRegistration", **body})
     world.send("task-requests", ask("q1", agent="quiet", task_type="quiet"))
@@ -312,6 +325,7 @@ def test_an_agent_that_makes_up_names_forgets_its_own_first(monkeypatch: pytest.
         world.advance(1)
         run(world, f"r{number}", f"made-up-{number:02d}")
     assert keys(world) == ["made-up-17", "made-up-18", "made-up-19", "quiet"]
+    assert world.state.learned.evicted.keys == 17
 
 
 def test_a_flood_of_names_and_workflows_stays_within_bounds() -> None:
