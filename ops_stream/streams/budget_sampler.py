@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import nlargest
 from itertools import islice
-from time import monotonic
+from time import thread_time
 from typing import Final
 
 import structlog
@@ -21,12 +21,13 @@ from ops_stream.streams.sequencer import Sequencer
 
 log = structlog.get_logger(__name__)
 
-EVERY_S: Final = 10.0
+PAUSE_S_MAX: Final = 300.0
+"""Between two looks, however long one takes."""
 SHARE: Final = 0.01
-"""At most this part of the time goes into it, however many tenants there are."""
+"""At most this part of a core goes into it, up to that pause."""
 SLICE: Final = 50
 """Tenants that are looked at in one piece, under a millisecond."""
-PAUSE_S: Final = 0.01
+SLICES_APART_S: Final = 0.01
 SHOWN_MAX: Final = 20
 """Tenants that are shown; each has at most one limit a kind of window."""
 
@@ -59,7 +60,11 @@ class BudgetSampler:
     """Goes through the tenants that have spent or hold something, of all live partitions."""
 
     def __init__(
-        self, clock: BrokerClock, sequencers: Callable[[], Iterable[Sequencer]], rulebook: Rulebook
+        self,
+        clock: BrokerClock,
+        sequencers: Callable[[], Iterable[Sequencer]],
+        rulebook: Rulebook,
+        every_s: float,
     ) -> None:
         self.sample = Sample()
         self.errors = 0
@@ -67,12 +72,13 @@ class BudgetSampler:
         self._clock = clock
         self._sequencers = sequencers
         self._rulebook = rulebook
+        self._every_s = every_s
         self._took_s = 0.0
 
     async def run(self) -> None:
         """Look until cancelled. A look that fails shows nothing, and is counted."""
         while True:
-            await asyncio.sleep(max(EVERY_S, self._took_s / SHARE))
+            await asyncio.sleep(max(self._every_s, min(self._took_s / SHARE, PAUSE_S_MAX)))
             try:
                 await self.look()
             except Exception as error:
@@ -89,7 +95,7 @@ class BudgetSampler:
             state = sequencer.ledger.state
             keys, seen = iter(list(state.totals.money)), set[str]()
             while piece := list(islice(keys, SLICE)):
-                started = monotonic()
+                started = thread_time()
                 now_ms = max(sequencer.ledger.at_ms, self._clock.now_ms() or 0)
                 draft = Draft(state, self._rulebook.active(state), now_ms, Tick())
                 for key in piece:
@@ -99,8 +105,8 @@ class BudgetSampler:
                         nearest.append(found)
                     seen.add(tenant)
                 nearest = _nearest(nearest)
-                self._took_s += monotonic() - started
-                await asyncio.sleep(PAUSE_S)
+                self._took_s += thread_time() - started
+                await asyncio.sleep(SLICES_APART_S)
         self.sample = Sample(tuple(one for tenant in nearest for one in tenant), limited - len(nearest))
 
 

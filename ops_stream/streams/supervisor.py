@@ -76,7 +76,7 @@ class Supervisor:
         self._flow = BusFlow(settings, self._priority, prober, self.sequencer, self.run_in_background)
         self._ticker = Ticker(settings, self.clock, self.live, prober)
         self.sampler = Sampler(settings, self.live, prober, limits.stalled_s)
-        self.budgets = BudgetSampler(self.clock, self.live, owner.rulebook)
+        self.budgets = BudgetSampler(self.clock, self.live, owner.rulebook, limits.overdue_s)
 
     # -- what others see
 
