@@ -32,7 +32,8 @@ SECONDS = 45.0
 def demo(out: Out, seconds: float) -> int:
     """Start a real broker and a worker, and let support agents ask before each of 572 recorded tool calls.
 
-    Policies, a budget for each conversation and a scripted support lead decide; at the end the journal is proved.
+    Policies, a budget for each conversation and a scripted support lead decide; at the end the journal is proved, and
+    the figures of the day are shown.
     Uses the broker of OPS_STREAM_BOOTSTRAP_SERVERS where that is set, an embedded one otherwise. Ctrl-C stops it all.
 
     \b
@@ -54,6 +55,7 @@ def demo(out: Out, seconds: float) -> int:
         screen.say("audit: deciding the whole journal again, and comparing what went out")
         passed, findings, verdicts = _audit(settings)
         screen.summary(summary | {"audit_verify_passed": passed, "verdicts": verdicts})
+        _figures(out, settings)
         for finding in findings:
             screen.say(finding)
         screen.say(f"log, journal key and state of this run: {settings.data_dir}")
@@ -78,6 +80,28 @@ def _broker(settings: Settings, say: object) -> Iterator[str | None]:
     finally:
         with contextlib.suppress(KeyboardInterrupt):
             broker.stop()
+
+
+def _figures(out: Out, settings: Settings) -> None:
+    """Show the figures of the day, as `ops-stream kpis` does."""
+    from ops_stream.cli.bus import connect
+    from ops_stream.cli.kpis import Wanted, read, rows_of, show
+    from ops_stream.cli.kpis_book import SPANS, Book
+
+    wanted = Wanted(SPANS["1d"], settings.tenant)
+
+    async def told() -> Book:
+        async with connect(settings) as bus:
+            return (await read(bus, wanted))[0]
+
+    book = run(settings, told())
+    if out.as_json:
+        for row in rows_of(book, wanted):
+            out.row({"kind": "kpi", **row}, "")
+        return
+    out.say()
+    show(out, book, wanted)
+    out.say()
 
 
 def _audit(settings: Settings) -> tuple[bool, list[str], dict[str, int]]:

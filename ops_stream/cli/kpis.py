@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from aiokafka.structs import ConsumerRecord
     from rich.console import RenderableType
 
+    from ops_stream.audit.reading import Bounds
+    from ops_stream.cli.bus import Bus
     from ops_stream.contract.settings import Settings
 
 _REFRESH_S: Final = 1.0
@@ -98,18 +100,11 @@ def kpis(
 
 async def _kpis(out: Out, settings: Settings, wanted: Wanted, *, watch: bool) -> int:
     from ops_stream.cli.bus import connect
-    from ops_stream.cli.folding import bar
 
-    book = Book(wanted)
     async with connect(settings) as bus:
-        home = None if wanted.tenant is None else bus.home(wanted.tenant, "kpis")
-        ranges = await bus.ends(bus.places(["kpis"], home))
-        with bar("reading figures", sum(end - start for start, end in ranges.values())) as advance:
-            async for record in bus.read(ranges):
-                _take(book, record)
-                advance(1)
+        book, ranges = await read(bus, wanted)
         if not watch:
-            _show(out, book, wanted)
+            show(out, book, wanted)
             return ExitCode.DONE
         changes = bus.follow({tp: end for tp, (_, end) in ranges.items()})
         if out.terminal:
@@ -117,6 +112,20 @@ async def _kpis(out: Out, settings: Settings, wanted: Wanted, *, watch: bool) ->
         else:
             await _lines(out, book, wanted, changes)
     return ExitCode.DONE
+
+
+async def read(bus: Bus, wanted: Wanted) -> tuple[Book, Bounds]:
+    """Read the figures that are told so far; gives where they end, too."""
+    from ops_stream.cli.folding import bar
+
+    book = Book(wanted)
+    home = None if wanted.tenant is None else bus.home(wanted.tenant, "kpis")
+    ranges = await bus.ends(bus.places(["kpis"], home))
+    with bar("reading figures", sum(end - start for start, end in ranges.values())) as advance:
+        async for record in bus.read(ranges):
+            _take(book, record)
+            advance(1)
+    return book, ranges
 
 
 def _take(book: Book, record: ConsumerRecord) -> tuple[str, str] | None:
@@ -150,7 +159,8 @@ def rows_of(book: Book, wanted: Wanted) -> list[dict[str, Any]]:
     return rows
 
 
-def _show(out: Out, book: Book, wanted: Wanted) -> None:
+def show(out: Out, book: Book, wanted: Wanted) -> None:
+    """Write the page, or an object for each figure."""
     if book.left_out:
         out.note(_LEFT_OUT)
     if out.as_json:
@@ -180,7 +190,7 @@ def _nothing(wanted: Wanted) -> None:
 
 def tables_of(book: Book, wanted: Wanted) -> list[tuple[str, list[Row], tuple[Column, ...]]]:
     """Give the tables of the page: their headings, rows and columns."""
-    from ops_stream.cli import kpis_show as show
+    from ops_stream.cli import kpis_show as page
 
     span, now = wanted.span, wanted.now(book)
     tables: list[tuple[str, list[Row], tuple[Column, ...]]] = []
@@ -192,22 +202,22 @@ def tables_of(book: Book, wanted: Wanted) -> list[tuple[str, list[Row], tuple[Co
 
     if wanted.workflow is not None:
         rows = rows_of(book, wanted)
-        add(f"Workflow {wanted.workflow}, {span.name}", rows, (_TENANT, *show.workflow_columns(span)))
+        add(f"Workflow {wanted.workflow}, {span.name}", rows, (_TENANT, *page.workflow_columns(span)))
     elif wanted.agent is not None:
-        add(f"Agent {wanted.agent}", rows_of(book, wanted), (_TENANT, *show.SCORE_COLUMNS))
+        add(f"Agent {wanted.agent}", rows_of(book, wanted), (_TENANT, *page.SCORE_COLUMNS))
     elif wanted.tenant is None:
         everybody = book.scopes("tenant")
         if everybody:
-            rows = show.figures(book, "system", everybody, span, now)
+            rows = page.figures(book, "system", everybody, span, now)
             number = len(everybody)
             what = f"The whole system, {number:,} {'tenant' if number == 1 else 'tenants'}"
-            add(show.title(what, span, rows[0]), rows, show.figure_columns(span))
+            add(page.title(what, span, rows[0]), rows, page.figure_columns(span))
             if number > 1:
                 add(
                     "Tenants, the busiest first",
-                    show.tenants(book, span, now),
-                    show.tenant_columns(span),
-                    show.TOP,
+                    page.tenants(book, span, now),
+                    page.tenant_columns(span),
+                    page.TOP,
                 )
     else:
         _add_tenant(book, wanted, add)
@@ -215,18 +225,18 @@ def tables_of(book: Book, wanted: Wanted) -> list[tuple[str, list[Row], tuple[Co
 
 
 def _add_tenant(book: Book, wanted: Wanted, add: Any) -> None:
-    from ops_stream.cli import kpis_show as show
+    from ops_stream.cli import kpis_show as page
 
     span = wanted.span
     scopes = book.scopes("tenant")
     if scopes:
-        rows = show.figures(book, scopes[0], scopes, span, wanted.now(book))
-        add(show.title(f"Tenant {wanted.tenant}", span, rows[0]), rows, show.figure_columns(span))
+        rows = page.figures(book, scopes[0], scopes, span, wanted.now(book))
+        add(page.title(f"Tenant {wanted.tenant}", span, rows[0]), rows, page.figure_columns(span))
     days = SPANS["7d"] if span.name == "7d" else SPANS["1d"]
     today = Wanted(days, wanted.tenant).now(book)
-    found = show.workflows(book, days, today)
-    add(f"Workflows, the least successful first, {days.name}", found, show.workflow_columns(days), show.TOP)
-    add("Agents, the least reliable first", show.agents(book), show.agent_columns(), show.TOP)
+    found = page.workflows(book, days, today)
+    add(f"Workflows, the least successful first, {days.name}", found, page.workflow_columns(days), page.TOP)
+    add("Agents, the least reliable first", page.agents(book), page.agent_columns(), page.TOP)
 
 
 _TENANT: Final = Column("tenant", lambda row: row["scope"].split("/")[1])

@@ -17,6 +17,8 @@ from ops_stream.demo.recording import MODEL, Call
 from ops_stream.demo.tally import Outcome
 
 TENANT: Final = "airline"
+WORKFLOW: Final = "support-desk"
+"""All conversations are runs of one process."""
 AGENTS: Final = 12
 LEAD: Final = "lead.support"
 READS_FOR_S: Final = 0.4
@@ -45,6 +47,8 @@ async def _one_call(client: OpsClient, agent: str, call: Call) -> Outcome:
             f"{call.tool} for the customer of conversation {call.run}",
             request_id=f"{call.run}.{call.step}",
             task_id=f"conversation-{call.run}",
+            objective_id=f"conversation-{call.run}",
+            workflow_id=WORKFLOW,
             task_type="support",
             tool=call.tool,
             arguments=dict(call.arguments),

@@ -69,7 +69,8 @@ async def play(plan: Plan, screen: Screen) -> dict[str, Any]:
         beside = [asyncio.create_task(watch.run(settings)), asyncio.create_task(lead.run())]
         try:
             await _agents_at_work(settings, days, tally)
-            await asyncio.sleep(0.5)  # the last decisions are still on their way to the screen
+            # The last decisions are still on their way to the screen, and figures are told a second after them.
+            await asyncio.sleep(2.0)
         finally:
             for task in beside:
                 task.cancel()
