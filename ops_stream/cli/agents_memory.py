@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from ops_stream.cli.output import BAD, QUIET, WAIT, Column, Out, Row, clean
@@ -129,9 +129,18 @@ def page(out: Out, rows: Sequence[Row]) -> list[str]:
     for row in rows[:SHOWN]:
         model = f" with {clean(row['model'])}" if "model" in row else ""
         lines.append(f"  {out.style(clean(row['task_type']), bold=True)}{model}, last used {_ago(row)}")
-        windows = [{"window": WINDOW_NAMES[window], **figures} for window, figures in row["windows"].items()]
+        windows = [{"window": WINDOW_NAMES[name], **figures} for name, figures in _told(row["windows"])]
         lines += ["  " + line for line in out.render(windows, _COLUMNS).splitlines()]
     return [*lines, *_more(len(rows))]
+
+
+def _told(windows: Mapping[str, Row]) -> list[tuple[str, Row]]:
+    """Choose the windows that are shown: one that says the same as the one above it is left out, but for the last."""
+    told: list[tuple[str, Row]] = []
+    for name, figures in windows.items():
+        if not told or figures != told[-1][1] or name == WINDOWS[-1]:
+            told.append((name, figures))
+    return told
 
 
 def workflows_page(out: Out, rows: Sequence[Row]) -> list[str]:

@@ -99,6 +99,12 @@ def test_the_page_fits_a_narrow_terminal_and_says_it_all(world: World) -> None:
     line = next(line for line in lines if line.startswith("  ever") and "64.5 s" in line)
     assert line.split() == ["ever", "3", "67%", "1.5", "s", "64.5", "s", "64.5", "s", "$1.125", "0.75", "1"]
     assert "code, 100% of the work" in text
+    names = [
+        line.split("  ")[1].strip() for line in lines if line.startswith(("  1 ", "  7 ", "  dec", "  ever"))
+    ]
+    assert names == ["1 hour", "ever", "1 hour", "7 days", "decayed", "ever"], (
+        "none says the same as the one above"
+    )
     assert max(map(len, lines)) <= 80
     assert pages(PLAIN, {"agent": "new"}) == []
 
