@@ -100,10 +100,12 @@ def run_main(command: click.Command, args: list[str] | None = None) -> int:
         complain(error.what, error.where, error.next_step)
         return error.exit_code
     except Exception as error:
+        from ops_stream.logs.redact import redacted
+
         if os.environ.get("OPS_STREAM_TRACEBACK"):
-            traceback.print_exc()
+            click.echo(clean(redacted(traceback.format_exc()), keep="\n"), err=True)
         complain(
-            f"Something unforeseen happened: {type(error).__name__}: {str(error)[:300]}.",
+            f"Something unforeseen happened: {type(error).__name__}: {redacted(str(error))[:300]}.",
             next_step="Set OPS_STREAM_TRACEBACK=1 to see where, and please report it.",
         )
         return UNFORESEEN

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from enum import IntEnum
-from typing import NoReturn
+from typing import Final, NoReturn
+
+from ops_stream.logs import last_words
+
+PROCESS: Final = "ops-stream worker"
+_SAID_WITHIN_S: Final = 2.0
 
 
 class Exit(IntEnum):
@@ -52,10 +58,16 @@ def die(code: Exit, sentence: str) -> NoReturn:
     No clean-up runs: after a lost fence or an unknown append nothing more may be written or published, and everything
     that counts is in the journal.
     """
-    line = sentence.replace("\n", " ")
-    sys.stdout.flush()
-    sys.stderr.write(f"ops-stream worker: {line} (exit {int(code)}, {code.name.lower()})\n")
-    sys.stderr.flush()
+    line = f"{sentence.replace(chr(10), ' ')} (exit {int(code)}, {code.name.lower()})"
+
+    def say() -> None:
+        sys.stdout.flush()
+        last_words(PROCESS, line, code=int(code))
+
+    # In a thread: where nobody reads what we write, or the loop stands still within a line, the end is as certain.
+    saying = threading.Thread(target=say, daemon=True)
+    saying.start()
+    saying.join(_SAID_WITHIN_S)
     os._exit(int(code))
 
 

@@ -21,6 +21,7 @@ from ops_stream.streams.brokertime import BrokerClock
 from ops_stream.streams.metrics_gauges import Gauges
 from ops_stream.streams.metrics_histogram import Histogram
 from ops_stream.streams.metrics_names import FAMILIES
+from ops_stream.streams.saying import Saying
 
 if TYPE_CHECKING:
     from ops_stream.streams.supervisor import Supervisor
@@ -63,6 +64,8 @@ class Metrics(Collector):
         self.journaled: Callable[[float], None] = self.append.add
         """The journal has acknowledged records, the first of them so long after it was sealed."""
         self.clock: BrokerClock | None = None
+        self.saying = Saying()
+        """What the log says of decisions."""
         self._engine = ""
         self._gauges = Gauges()
         self._supervisor: Callable[[], Supervisor] | None = None
@@ -90,8 +93,13 @@ class Metrics(Collector):
                 value = output.value
                 self.decisions[value["decision"], value["reason"]] += 1
                 answered = True
+                if self.saying.details:
+                    self.saying.answer(output)
             elif topic == "dead-letters":
                 self._letter(output.value["reason"])
+                self.saying.dead_letter(output, input_)
+            elif topic == "alerts":
+                self.saying.alert(output, input_)
         if answered and isinstance(input_, RECORD_INPUTS):
             origin = input_.forwarded_from or input_.origin
             ahead_ms = self.clock.ahead_ms if self.clock is not None else None

@@ -71,7 +71,11 @@ _ALL: Final = (
     Family("records_unpublished", "gauge", "Journal records whose outputs are not all out."),
     Family("void_records", "gauge", "Journal records that do not count."),
     Family("state_rows", "gauge", "State rows held."),
-    Family("snapshot_age_seconds", "gauge", "How long the oldest of what is journaled has waited for its snapshot."),
+    Family(
+        "snapshot_age_seconds",
+        "gauge",
+        "How long the oldest of what is journaled has waited for its snapshot.",
+    ),
     Family("open_asks", "gauge", "Asks that are not over, or whose cost is unknown.", ("phase",)),
     Family("held_usd", "gauge", "Dollars held for asks that run."),
     Family(

@@ -21,14 +21,14 @@ from aiokafka.errors import KafkaError
 
 from ops_stream.contract.errors import OpsError
 from ops_stream.contract.settings import Settings
-from ops_stream.logs import set_up_logs
+from ops_stream.logs import last_words, set_up_logs
 from ops_stream.rules.bundle import digest_of, read_conf
 from ops_stream.rules.engine import engine_version
 from ops_stream.rules.problems import RulesInvalid
 from ops_stream.streams.brokertime import BrokerClock
 from ops_stream.streams.bus import new_producer, offsets, reader
 from ops_stream.streams.cluster import check
-from ops_stream.streams.exits import Exit, Refusal, die
+from ops_stream.streams.exits import PROCESS, Exit, Refusal, die
 from ops_stream.streams.faust_app import SESSION_TIMEOUT_S, SNAPSHOTS_TOPIC, build_app, quiet_faust
 from ops_stream.streams.health import HealthServer
 from ops_stream.streams.identity import claim, load_key
@@ -79,7 +79,7 @@ class WorkerOptions:
 
 def run_worker(options: WorkerOptions) -> int:
     """Run a worker until SIGTERM or SIGINT; the exit code. Never returns from a fatal end (see `exits`)."""
-    set_up_logs(options.log_json, logging.WARNING)
+    set_up_logs(options.log_json, logging.WARNING, options.settings)
     quiet_faust()
     # What was imported lives as long as the process; collecting often would only look at it again and again.
     gc.freeze()
@@ -90,10 +90,10 @@ def run_worker(options: WorkerOptions) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_Worker(options).run())
     except Refusal as refusal:
-        sys.stderr.write(f"ops-stream worker: {refusal.what} {refusal.next_step}\n")
+        last_words(PROCESS, str(refusal))
         return int(refusal.code)
     except OpsError as error:
-        sys.stderr.write(f"ops-stream worker: {error}\n")
+        last_words(PROCESS, str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -104,6 +104,7 @@ class _Worker:
         self._options = options
         self._settings = options.settings
         self._metrics = Metrics()
+        self._metrics.saying.details = options.settings.log_level == "debug"
         self._stop = asyncio.Event()
         self._rules_offset = 0
 
