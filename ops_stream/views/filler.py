@@ -106,7 +106,7 @@ class Filler:
             except ExceptionGroup as problems:
                 raise problems.exceptions[0] from None
             if time.monotonic() - self._looked >= BEAT_S:
-                await self._look()
+                await self.look()
 
     def lag(self) -> int:
         """Say how many records of the journal are not in, as far as is known."""
@@ -160,7 +160,7 @@ class Filler:
             if chain.position.next >= self.ends.get(number, 0):
                 self._met[number] = time.monotonic()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
         """See where the journal ends now, and keep the lease."""
         places = self.source.places()
         limits = await bounds(self.consumer, places)

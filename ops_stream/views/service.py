@@ -239,6 +239,7 @@ class Service:
         await new.run(lambda: self.stop.is_set() or new.has(wanted))
         if self.stop.is_set():
             return new
+        await new.look()
         if not await store.swap(generation, old.generation if old is not None and kept.whole else None, wish):
             raise Moved
         if old is not None:
