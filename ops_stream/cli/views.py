@@ -137,6 +137,7 @@ async def _redis(settings: Settings) -> AsyncIterator[Redis]:
 
 async def _rebuild(out: Out, settings: Settings) -> int:
     from ops_stream.cli.folding import journal_key
+    from ops_stream.views.filler import Unusable
     from ops_stream.views.keys import Keys
     from ops_stream.views.service import Options, Service
     from ops_stream.views.store import Fenced, Moved, Store
@@ -145,19 +146,32 @@ async def _rebuild(out: Out, settings: Settings) -> int:
         store = Store(client, Keys.of(settings.topic_prefix))
         if not await store.take_lease():
             return await _wish(out, client, store)
-        logging.getLogger("ops_stream").setLevel(logging.ERROR)
         try:
-            return await _build_here(out, Service(Options(settings, lambda: journal_key(settings))), store)
-        except (Fenced, Moved):
+            with _silent():
+                return await _build_here(Service(Options(settings, lambda: journal_key(settings))), store)
+        except (Fenced, Moved, Unusable, TimeoutError):
             raise NotSo(
-                "Another process took the views over, or Redis was emptied.",
+                "The views were not built: another process took them over, or Redis or the journal was changed.",
                 next_step="Try again with: ops-stream views rebuild",
             ) from None
         finally:
             await store.release()
 
 
-async def _build_here(out: Out, service: Service, store: Store) -> int:
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep what a long-running process would log off the terminal: this one answers in sentences."""
+    import structlog
+
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
+
+
+async def _build_here(service: Service, store: Store) -> int:
     task = asyncio.create_task(service.rebuild(store))
     with _progress() as show:
         while not task.done():
