@@ -106,7 +106,7 @@ def _stall(supervisor: Supervisor, sequencer: Sequencer, now: float) -> str:
     idle_s = now - sequencer.progressed_at
     if sequencer.waiting and idle_s > longest:
         return f"{sequencer.waiting} inputs wait, and none was decided for {idle_s:.1f} s"
-    untaken = supervisor.sampler.untaken.get(sequencer.partition)
+    untaken = supervisor.sampler.untaken(sequencer)
     if untaken is not None:
         topic, since = untaken
         return f"the broker holds records of {topic}, and none was taken for {now - since:.1f} s"

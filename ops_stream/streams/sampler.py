@@ -45,8 +45,8 @@ class Sampler:
     ) -> None:
         self.turned_at = monotonic()
         """When the last turn began."""
-        self.untaken: dict[int, tuple[str, float]] = {}
-        """Partitions where a record waits at the broker and nothing is taken: its topic, and since when."""
+        self._untaken: dict[int, tuple[str, int, float]] = {}
+        """Partitions where a record waits at the broker and nothing is taken: its topic, its offset, and since when."""
         self._reader: AIOKafkaConsumer = new_reader(settings)
         self._sequencers = sequencers
         self._prober = prober
@@ -57,6 +57,8 @@ class Sampler:
         self._asked_at = 0.0
         self._still: dict[tuple[int, str], tuple[int, float]] = {}
         """Of each input its position, and since when it has stood there with something before it."""
+        self._empty: dict[tuple[int, str], int] = {}
+        """Up to which offset there is no record after the position, where that was looked at."""
         self._flowed: dict[int, float] = {}
         """When something that Faust delivers was last seen to go on, by partition."""
 
@@ -67,9 +69,17 @@ class Sampler:
         found: Counter[str] = Counter(dict.fromkeys(ALL, 0))
         for sequencer in self._sequencers():
             for topic in ALL:
-                end = self._ends.get((sequencer.partition, topic), 0)
-                found[topic] += max(0, end - sequencer.next_offset(topic))
+                place = (sequencer.partition, topic)
+                reached = max(sequencer.next_offset(topic), self._empty.get(place, 0))
+                found[topic] += max(0, self._ends.get(place, 0) - reached)
         return dict(found)
+
+    def untaken(self, sequencer: Sequencer) -> tuple[str, float] | None:
+        """The topic of a record that waits at the broker while this partition takes nothing, and since when it does."""
+        found = self._untaken.get(sequencer.partition)
+        if found is None or sequencer.next_offset(found[0]) != found[1]:
+            return None
+        return found[0], found[2]
 
     async def run(self) -> None:
         """Ask until cancelled."""
@@ -96,14 +106,20 @@ class Sampler:
         if self._asked_at - before > 3 * self._every_s:
             self._still.clear()  # nobody was asked meanwhile: whoever stood still then may have done so in vain
         suspects = [(s, topic) for s in live if (topic := self._suspect(s))]
-        untaken = {}
+        self._untaken = {
+            p: found for p, found in self._untaken.items() if p in {s.partition for s, _ in suspects}
+        }
         for sequencer, topic in suspects[:PROBES_MAX]:
-            place, offset = (sequencer.partition, topic), sequencer.next_offset(topic)
-            # A transaction's marker stands at an offset and is no record.
-            _, is_there = await self._prober.first_from(self._tp(place), offset)
-            if is_there and sequencer.next_offset(topic) == offset:
-                untaken[sequencer.partition] = (topic, self._still[place][1])
-        self.untaken = untaken
+            await self._look(sequencer, topic)
+
+    async def _look(self, sequencer: Sequencer, topic: str) -> None:
+        """Whether a record stands where a partition should have gone on: a transaction's marker is none."""
+        place, offset = (sequencer.partition, topic), sequencer.next_offset(topic)
+        self._empty[place], is_there = await self._prober.first_from(self._tp(place), offset)
+        if is_there and sequencer.next_offset(topic) == offset:
+            self._untaken[sequencer.partition] = (topic, offset, self._still[place][1])
+        else:
+            self._untaken.pop(sequencer.partition, None)
 
     def _tp(self, place: tuple[int, str]) -> TopicPartition:
         return TopicPartition(self._topics[place[1]], place[0])

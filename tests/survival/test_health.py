@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -16,9 +18,10 @@ from ops_stream.embedded import EmbeddedKafka
 from ops_stream.embedded.kafka_config import Listener
 from ops_stream.embedded.ports import choose
 from tests.survival.conftest import make_world
-from tests.survival.faults import EACH, health_of, until
+from tests.survival.faults import EACH, ends_of, health_of, until
 from tests.survival.fleet import Fleet
 from tests.survival.holding import holding_door
+from tests.survival.meddling import put_in_transaction
 from tests.survival.metered import scrape
 from tests.survival.process import WorkerProcess
 from tests.survival.proof import prove
@@ -85,13 +88,25 @@ async def test_a_part_that_stands_still_is_named(
     kafka: str, prefix: str, tmp_path: Path, workers: Callable[..., WorkerProcess]
 ) -> None:
     """One part of the worker after the other does nothing any more, and raises no error: what was delivered is decided,
-    and the loop turns. `/readyz` names it all the same, and what it holds up, and is 200 again when it goes on."""
+    and the loop turns. `/readyz` names it all the same, and what it holds up, and is 200 again when it goes on. The end
+    of a transaction, which takes an offset and is no record, is no such thing before."""
     world = await make_world(kafka, prefix, tmp_path, supervisor={"lease_min_s": 1, "lease_factor": 1})
     part_file = tmp_path / "part"
     worker = workers(world, "a", sabotage=str(part_file), stalled_s=1.0).start()
     async with Fleet(world, EACH, report_share=0.0) as fleet:
         await worker.until_live(6)
         await fleet.until_registered()
+        beat = {"event": "Heartbeat", "agent": "a", "tenant": EACH[HELD], "running": []}
+        (offset,) = await put_in_transaction(world, "agents", HELD, [json.dumps(beat).encode()])
+        async with ends_of(world) as ends:
+            assert await ends.of("agents", HELD) == offset + 2, (
+                "the marker that ended it stands behind the record"
+            )
+        quiet_until = monotonic() + 4.0
+        while monotonic() < quiet_until:
+            assert (await asyncio.to_thread(worker.ready) or {})["ready"], "a marker waits for nobody"
+            await asyncio.sleep(0.1)
+        assert not (await scrape(worker)).by("lag_records", "topic")
         for part, says in {
             "deliveries": f"partition {HELD} is stalled: the broker holds records of task-requests",
             "ticks": f"partition {HELD} is stalled: what is due has not happened",
