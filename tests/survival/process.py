@@ -153,8 +153,9 @@ class WorkerProcess:
 
     @property
     def last_line(self) -> str:
-        """The last line that it said."""
-        return self.tail(1)
+        """The last line that it said; of one in JSON, what it says."""
+        line = self.tail(1)
+        return f"{json.loads(line)['process']}: {json.loads(line)['event']}" if '"process"' in line else line
 
 
 def _signing(settings: Settings) -> dict[str, str]:
