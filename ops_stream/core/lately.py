@@ -35,8 +35,10 @@ def taken_back(draft: Draft, record: Record, at: int) -> Lately:
     return replace(lately, tried=max(lately.good, lately.tried - left))
 
 
-def went(draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry, standing: frozenset[str]) -> None:
-    """Count how an ask ended; `ask` is its row before that, `standing` the violations of it that were counted.
+def went(
+    draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry, counted: frozenset[Violation]
+) -> None:
+    """Count how an ask ended; `ask` is its row before that, `counted` the violations that are held against it.
 
     What was never permitted counts by its violation alone, and what people had stopped has not failed.
     """
@@ -50,8 +52,8 @@ def went(draft: Draft, ask: Ask, event: Telemetry, believed: Telemetry, standing
     cost, took = compare(draft, ask, needed)
     lately, quality = _now(draft, record), believed.quality_score
     won = ONE if good else 0
-    priced, cheap, cost = _added(needed.cost is not None, cost, won, "over_cost" in standing)
-    timed, quick, took = _added(needed.took is not None, took, won, "over_time" in standing)
+    priced, cheap, cost = _added(needed.cost is not None, cost, won, "over_cost" in counted)
+    timed, quick, took = _added(needed.took is not None, took, won, "over_time" in counted)
     lately = Lately(
         lately.at,
         lately.tried + ONE,

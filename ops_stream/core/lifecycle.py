@@ -6,6 +6,7 @@ was never asked to do; a record can name an agent falsely, so that the latter ne
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -100,11 +101,11 @@ def came_late(draft: Draft, ask: Ask) -> None:
         violated(draft, ask, "over_time", f"Ask {ask.request_id} was reported after its lease.")
 
 
-def standing(draft: Draft, ask: Ask) -> frozenset[str]:
-    """Give the kinds of violations that are held against an agent for one ask."""
-    row = draft.get(CONDUCTS, conduct_key(ask.tenant, ask.agent))
-    breaches = () if row is None else row.breaches
-    return frozenset(breach.kind for breach in breaches if breach.request_id == ask.request_id)
+def counted(draft: Draft, ask: Ask, kinds: Iterable[Violation]) -> frozenset[Violation]:
+    """Give those of some violations of an ask that are held against its agent, and not only told of."""
+    if ask.answer.would_decide or draft.get(AGENTS, agent_key(ask.tenant, ask.agent)) is None:
+        return frozenset()
+    return frozenset(kind for kind in kinds if draft.rules.lifecycle.weight(kind) != "ignore")
 
 
 def violations_of_a_day(draft: Draft, tenant: str, name: str) -> int:

@@ -20,7 +20,7 @@ from ops_stream.core.kpis import spent as count_spent
 from ops_stream.core.lately import went
 from ops_stream.core.learning import learn
 from ops_stream.core.leases import expire, overdue, renew
-from ops_stream.core.lifecycle import came_late, ran_unasked, standing, violated
+from ops_stream.core.lifecycle import came_late, counted, ran_unasked, violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import alert, dead_letter
 from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, evaluate, tell
@@ -101,10 +101,10 @@ def _over(draft: Draft, key: str, ask: Ask, event: Telemetry, believed: Telemetr
     reported(draft, before, event, _remember(draft, ask, event, believed))
     certain = tuple(kind for kind, _ in found if not (doubted and kind == "over_cost"))
     learn(draft, before, believed, certain)
+    went(draft, before, event, believed, counted(draft, before, (kind for kind, _ in found)))
     for kind, what in found:
         violated(draft, before, kind, what, scored=kind in certain)
     came_late(draft, before)
-    went(draft, before, event, believed, standing(draft, before))
     return ask
 
 

@@ -140,6 +140,7 @@ def test_agents_are_listed_quarantined_and_reinstated(world: World) -> None:
     world.ops("ask", "x", "--agent", "lion", "--role", "king", "--register", "--report", "completed", *where)
     (row,) = world.ops("agents", *where, "--json").rows
     assert (row["agent"], row["state"], row["role"]) == ("lion", "active", "king")
+    assert (row["rank"], row["ranked"], row["prior"], row["scores"]["reliability"] > 0.7) == (1, 1, 0.7, True)
     assert world.ops("agents", "quarantine", "lion", *where, "--reason", "bites").code == 0
     (row,) = world.ops("agents", "lion", *where, "--json").rows
     assert (row["state"], row["reason"]) == ("suspended", "bites")

@@ -200,6 +200,15 @@ def test_what_broke_its_hold_is_no_success_and_cheap_asks_do_not_hide_it() -> No
     assert fleet.of("ann")["cost_efficiency"].value == relative(2, 3)
 
 
+def test_a_warning_tells_the_scores_with_the_report_that_led_to_it() -> None:
+    """The status is as the record is afterwards: the report counts before anything is drawn from it."""
+    fleet = Fleet("ann", warn_after=1, tolerated_percent=0)
+    fleet.runs("ann", cost=5, quality_score=0.1)
+    told = statuses(fleet, "ann")[-1]
+    assert told["state"] == "warned"
+    assert told["scores"] == {name: scored.value for name, scored in fleet.of("ann").items()}
+
+
 def test_a_larger_hold_makes_no_agent_look_cheaper() -> None:
     """Estimates go into no score: only breaking them does."""
     found = []
