@@ -7,6 +7,8 @@ beside themselves, nor raise what they are measured by.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from ops_stream.core.decay import decayed, steps_between
@@ -29,6 +31,7 @@ _FINE: Final = 1_000
 """What one needs is compared in thousandths of a micro-dollar and of a millisecond."""
 _KEPT_HALF_LIVES: Final = 4
 _DAY_MS: Final = 86_400_000
+_agent: Final = attrgetter("agent")
 
 
 class Needed(NamedTuple):
@@ -70,6 +73,7 @@ def compare(draft: Draft, ask: Ask, needed: Needed) -> tuple[int, int]:
     return cost, took
 
 
+@lru_cache(maxsize=4096)
 def _name(agent: str) -> int:
     return (short_hash(agent) >> 21) or 1
 
@@ -78,31 +82,29 @@ def _now(row: Baseline, now: int, half_life_s: int) -> tuple[tuple[Peer, ...], t
     """Give what was before this millisecond, as it counts now, and what of this millisecond is there already."""
     if now <= row.at:
         return row.peers, row.fresh
-    steps = steps_between(row.at, now, half_life_s)
-    by_agent = {peer.agent: peer for peer in row.peers}
-    if len(row.fresh) == 1 and not steps and row.fresh[0].agent in by_agent:  # most often
-        last = row.fresh[0]
-        return tuple(_plus(peer, last) if peer.agent == last.agent else peer for peer in row.peers), ()
+    peers = {peer.agent: peer for peer in row.peers}
     for peer in row.fresh:
-        known = by_agent.get(peer.agent)
-        by_agent[peer.agent] = peer if known is None else _plus(known, peer)
+        known = peers.get(peer.agent)
+        peers[peer.agent] = peer if known is None else _plus(known, peer)
+    steps = steps_between(row.at, now, half_life_s)
     if steps:
-        faded = (_decayed(peer, steps) for peer in by_agent.values())
-        by_agent = {peer.agent: peer for peer in faded if peer != Peer(peer.agent)}
-    return _named(by_agent, frozenset(peer.agent for peer in row.fresh)), ()
+        faded = (_decayed(peer, steps) for peer in peers.values())
+        peers = {peer.agent: peer for peer in faded if peer != Peer(peer.agent)}
+    fresh = {peer.agent for peer in row.fresh}
+    while len(peers) - (0 in peers) > NAMED_MAX:
+        # Those that have done least are thrown together; last of all those that came last.
+        least = min(
+            (peer for agent, peer in peers.items() if agent not in fresh and agent), key=_done, default=None
+        )
+        if least is None:
+            least = min((peer for agent, peer in peers.items() if agent), key=_done)
+        del peers[least.agent]
+        peers[0] = _plus(peers.get(0, Peer(0)), least)
+    return tuple(sorted(peers.values(), key=_agent)), ()
 
 
-def _named(by_agent: dict[int, Peer], fresh: frozenset[int]) -> tuple[Peer, ...]:
-    """Throw those together that have done least, where there are too many; never those that came last."""
-    named = [peer for agent, peer in by_agent.items() if agent]
-    if len(named) > NAMED_MAX:
-        named.sort(key=lambda peer: (peer.agent in fresh, peer.timed, peer.agent))
-        rest, named = named[:-NAMED_MAX], named[-NAMED_MAX:]
-        for peer in rest:
-            by_agent[0] = _plus(by_agent.get(0, Peer(0)), peer)
-    if 0 in by_agent:
-        named.append(by_agent[0])
-    return tuple(sorted(named, key=lambda peer: peer.agent))
+def _done(peer: Peer) -> tuple[int, int]:
+    return peer.timed, peer.agent
 
 
 def _with(fresh: tuple[Peer, ...], counted: Peer) -> tuple[Peer, ...]:
@@ -111,7 +113,7 @@ def _with(fresh: tuple[Peer, ...], counted: Peer) -> tuple[Peer, ...]:
     by_agent = {peer.agent: peer for peer in fresh}
     agent = counted.agent if counted.agent in by_agent or len(by_agent) < NAMED_MAX else 0
     by_agent[agent] = _plus(by_agent.get(agent, Peer(agent)), counted)
-    return tuple(sorted(by_agent.values(), key=lambda peer: peer.agent))
+    return tuple(sorted(by_agent.values(), key=_agent))
 
 
 def _plus(one: Peer, other: Peer) -> Peer:
