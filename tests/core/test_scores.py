@@ -10,10 +10,11 @@ from typing import Any, Final
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ops_stream.core import peers, ranks
 from ops_stream.core.peers import NAMED_MAX
-from ops_stream.core.rows import BASELINES, RECORDS, Lately, Record
+from ops_stream.core.rows import BASELINES, RECORDS, Lately, Record, encode_row
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.rules_telemetry import Memory, TelemetryRules
@@ -300,6 +301,23 @@ def test_figures_that_nobody_believes_change_no_score() -> None:
     assert fleet.of("ann")["speed"].value == 0.7
     fleet.runs("ann", cost=900_000, took_s=10)
     assert fleet.of("ann")["cost_efficiency"][:2] == (0.7, 1.0)
+
+
+def test_an_older_record_counts_each_report_once() -> None:
+    """The first report after the upgrade comes on top of the past, be it an end or a missing one."""
+    fleet = Fleet("ann", tolerated_percent=100)
+    fleet.runs("ann")
+    fleet.runs("ann", kind="failed")
+    fleet.world.state.rows[f"record/{TENANT}|ann"] = encode_row(replace(fleet.record("ann"), lately=None))
+    assert fleet.of("ann")["reliability"].samples == 2.0
+    fleet.ask("ann", estimated_time_s=10)
+    fleet.runs("ann")
+    lately = fleet.record("ann").lately
+    assert lately is not None
+    assert (lately.tried, lately.good) == (3000, 2000)
+    fleet.world.state.rows[f"record/{TENANT}|ann"] = encode_row(replace(fleet.record("ann"), lately=None))
+    fleet.world.advance(200)
+    assert fleet.of("ann")["reliability"].samples == 4.0
 
 
 # -- ranks --------------------
