@@ -215,14 +215,19 @@ class Follower:
             # A fault of ours at this record must not keep the target from hearing of the next, for ever.
             await self._give_up(record, notice, f"Something unforeseen happened ({type(problem).__name__}).")
         else:
-            log.info("told", target=target.name, type=notice.type, place=str(notice.place), attempts=attempts)
+            place = str(notice.place)
+            log.info(
+                "told", target=target.name, type=notice.type, place=place, attempts=attempts, **_about(notice)
+            )
             count(target.name, notice.type, "delivered").inc()
         finally:
             age.set_function(lambda: 0.0)
 
     async def _give_up(self, record: ConsumerRecord, notice: Notice, why: str) -> None:
         name, place = self.target.name, str(notice.place)
-        log.error("a webhook was given up", target=name, type=notice.type, place=place, why=why)
+        log.error(
+            "a webhook was given up", target=name, type=notice.type, place=place, why=why, **_about(notice)
+        )
         await self._bury(record, notice, why)
         self._metrics.notices.labels(name, notice.type, "dead_letter").inc()
 
@@ -246,3 +251,9 @@ class Follower:
 def message_of(target: Target, notice: Notice) -> Message:
     """Give what is sent to a target of something to tell: the same bytes each time."""
     return Message(notice.message_id(target.name), body_of(target.format, notice), notice.at / 1000)
+
+
+def _about(notice: Notice) -> dict[str, Any]:
+    """Give the ids of the ask and the escalation that a notice is about."""
+    ids = {name: notice.body.get(name) for name in ("request_id", "escalation_id")}
+    return {name: value for name, value in ids.items() if value is not None}

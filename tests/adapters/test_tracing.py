@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -390,6 +391,21 @@ def test_of_models_and_providers_only_so_many_are_told_apart() -> None:
     assert few("model-7") == "model-7"
     assert few("m" * 1000) == "_OTHER"
     assert len(Few()("m" * 1000)) == 64
+
+
+async def test_a_report_holds_up_its_agent_for_less_than_a_millisecond(
+    client: OpsClient, responder: Responder, collected: Collected
+) -> None:
+    """At the median, with spans and metrics, also beside all else that this machine does now."""
+    responder.on_ask = responder.answer
+    took = []
+    approvals = await asyncio.gather(*(client.ask("writer", "x") for _ in range(200)))
+    for approval in approvals:
+        await asyncio.sleep(0.001)
+        began = time.perf_counter()
+        await client.report(approval, cost_usd=0.01, input_tokens=5, latency_ms=3, model="large")
+        took.append(time.perf_counter() - began)
+    assert sorted(took)[100] < 0.001
 
 
 async def test_a_fault_in_the_programs_own_tracing_costs_no_ask_and_no_report(
