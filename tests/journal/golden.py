@@ -184,6 +184,8 @@ def write() -> list[tuple[int, bytes]]:
     scribe.report("e2", "r-general", "completed", cost_usd=0.3, latency_ms=12.25, quality_score=0.875)
     scribe.report("e2", "r-general", "completed", cost_usd=0.3)
     scribe.event("agents", "Heartbeat", agent="ann", running=["r-simple"])
+    unlikely = {"latency_ms": 9e9, "input_tokens": 10**12, "timestamp": "2020-02-29T23:59:60.5Z"}
+    scribe.report("e3", "r-simple", "progress", **unlikely)
     _hostile(scribe)
     scribe.gap("telemetry", 3)
     scribe.tick(5, late_ms=120)
