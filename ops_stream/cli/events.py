@@ -196,6 +196,19 @@ def _dead_letter(body: Body) -> tuple[str, str, str]:
     return place, f"{body['reason']}: {body['explanation']}", BAD
 
 
+def _kpi(body: Body) -> tuple[str, str, str]:
+    window = {3_600: "1h", 86_400: "1d"}.get(body["window_s"], f"{body['window_s']} s")
+    value = "nothing to divide by" if body.get("value") is None else f"{body['value']:g}"
+    more = f" {body['trend']}" if body.get("trend") else ""
+    more += " closed" if body.get("closed") else ""
+    fraction = f"{body['numerator']:g}/{body['denominator']:g}"
+    return (
+        body["scope"],
+        f"{body['kpi']} {value} ({fraction} in {window} since {body['window_start']}){more}",
+        "",
+    )
+
+
 def _other(body: Body) -> tuple[str, str, str]:
     return "", "  ".join(f"{name}={value}" for name, value in body.items() if name != "event"), ""
 
@@ -205,6 +218,7 @@ _LINES: Final[Mapping[str, Callable[[Body], tuple[str, str, str]]]] = {
     "TaskApproval": _approval,
     "Telemetry": _telemetry,
     "Escalation": _escalation,
+    "Kpi": _kpi,
     "Resolution": _resolution,
     "ControlCommand": _control,
     "AgentStatus": _status,

@@ -76,6 +76,17 @@ def test_everything_that_a_supervisor_writes_has_its_line() -> None:
     assert {"approvals", "agent-status", "alerts", "dead-letters"} <= topics
 
 
+def test_a_figure_is_shown_with_its_fraction() -> None:
+    """What it is of, its value, what that was made from, its window and where it goes."""
+    figure = {"kpi": "success_rate", "scope": "tenant/team-a", "tenant": "team-a", "window_s": 3600}
+    figure |= {"window_start": "2026-11-24T13:00:00.000Z", "numerator": 3, "denominator": 4, "samples": 4}
+    seen = seen_in("kpis", encode_json(figure | {"value": 0.75, "trend": "falling", "closed": True}))
+    fraction = "3/4 in 1h since 2026-11-24T13:00:00.000Z"
+    assert line_of(seen)[:2] == ("tenant/team-a", f"success_rate 0.75 ({fraction}) falling closed")
+    empty = seen_in("kpis", encode_json(figure | {"numerator": 0, "denominator": 0, "samples": 0}))
+    assert "nothing to divide by" in line_of(empty)[1]
+
+
 @pytest.mark.parametrize("value", [None, b"", b"\xff", b"[]", b"{}", b"\x1b[2J"])
 def test_what_cannot_be_read_is_shown_as_that(value: bytes | None) -> None:
     """With the reason and how it begins; as JSON with its bytes."""
