@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -133,6 +134,7 @@ class Tests(Strict):
     tests: Annotated[list[Case], Field(min_length=1)]
 
 
+@cache
 def rules() -> list[Alert | Record]:
     """Give every rule of every file, in order."""
     files = sorted((PROMETHEUS / "rules").glob("*.rules.yml"))
@@ -152,6 +154,7 @@ def records() -> list[Record]:
     return [rule for rule in rules() if isinstance(rule, Record)]
 
 
+@cache
 def cases() -> list[Case]:
     """Give every case of promtool's unit tests."""
     files = sorted((PROMETHEUS / "tests").glob("*.test.yml"))

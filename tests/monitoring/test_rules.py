@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import promql_parser as promql
@@ -32,6 +33,7 @@ CONFIGS = sorted(PROMETHEUS.glob("*.yml"))
 RUNBOOK_PAGE = ROOT / "docs" / "operations" / "runbooks.md"
 
 
+@cache
 def known() -> dict[str, Labels]:
     """Everything that a rule may ask for: what is exported, what Prometheus adds, what earlier rules record."""
     names = exported() | OF_PROMETHEUS
