@@ -90,6 +90,10 @@ class Filler:
             else:
                 self.consumer.seek(tp, position.next)
         await self._same_journal(places, limits)
+        for number in {tp.partition for tp in places} - self.positions.keys():
+            # A place in every partition, so that one that is missing later has been taken away.
+            await self.store.apply(self.generation, number, None, Position(), ())
+            self.positions[number] = Position()
         self._note_ends(limits)
 
     async def run(self, until: Callable[[], bool]) -> None:
@@ -173,7 +177,9 @@ class Filler:
         if any(one.astray for one in self.positions.values()) and self.lag() == 0:
             await self._same_journal(places, limits)
         behind_ms = round(1000 * self.behind_s())
-        self.wish = await self.store.beat(self.generation, behind_ms, self.lag(), self.ends)
+        self.wish = await self.store.beat(
+            self.generation, len(self.positions), behind_ms, self.lag(), self.ends
+        )
 
     def _note_ends(self, limits: Mapping[TopicPartition, tuple[int, int]]) -> None:
         self._looked = time.monotonic()

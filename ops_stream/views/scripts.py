@@ -109,15 +109,16 @@ return 0
 
 BEAT: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return {1, ''} end
--- KEYS: lease, request, gen, building; ARGV: token, lease in ms, generation, base, how far behind in ms, records
--- behind, then partitions and where their journals end
+-- KEYS: lease, request, gen, building; ARGV: token, lease in ms, generation, base, how many positions must be there,
+-- how far behind in ms, records behind, then partitions and where their journals end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 if redis.call('GET', KEYS[3]) ~= ARGV[3] and redis.call('GET', KEYS[4]) ~= ARGV[3] then return {2, ''} end
 if redis.call('EXISTS', ARGV[4] .. 'meta') == 0 then return {2, ''} end
+if redis.call('HLEN', ARGV[4] .. 'pos') ~= tonumber(ARGV[5]) then return {2, ''} end
 local head, now = ARGV[4] .. 'head', redis.call('TIME')
 local checked = string.format('%d%03d', now[1], math.floor(now[2] / 1000))
-redis.call('HSET', head, 'checked_ms', checked, 'behind_ms', ARGV[5], 'lag', ARGV[6])
-for i = 7, #ARGV, 2 do redis.call('HSET', head, ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', head, 'checked_ms', checked, 'behind_ms', ARGV[6], 'lag', ARGV[7])
+for i = 8, #ARGV, 2 do redis.call('HSET', head, ARGV[i], ARGV[i + 1]) end
 return {0, redis.call('GET', KEYS[2]) or ''}
 """
 

@@ -328,9 +328,11 @@ async def _beside(*works: Any) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # More than once: a cancellation that meets the end of a read can be lost in the client.
+        while pending := [task for task in tasks if not task.done()]:
+            for task in pending:
+                task.cancel()
+            await asyncio.wait(pending, timeout=1)
 
 
 async def _quietly(work: Awaitable[Any]) -> None:

@@ -53,13 +53,16 @@ class Store:
         """Give the lease back, where it is ours."""
         await self._release(keys=[self.keys.lease], args=[self._token])
 
-    async def beat(self, generation: int, behind_ms: int, lag: int, ends: Mapping[int, int]) -> str:
+    async def beat(
+        self, generation: int, positions: int, behind_ms: int, lag: int, ends: Mapping[int, int]
+    ) -> str:
         """Keep the lease, and note where the journal ends; give the latest wish for a rebuild.
 
-        Raises Moved where the generation is neither in use nor being built any more.
+        Raises Moved where the generation is neither in use nor being built any more, or has not so many positions.
         """
         keys = self.keys
-        args: list[Any] = [self._token, LEASE_MS, generation, keys.base(generation), behind_ms, lag]
+        base = keys.base(generation)
+        args: list[Any] = [self._token, LEASE_MS, generation, base, positions, behind_ms, lag]
         for partition, end in ends.items():
             args += (partition, end)
         code, wish = await self._beat(keys=[keys.lease, keys.request, keys.gen, keys.building], args=args)
@@ -102,7 +105,7 @@ class Store:
             if position is None:
                 return None
             found[int(name)] = position
-        return found
+        return found if found.keys() == set(range(partitions)) else None
 
     async def swap(self, generation: int, old: int | None, wish: str) -> bool:
         """Let readers see a generation from now on; False where the old one is further."""

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, process_time
 from typing import Any
 
 from redis.asyncio import Redis
@@ -20,6 +20,7 @@ from ops_stream.embedded import EmbeddedKafka, EmbeddedRedis
 from ops_stream.views.keys import Keys
 from ops_stream.views.reader import Views
 from ops_stream.views.service import Options, Service
+from ops_stream.views.store import Store
 from tests.audit.journals import KEY, Writer
 from tests.brokers import create_topics
 from tests.survival.conftest import make_world
@@ -62,13 +63,13 @@ async def throughput(kafka: str, redis_url: str, directory: Path) -> dict[str, A
     async with Redis.from_url(redis_url) as client:
         before = (await client.info("memory"))["used_memory"]
         service = Service(Options(settings, lambda: KEY))
-        from ops_stream.views.store import Store
-
         store = Store(client, Keys.of("m1."))
         assert await store.take_lease()
-        begun = perf_counter()
+        begun, busy = perf_counter(), process_time()
+        redis_busy = await _cpu_s(client)
         await service.rebuild(store)
-        took = perf_counter() - begun
+        took, busy = perf_counter() - begun, process_time() - busy
+        redis_busy = await _cpu_s(client) - redis_busy
         after = (await client.info("memory"))["used_memory"]
         asks = await client.hlen(f"{Keys.of('m1.').base(1)}asks:default")
         feed = await client.memory_usage(f"{Keys.of('m1.').base(1)}feed:0", samples=0)
@@ -78,10 +79,17 @@ async def throughput(kafka: str, redis_url: str, directory: Path) -> dict[str, A
         "journal_bytes_per_record": round(size / len(writer.log)),
         "seconds": round(took, 2),
         "records_per_s": round(len(writer.log) / took),
+        "records_per_cpu_s": round(len(writer.log) / busy),
+        "records_per_cpu_s_of_redis": round(len(writer.log) / redis_busy),
         "asks": asks,
         "bytes_per_ask": round((after - before - feed) / asks),
         "feed_bytes": feed,
     }
+
+
+async def _cpu_s(client: Redis) -> float:
+    info = await client.info("cpu")
+    return float(info["used_cpu_sys"]) + float(info["used_cpu_user"])
 
 
 async def delay(kafka: str, redis_url: str, directory: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ async def test_every_command_by_hand_finds_something(store: Store, client: Redis
     generation = await store.begin(1, "x")
     await fill(store, generation, busy_day().log, key=KEY)
     await store.swap(generation, None, "")
-    await store.beat(generation, 0, 0, {0: 1})
+    await store.beat(generation, 1, 0, 0, {0: 1})
     block = re.search(r"^```redis\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert block is not None
     lines = block.group(1).splitlines()

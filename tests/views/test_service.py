@@ -18,7 +18,7 @@ from ops_stream.embedded import EmbeddedRedis
 from ops_stream.streams.reach import admin
 from ops_stream.views.keys import Keys
 from ops_stream.views.reader import Views
-from ops_stream.views.service import Options, Service
+from ops_stream.views.service import Options, Service, _beside
 from ops_stream.views.store import Store
 from tests.audit.journals import KEY, OTHER_KEY, Writer, ordinary_day
 from tests.brokers import create_topics
@@ -189,10 +189,9 @@ async def test_two_processes_do_not_mix(world: Settings, client: Redis) -> None:
             await until(lambda: other.role == "standby")
             assert not other.refresh() and one.refresh()
             await client.delete(Keys.of(world.topic_prefix).lease)
-            await until(lambda: sorted((one.role, other.role)) == ["following", "standby"], 40)
             await put_journal(world, more(writer, "x"))
-            leader = one if one.role == "following" else other
-            await until(follows(leader, writer))
+            await until(lambda: follows(one, writer)() or follows(other, writer)(), 40)
+            await until(lambda: sorted((one.role, other.role)) == ["following", "standby"], 40)
         # One of the two has stopped, and it may have been the one that wrote.
         await put_journal(world, more(writer, "y"))
         await until(follows(one, writer), 40)
@@ -347,3 +346,16 @@ async def test_two_supervisors_share_a_redis(world: Settings, client: Redis, kaf
     assert b"z1" in before["asks:default"]
     await as_built(world, client)
     assert await seen(other, client) == before
+
+
+async def test_work_beside_ends_although_a_cancellation_is_lost() -> None:
+    """A client may swallow one; the process stops all the same, and at once."""
+
+    async def deaf() -> None:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+
+    async with asyncio.timeout(10), _beside(deaf()):
+        await asyncio.sleep(0)

@@ -39,7 +39,7 @@ async def test_a_writer_without_the_lease_changes_nothing(store: Store, client: 
     with pytest.raises(Fenced):
         await store.apply(generation, 1, None, AT, put)
     with pytest.raises(Fenced):
-        await store.beat(generation, 0, 0, {0: 5})
+        await store.beat(generation, 1, 0, 0, {0: 5})
     with pytest.raises(Fenced):
         await store.swap(generation, None, "")
     with pytest.raises(Fenced):
@@ -125,7 +125,7 @@ async def test_old_generations_are_removed_and_nothing_else(store: Store, client
 async def test_what_was_filled_by_another_rule_is_not_taken_up(store: Store, client: Redis) -> None:
     """Other partitions, other checks, another form, or a position that is none: it is to be built anew."""
     generation = await store.begin(1, "key k")
-    assert await store.positions(generation, 1, "key k") == {}
+    assert await store.positions(generation, 1, "key k") is None
     at = await fill(store, generation, ordinary_day().log, key=KEY)
     assert await store.positions(generation, 1, "key k") == {0: at}
     assert await store.positions(generation, 2, "key k") is None
@@ -137,17 +137,23 @@ async def test_what_was_filled_by_another_rule_is_not_taken_up(store: Store, cli
 
 
 async def test_a_view_that_was_taken_away_is_noticed(store: Store, client: Redis) -> None:
-    """Where the pointer, or what says how it was made, is gone, the writer hears of it at its next beat."""
+    """Where pointer, positions or what says how it was made are gone, the writer hears of it at its next beat."""
     generation = await store.begin(1, "x")
+    await fill(store, generation, ordinary_day().log, key=KEY)
     await store.swap(generation, None, "")
-    await store.beat(generation, 0, 0, {0: 1})
+    await store.beat(generation, 1, 0, 0, {0: 1})
+    positions = await client.hgetall(f"{KEYS.base(generation)}pos")
+    await client.delete(f"{KEYS.base(generation)}pos")
+    with pytest.raises(Moved):
+        await store.beat(generation, 1, 0, 0, {0: 1})
+    await client.hset(f"{KEYS.base(generation)}pos", mapping=positions)
     await client.delete(KEYS.gen)
     with pytest.raises(Moved):
-        await store.beat(generation, 0, 0, {0: 1})
+        await store.beat(generation, 1, 0, 0, {0: 1})
     await client.set(KEYS.gen, generation)
     await client.delete(f"{KEYS.base(generation)}meta")
     with pytest.raises(Moved):
-        await store.beat(generation, 0, 0, {0: 1})
+        await store.beat(generation, 1, 0, 0, {0: 1})
 
 
 async def test_answers_say_how_old_they_may_be(store: Store, client: Redis) -> None:
@@ -155,7 +161,7 @@ async def test_answers_say_how_old_they_may_be(store: Store, client: Redis) -> N
     generation = await store.begin(1, "x")
     await fill(store, generation, ordinary_day().log, key=KEY)
     await store.swap(generation, None, "")
-    await store.beat(generation, 4_000, 12, {0: 37})
+    await store.beat(generation, 1, 4_000, 12, {0: 37})
     fresh = (await Views(client, KEYS).decision("default", "r0")).fresh
     assert (fresh.behind_records, fresh.ends[0], fresh.positions[0].next) == (12, 37, 25)
     assert 4 <= fresh.behind_s < 8 and fresh.looked_s < 4
