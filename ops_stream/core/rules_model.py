@@ -18,6 +18,7 @@ from ops_stream.core.rules_escalations import Escalations
 from ops_stream.core.rules_kills import Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_people import People
+from ops_stream.core.rules_routing import Routing
 from ops_stream.core.rules_telemetry import TelemetryRules
 
 ANY: Final = "*"
@@ -189,6 +190,7 @@ class Rules:
     alerts: Alerts = field(default_factory=Alerts)
     kills: Kills = field(default_factory=Kills)
     telemetry: TelemetryRules = field(default_factory=TelemetryRules)
+    routing: Routing = field(default_factory=Routing)
     blocking_digest: str = ""
     """Names what blocks: an approval of a person holds only while this is as it was when they were asked."""
     zones: Mapping[str, Zone] = field(default_factory=lambda: MappingProxyType({}))
