@@ -23,13 +23,15 @@ class ModelCard:
     quality_percent: int = 70
     """What is expected of its quality before it has been measured, in hundredths."""
     capabilities: frozenset[str] = frozenset()
-    """What it can do, as asks demand it by the tag `needs:NAME`; also the task types that it may be chosen for."""
+    """What it can do, as asks demand it by the tag `needs:NAME`; it may be chosen only where it can do all of that."""
+    task_types: frozenset[str] = frozenset()
+    """The task types that it may be chosen for; empty for all."""
     by_default: bool = True
     """Whether it may be chosen for asks that name no model."""
     tenants: frozenset[str] = frozenset()
     """Whom it may be chosen for; empty for everybody."""
     fallbacks: tuple[str, ...] = ()
-    """Where its traffic goes while it is left, in order."""
+    """Where its traffic goes while it is left, in order. Those of a fallback are not followed further."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +64,8 @@ class Routing:
     breaker: Breaker = field(default_factory=Breaker)
     cards: Mapping[str, ModelCard] = field(default_factory=lambda: MappingProxyType({}))
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """Other names of models; each leads to a model in one step, whatever the mode."""
+
+    def resolve(self, name: str) -> str:
+        """Give the model that a name means: that of an alias, or the name itself."""
+        return self.aliases.get(name, name)
