@@ -85,7 +85,9 @@ def up(out: Out, broker_port: int | None, port: int | None, watch: bool, no_view
         command += ["--watch"] * watch + ["--json"] * out.as_json
         environment = os.environ | {BOOTSTRAP: bootstrap}
         keeper = Keeper(out, command, environment, broker, port)
-        viewed = viewing(out, settings, environment, keeper.ready, wanted=not no_views)
+        viewed = viewing(
+            out, settings, environment, keeper.ready, wanted=not no_views, served=port is not None
+        )
         with notifying(out, targets, environment), viewed:
             try:
                 return keeper.keep()
@@ -98,18 +100,32 @@ def up(out: Out, broker_port: int | None, port: int | None, watch: bool, no_view
 
 @contextmanager
 def _terminated() -> Iterator[list[int]]:
-    """Take SIGTERM as Ctrl-C; the list tells afterwards whether it came."""
+    """Take SIGTERM, and the end of its terminal, as Ctrl-C; the list tells afterwards whether one came."""
     told: list[int] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            _say_nothing_more()
         told.append(number)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    # Where `nohup` has it ignored, it stays so.
+    meant = [signal.SIGTERM]
+    meant += [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
+    before = {number: signal.signal(number, stop) for number in meant}
     try:
         yield told
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_nothing_more() -> None:
+    """Write to nowhere: the terminal is gone, and a line that fails must not keep anything from being stopped."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for number in (1, 2):
+        os.dup2(nowhere, number)
+    os.close(nowhere)
 
 
 @contextmanager

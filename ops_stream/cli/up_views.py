@@ -29,20 +29,31 @@ def demand_redis(settings: Settings) -> None:
 
 @contextmanager
 def viewing(
-    out: Out, settings: Settings, environment: Mapping[str, str], ready: threading.Event, *, wanted: bool
+    out: Out,
+    settings: Settings,
+    environment: Mapping[str, str],
+    ready: threading.Event,
+    *,
+    wanted: bool,
+    served: bool,
 ) -> Iterator[None]:
     """Keep the views for as long as the block lasts; where no Redis can be started, say so and go on without.
 
-    They begin when the worker is `ready`, or some seconds later: its start has the processors for itself.
+    They begin when the worker is `ready`, or some seconds later: its start has the processors for itself. Where they
+    are to be `served`, their health and metrics are found at their usual port, unless somebody else has it.
     """
     if not wanted:
         yield
         return
+    from ops_stream.cli.views import PORT
+    from ops_stream.embedded.ports import is_free
+
+    port = str(PORT) if served and is_free(PORT) else "off"
     redis = _Redis(out, settings, ready)
     companion = Companion(
         out,
         "views",
-        ["views", "run", "--port", "off"],
+        ["views", "run", "--port", port],
         environment,
         started=lambda _pid: ({}, f"; see: {redis.hint}ops-stream views status"),
         prepare=redis.start,
@@ -66,13 +77,13 @@ class _Redis:
         self._settings = settings
         self._server: EmbeddedRedis | None = None
         self._lock = threading.Lock()
-        self._over = False
+        self._over = threading.Event()
         self.hint = ""
 
     def start(self) -> Mapping[str, str] | None:
         """Have a Redis; give what the views process finds it by, or None where there can be none."""
         self._ready.wait(_PATIENCE_S)
-        if self._over:
+        if self._over.is_set():
             return None
         if self._settings.redis_url is not None:
             return {}
@@ -88,7 +99,7 @@ class _Redis:
                 executable()  # may be fetched first; nobody waits for that when all is to stop
             server = EmbeddedRedis(directory, port=REDIS_PORT if not ran and is_free(REDIS_PORT) else 0)
             with self._lock:
-                if self._over:
+                if self._over.is_set():
                     return None
                 url = server.start()
                 self._server = None if ran else server
@@ -109,7 +120,7 @@ class _Redis:
     def keep(self) -> None:
         """Start it again where it died."""
         with self._lock:
-            if self._server is None or self._over or self._server.status().running:
+            if self._server is None or self._over.is_set() or self._server.status().running:
                 return
             text = f"Redis {self._out.style('died', BAD)}; starting it again."
             self._out.row({"part": "redis", "state": "died"}, text)
@@ -120,7 +131,7 @@ class _Redis:
 
     def end(self) -> None:
         """Start nothing any more."""
-        self._over = True
+        self._over.set()
         self._ready.set()
 
     def stop(self) -> None:

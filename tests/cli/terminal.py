@@ -54,7 +54,7 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        os.close(self._ours)
+        self.hang_up()
 
     def expect(self, text: str, within_s: float = 30.0) -> str:
         """Wait until a text is shown behind what was expected before; gives what came up to it."""
@@ -64,6 +64,12 @@ class Terminal:
             assert self._read(deadline), f"it ended without '{text}': {self.shown[self._read_to :]}"
         before, self._read_to = self._read_to, found + len(text)
         return self.shown[before : self._read_to]
+
+    def hang_up(self) -> None:
+        """Close the terminal, as who closes its window does."""
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
 
     def type(self, keys: str) -> None:
         """Send keys."""

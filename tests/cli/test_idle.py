@@ -16,7 +16,8 @@ from aiokafka.admin import RecordsToDelete
 from ops_stream.embedded.ports import choose
 from ops_stream.streams.reach import admin
 from tests.cli.conftest import World, is_ready, make_world
-from tests.cli.running import start
+from tests.cli.running import ops, start
+from tests.cli.terminal import Terminal
 
 pytestmark = [pytest.mark.bus, pytest.mark.timeout(120)]
 
@@ -170,6 +171,24 @@ def test_up_makes_topics_runs_a_worker_and_starts_it_again_after_a_crash(kafka: 
         if up.poll() is None:
             up.send_signal(signal.SIGTERM)
             up.communicate(timeout=60)
+
+
+def test_up_stops_all_that_it_started_where_its_terminal_is_closed(kafka: str, tmp_path: Path) -> None:
+    """Its broker too, which would run on for ever: whoever closes a window means all that ran in it."""
+    port = choose()
+    env = {
+        "OPS_STREAM_DATA_DIR": str(tmp_path / "data"),
+        "OPS_STREAM_CONF_DIR": str(_conf(tmp_path)),
+        "OPS_STREAM_PARTITIONS": "1",
+        "OPS_STREAM_TOPIC_PREFIX": "ops.",
+    }
+    with Terminal("up", "--broker-port", "0", "--port", str(port), "--no-views", env=env) as terminal:
+        terminal.expect("Worker ready", within_s=90)
+        terminal.hang_up()
+        assert terminal.process.wait(60) == 0
+    assert not is_ready(port)
+    status = ops("broker", "status", "--json", env=env)
+    assert json.loads(status.out.splitlines()[0])["state"] != "running"
 
 
 def _conf(directory: Path) -> Path:
