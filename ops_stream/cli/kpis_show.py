@@ -106,12 +106,12 @@ def _past(span: Span) -> str:
 def figure_columns(span: Span) -> tuple[Column, ...]:
     """Give the columns of a table of figures."""
     return (
-        Column("figure", _figure),
+        Column("figure", _figure, wrap=True),
         Column(span.name, lambda row: amount(row["kpi"], row["value"]), right=True),
         Column("", arrow, arrow_style),
         Column("before", lambda row: amount(row["kpi"], row["previous"]), QUIET, right=True),
         Column(_past(span), lambda row: line(row["series"])),
-        Column("made from", made_from, QUIET),
+        Column("made from", made_from, QUIET, wrap=True),
     )
 
 

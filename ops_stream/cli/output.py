@@ -119,16 +119,20 @@ class Out:
 
 
 def table_of(rows: Iterable[Row], columns: Sequence[Column], *, one_line: bool = False) -> Any:
-    """Build the table that `rich` draws; with `one_line`, what would be wrapped is cut off instead."""
+    """Build the table that `rich` draws; with `one_line`, what would be wrapped is cut off instead.
+
+    Where it is too wide, what may be wrapped gives way first; where nothing may, words do before figures.
+    """
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    wraps = any(column.wrap for column in columns)
     for column in columns:
         table.add_column(
-            column.title,
+            column.title if column.wrap else Text(column.title, no_wrap=True, overflow="ellipsis"),
             justify="right" if column.right else "left",
-            no_wrap=not column.wrap,
+            no_wrap=not column.wrap if wraps else column.right,
             overflow="fold" if column.wrap else "ellipsis",
         )
     for row in rows:
@@ -137,8 +141,8 @@ def table_of(rows: Iterable[Row], columns: Sequence[Column], *, one_line: bool =
                 Text(
                     column.text(row),
                     style=column.style_of(row),
-                    no_wrap=one_line or None,
-                    overflow="ellipsis" if one_line else None,
+                    no_wrap=one_line or not column.wrap or None,
+                    overflow="ellipsis" if one_line or not column.wrap else None,
                 )
                 for column in columns
             )

@@ -217,11 +217,11 @@ def _behind_style(row: Row) -> str:
 
 _COLUMNS: Final = (
     Column("partition", "partition", right=True),
-    Column("last takeover by", "owner"),
-    Column("at offset", "taken_over_at_offset", right=True),
-    Column("journal end", "journal_end", right=True),
+    Column("taken over by", "owner"),
+    Column("at", "taken_over_at_offset", right=True),
+    Column("end", "journal_end", right=True),
     Column("void", "void", lambda row: WAIT if row["void"] else QUIET, right=True),
     Column("behind", "behind", _behind_style, right=True),
-    Column("last decision", _age),
+    Column("decided", _age),
     Column("engine", lambda row: str(row.get("engine", "")).partition("+")[0], QUIET),
 )

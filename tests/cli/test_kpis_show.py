@@ -9,6 +9,7 @@ import pytest
 from ops_stream.cli.kpis import Wanted, rows_of, tables_of
 from ops_stream.cli.kpis_book import DAY_S, HOUR_S, SPANS, SYSTEM, Book, trend_of
 from ops_stream.cli.kpis_show import amount, lasting, line, made_from
+from ops_stream.cli.output import Out
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.headers import JournalPosition
 
@@ -70,6 +71,27 @@ def test_days_add_up_and_are_compared_with_as_many_before() -> None:
     assert row["series"][-8:] == [0.0, 1.0, None, None, None, None, None, 0.0]
     month = rows_of(book, Wanted(SPANS["30d"]))[1]
     assert (month["denominator"], month["previous"]) == (58, None), "fewer than 60 days are kept"
+
+
+@pytest.mark.parametrize("window", list(SPANS))
+def test_no_figure_is_cut_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch, window: str) -> None:
+    """On 80 columns words are wrapped; values, what was before, and the line up to now are whole."""
+    monkeypatch.setenv("COLUMNS", "80")
+    wanted = Wanted(SPANS[window])
+    size = SPANS[window].window_s
+    now = FUTURE * DAY_S // size
+    book = book_of(
+        wanted,
+        told(now - SPANS[window].count, 1234.5678, 1, kpi=COST, window_s=size),
+        told(now, 26_789.1234, 12, kpi=COST, window_s=size),
+    )
+    (_, rows, columns), *_ = tables_of(book, wanted)
+    text = Out(as_json=False, color=False, terminal=True).render(rows, columns)
+    assert "…" not in text
+    cost = rows[0]
+    shown = [amount(COST, cost["value"]), amount(COST, cost["previous"]), line(cost["series"])]
+    assert all(part in text for part in shown), text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_what_is_not_asked_for_is_not_kept() -> None:

@@ -45,6 +45,21 @@ def test_a_table_off_a_terminal_is_plain_and_never_cut(capsys: pytest.CaptureFix
     assert all(line == line.rstrip() for line in printed.splitlines())
 
 
+def test_a_narrow_terminal_cuts_words_before_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with an ellipsis is still a name; a figure with one is another figure."""
+    monkeypatch.setenv("COLUMNS", "40")
+    row = {"name": "a-workflow-with-a-very-long-name", "cost": "$1,234.5678", "share": "71.4%"}
+    columns = (
+        Column("name", "name"),
+        Column("cost", "cost", right=True),
+        Column("share", "share", right=True),
+    )
+    text = Out(as_json=False, color=False, terminal=True).render([row], columns)
+    assert "$1,234.5678  71.4%" in text
+    assert "a-workflow-with-a-v…" in text
+    assert max(map(len, text.splitlines())) <= 40
+
+
 def test_a_table_as_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """The rows themselves, not the cells."""
     out = Out(as_json=True, color=False, terminal=False)
