@@ -149,7 +149,9 @@ def _row(draft: Draft, ask: Ask, model: str) -> tuple[str, Learned]:
         return row_key, Learned(draft.now, NO_STATS, kept_name(ask.task_type), kept_name(model))
     if row.used // HOUR_MS != draft.now // HOUR_MS:
         _put_away(draft, key, row)
-        return row_key, Learned(draft.now, NO_STATS, row.task_type, row.model)
+        row = Learned(draft.now, NO_STATS, row.task_type, row.model)
+        draft.put(row_key, row)  # in use, so that it is not what makes room
+        make_room(draft, "", more=0)
     return row_key, row
 
 
@@ -166,4 +168,3 @@ def _put_away(draft: Draft, key: str, row: Learned) -> None:
     decayed = decay_stats(past.decayed, past.hour * HOUR_MS, hour * HOUR_MS, half_life_s)
     new = Past(hour, together(past.total, row.stats), together(decayed, faded(row.stats)))
     draft.put(f"past/{key}", new)
-    make_room(draft, "", more=0)

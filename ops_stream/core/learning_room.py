@@ -38,8 +38,10 @@ def make_room(draft: Draft, agent: str, *, more: int = 1) -> None:
     if index.bytes > BYTES_MAX:
         excess = max(excess, 1)
     if excess > 0:
-        for _, _, _, key in index.keys.earliest(min(excess, EVICTIONS_MAX)):
-            gone += _forget_key(draft, key)
+        most = gone + min(excess, EVICTIONS_MAX)
+        for _, _, _, key in index.keys.earliest(most - gone + 1):  # one of them may be in use
+            if gone < most:
+                gone += _forget_key(draft, key)
     if gone:
         _count(draft, keys=gone)
 

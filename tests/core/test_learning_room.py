@@ -9,7 +9,7 @@ import pytest
 
 from ops_stream.core import learning_room
 from ops_stream.core.rows import EVICTED
-from ops_stream.core.rows_learning import Counts
+from ops_stream.core.rows_learning import Counts, key_of
 from ops_stream.core.rules_escalations import Trigger, escalations_of
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.rules_telemetry import Memory, TelemetryRules
@@ -108,6 +108,20 @@ def test_a_lower_bound_is_reached_little_by_little() -> None:
         dropped = world.partitions[0].journal[-1].decision.changes.values()
         assert sum(value is None for value in dropped) <= 8
     assert len(keys(world)) == 4
+
+
+def test_what_is_in_use_makes_no_room_for_itself() -> None:
+    """Rules that allow one key meet two: the one that comes back after an hour keeps its past, the other goes."""
+    world = remembering()
+    run(world, "r1", "old")
+    world.advance(1)
+    run(world, "r2", "newer")
+    world.rules = replace(world.rules, telemetry=TelemetryRules(memory=Memory(keys_max=1)))
+    world.advance(7_200)
+    run(world, "r3", "old")
+    assert keys(world) == ["old"]
+    assert counts(world, key=key_of(TENANT, "engineer", "old", "large")) == {"good": 2}
+    assert world.state.learned.evicted.keys == 1
 
 
 def test_what_is_idle_for_a_quarter_is_forgotten() -> None:
