@@ -49,10 +49,10 @@ def _tell(draft: Draft, key: str, row: Telling) -> None:
     end = (row.day + 1) * DAY_MS
     over = draft.now >= end
     found = scores(draft.get(RECORDS, record_key(tenant, agent)), draft.rules, min(draft.now, end - 1))
-    before = dict(row.before)
+    before, already = dict(row.before), dict(row.told)
     told = []
     for name in NAMES:
-        if name in found and found[name].samples:
+        if name in found and (found[name].samples or name in already):
             told.append((name, _millionths(found[name].value)))
             slot = f"a/{agent}/{row.day % DAY_SLOTS}"
             figure = _figure(name, found[name], before)
@@ -70,7 +70,7 @@ def _figure(name: str, scored: Scored, before: Mapping[str, int]) -> dict[str, A
         "value": value / MILLION,
         "numerator": round(scored.value * scored.samples, 6),
         "denominator": round(scored.samples, 6),
-        "samples": max(1, int(scored.samples)),
+        "samples": int(scored.samples) or int(scored.samples > 0),
         "interval": [round(scored.low, 6), round(scored.high, 6)],
     }
     if name in before:

@@ -63,11 +63,13 @@ def tally_due(draft: Draft, key: str) -> None:
     row = draft.get(TALLIES, key)
     if row is None:
         return
-    if row.closed:
-        draft.delete(key)
-        return
     tenant, window, *flow = key.removeprefix(TALLIES.prefix).split("|")
     number = int(window[1:])
+    if row.closed:
+        after = draft.get(TALLIES, "|".join((f"tally/{tenant}", f"{window[0]}{number + 1}", *flow)))
+        if after is None or after.closed:  # else a day that this Tick has added to: the next one closes it
+            draft.delete(key)
+        return
     if flow:
         _workflow_due(draft, key, row, tenant, number, flow[0])
     elif window[0] == "d":

@@ -5,9 +5,13 @@ The world begins at 13:00 UTC on 24 November 2026, the first millisecond of an h
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from ops_stream.core.inputs import Tick
 from ops_stream.core.kpis_windows import trend_of
+from ops_stream.core.rules_telemetry import Memory, TelemetryRules
 from tests.core.figures import COST, DAY, ESCALATED, ESCALATIONS, FAILURES, HOUR, SUCCESS, Figures
 from tests.core.policies import TestPolicy
 from tests.core.world import TENANT
@@ -213,6 +217,18 @@ def test_scores_of_agents_are_told_once_in_a_while() -> None:
     assert not [key for key in world.world.state.rows if key.startswith("telling/")]
 
 
+def test_a_score_that_was_told_is_closed_though_nothing_of_it_counts_any_more() -> None:
+    """With a half-life of an hour the report of 13:00 is gone at midnight: the agent stands at the prior again."""
+    world = Figures()
+    forgetful = TelemetryRules(memory=Memory(half_life_s=HOUR))
+    world.world.rules = replace(world.world.rules, telemetry=forgetful)
+    world.did("r1")
+    world.world.advance(11 * HOUR)
+    first, last = world.told("reliability", f"agent/{TENANT}/engineer", DAY)
+    assert (first["samples"], "closed" in first) == (1, False)
+    assert (last["value"], last["denominator"], last["samples"], last["closed"]) == (0.7, 0, 0, True)
+
+
 def test_a_stranger_has_no_scores_to_tell() -> None:
     """An agent that has never registered is told of in no figure of agents, and leaves no row."""
     world = Figures()
@@ -254,6 +270,25 @@ def test_a_day_is_the_sum_of_its_hours() -> None:
         (3, True),
     ]
     assert {value["window_start"] for value in found} == {"2026-11-24T00:00:00.000Z"}
+
+
+def test_a_day_that_is_closed_late_is_compared_with_the_one_before() -> None:
+    """However long after midnight the first Tick comes: the day before is forgotten only when this one is closed."""
+    world = Figures()
+    world.did("r1")
+    world.world.advance(33 * HOUR)  # 22:00 of the next day
+    world.did("r2")
+    world.world.advance(1.5 * HOUR)
+    world.did("r3", "failed")
+    world.world.now += 3 * HOUR * 1000
+    while (due := world.world.state.next_due_ms()) is not None and due <= world.world.now:
+        assert world.world.take(0, Tick()).changes
+    closed = [value for value in world.told(SUCCESS, window=DAY) if value.get("closed")]
+    assert [(value["value"], value.get("previous"), value.get("trend")) for value in closed] == [
+        (1.0, None, None),
+        (0.5, 1.0, "falling"),
+    ]
+    assert [key for key in world.world.state.rows if key.startswith("tally/")] == [f"tally/{TENANT}|d20782"]
 
 
 def test_a_window_in_which_nothing_happened_is_a_hole() -> None:
