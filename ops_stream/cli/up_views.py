@@ -48,14 +48,19 @@ def viewing(
     from ops_stream.cli.views import PORT
     from ops_stream.embedded.ports import is_free
 
-    port = str(PORT) if served and is_free(PORT) else "off"
+    port = PORT if served and is_free(PORT) else None
+    if served and port is None:
+        out.row(
+            {"part": "views", "state": "no port", "wanted": PORT},
+            f"Port {PORT} is taken: nobody will find health and metrics of the views there.",
+        )
     redis = _Redis(out, settings, ready)
     companion = Companion(
         out,
         "views",
-        ["views", "run", "--port", port],
+        ["views", "run", "--port", "off" if port is None else str(port)],
         environment,
-        started=lambda _pid: ({}, f"; see: {redis.hint}ops-stream views status"),
+        started=lambda _pid: ({"port": port}, f"; see: {redis.hint}ops-stream views status"),
         prepare=redis.start,
         look=redis.keep,
     )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 from time import monotonic, sleep
@@ -151,6 +152,22 @@ def test_a_redis_of_ones_own_is_used_and_left_running(env: dict[str, str], redis
     assert redis.status().running
     assert not [row for row in running.rows if row.get("part") == "redis"]
     assert "s3cret" not in json.dumps(running.rows)
+
+
+def test_it_says_where_the_metrics_of_the_views_are_or_that_they_are_nowhere(env: dict[str, str]) -> None:
+    """Their port is fixed; where another program has it they run without, and dashboards have no figures of them."""
+    with up(env, "--port", "off") as running:
+        assert running.until(lambda: running.said("views", "started"))[0]["port"] is None
+        assert not running.said("views", "no port"), "nobody asked for one"
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # somebody has it: as good
+            other.bind(("127.0.0.1", 6068))
+            other.listen()
+        with up(env) as running:
+            assert running.until(lambda: running.said("views", "no port"))[0]["wanted"] == 6068
+            assert running.until(lambda: running.said("views", "started"))[0]["port"] is None
+            running.stop()
 
 
 def test_without_views_nothing_of_them_runs(env: dict[str, str]) -> None:
