@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
@@ -19,8 +20,13 @@ from ops_stream.views.position import Position
 LIMIT: Final = 1_000
 FROM_START: Final = "0-0"
 
+_AT_ONCE: Final = 200
+"""Tenants that are asked for at once where all are added up."""
+
 T = TypeVar("T")
 Document = dict[str, Any]
+_Sums = dict[tuple[str, str], tuple[str, float, float]]
+"""Figure and window → the start of the latest, and the numerators and denominators of that."""
 
 
 class NoView(NotSo):
@@ -161,13 +167,24 @@ class Views:
         fresh, rows = await self._all("kpis", tenant, limit)
         return Answer([shown for _, _, _, shown in rows], fresh)
 
-    async def kpis_now(self, limit: int = 10 * LIMIT) -> dict[tuple[str, str], float]:
-        """Give each figure over its current window, all tenants together; empty where there is no view."""
-        try:
-            _, rows = await self._all("now", None, limit)
-        except NoView:
-            return {}
-        return summed(shown for _, _, _, shown in rows)
+    async def kpis_now(self) -> dict[tuple[str, str], float]:
+        """Give each figure over its current window, all tenants together; empty where there is no view.
+
+        There may be any number of tenants: they are asked for some at a time, and not at one moment.
+        """
+        sums: _Sums = {}
+        while (generation := await self._client.get(self._keys.gen)) is not None:
+            sums = {}
+            base = self._keys.base(int(generation))
+            async for tenants in self._tenants(f"{base}tenants:now"):
+                async with self._client.pipeline(transaction=False) as asking:
+                    for tenant in tenants:
+                        asking.hvals(f"{base}now:".encode() + tenant)
+                    for row in itertools.chain.from_iterable(await asking.execute()):
+                        _add(sums, _document(row) or {})
+            if await self._client.get(self._keys.gen) == generation:
+                break
+        return {key: above / below for key, (_, above, below) in sums.items() if below}
 
     async def feed(
         self,
@@ -197,6 +214,18 @@ class Views:
 
     # How answers are read.
 
+    async def _tenants(self, key: str) -> AsyncIterator[list[bytes]]:
+        """Give the members of a set of tenants, some at a time, each once."""
+        known, part = set[bytes](), list[bytes]()
+        async for tenant in self._client.sscan_iter(key, count=_AT_ONCE):
+            if tenant not in known:
+                known.add(tenant)
+                part.append(tenant)
+            if len(part) >= _AT_ONCE:
+                yield part
+                part = []
+        yield part
+
     async def _ask(self, query: str, *words: Any) -> tuple[Freshness, Sequence[Any]]:
         answer = await self._read(keys=[self._keys.gen], args=[self._keys.prefix, query, *words])
         if answer is None:
@@ -218,21 +247,18 @@ class Views:
         return fresh, found
 
 
-def summed(rows: Iterable[Document]) -> dict[tuple[str, str], float]:
-    """Add numerators and denominators of the latest window of each figure, over tenants."""
-    latest: dict[tuple[str, str], tuple[str, float, float]] = {}
-    for row in rows:
-        try:
-            key = str(row["kpi"]), window_name(float(row["window_s"]))
-            start, above, below = str(row["window_start"]), float(row["numerator"]), float(row["denominator"])
-        except (KeyError, TypeError, ValueError):
-            continue
-        there = latest.get(key)
-        if there is not None and there[0] == start:
-            above, below = above + there[1], below + there[2]
-        if there is None or there[0] <= start:
-            latest[key] = start, above, below
-    return {key: above / below for key, (_, above, below) in latest.items() if below}
+def _add(sums: _Sums, row: Document) -> None:
+    """Add a figure of a tenant to those of others in the same window; one of an older window changes nothing."""
+    try:
+        key = str(row["kpi"]), window_name(float(row["window_s"]))
+        start, above, below = str(row["window_start"]), float(row["numerator"]), float(row["denominator"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return
+    there = sums.get(key)
+    if there is not None and there[0] == start:
+        above, below = above + there[1], below + there[2]
+    if there is None or there[0] <= start:
+        sums[key] = start, above, below
 
 
 def window_name(seconds: float) -> str:
@@ -275,7 +301,7 @@ def _document(value: bytes | None) -> Document | None:
     start = value.find(b"{")
     try:
         found = json.loads(value[start:]) if start >= 0 else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

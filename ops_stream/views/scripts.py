@@ -26,7 +26,8 @@ APPLY: Final = (
     _OWNED
     + """
 -- ARGV: token, lease in ms, base, partition, the position that must be there, the new one, feed's length, operations
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+-- Redis asks whether its memory is full at a script's first write alone: so that must be one that it may refuse.
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 local base, number = ARGV[3], ARGV[4]
 if (redis.call('HGET', base .. 'pos', number) or '') ~= ARGV[5] then return 2 end
 local feed, fed = base .. 'feed:' .. number, false

@@ -14,7 +14,7 @@ from typing import Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential, wait_random
 
 from ops_stream.audit.reading import ANSWER_WITHIN_S, reader
@@ -136,6 +136,7 @@ class Service:
     async def _session(self, store: Store) -> None:
         if not await self._wait_for_lease(store):
             return
+        await self._look_at_eviction()
         async with self._source() as source, AsyncExitStack() as stack:
             self._answered = await store.answered()
             filler = await self._resume(store, source, stack)
@@ -160,6 +161,20 @@ class Service:
                 log.info("another process keeps the views; standing by")
             await self._pause(STANDBY_S)
         return False
+
+    async def _look_at_eviction(self) -> None:
+        """Warn of a Redis that throws keys away where it is full: of what is gone so nobody hears."""
+        try:
+            memory = await self._client.info("memory")
+        except ResponseError:  # it may not be asked that
+            return
+        policy = str(memory.get("maxmemory_policy", ""))
+        if memory.get("maxmemory") and policy.startswith("allkeys-"):
+            log.warning(
+                "Redis may throw away parts of the views",
+                maxmemory_policy=policy,
+                next="set its maxmemory-policy to noeviction, then ops-stream views rebuild",
+            )
 
     @asynccontextmanager
     async def _source(self) -> AsyncIterator[Source]:

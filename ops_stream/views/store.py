@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, Final
 
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from ops_stream.views import scripts
+from ops_stream.views.address import in_the_way
 from ops_stream.views.keys import FORMAT, Keys
 from ops_stream.views.position import Position
 from ops_stream.views.projection import FEED_MAX, Operation
@@ -65,7 +67,8 @@ class Store:
         args: list[Any] = [self._token, LEASE_MS, generation, base, positions, behind_ms, lag]
         for partition, end in ends.items():
             args += (partition, end)
-        code, wish = await self._beat(keys=[keys.lease, keys.request, keys.gen, keys.building], args=args)
+        wanted = [keys.lease, keys.request, keys.gen, keys.building]
+        code, wish = await self._on(generation, self._beat(keys=wanted, args=args))
         _demand(code)
         if code == scripts.MOVED:
             raise Moved
@@ -95,14 +98,20 @@ class Store:
     async def positions(self, generation: int, partitions: int, checked: str) -> dict[int, Position] | None:
         """Give where a generation stands; None where it is not whole, or not as this version writes it."""
         base = self.keys.base(generation)
-        meta = await self._client.hgetall(f"{base}meta")
+        try:
+            meta = await self._client.hgetall(f"{base}meta")
+            written = await self._client.hgetall(f"{base}pos")
+        except ResponseError as problem:
+            if in_the_way(problem):
+                return None
+            raise
         wanted = {"format": FORMAT, "partitions": str(partitions), "checked": checked}
         if {_text(name): _text(value) for name, value in meta.items()} != wanted:
             return None
         found = {}
-        for name, value in (await self._client.hgetall(f"{base}pos")).items():
+        for name, value in written.items():
             position = Position.read(_text(value))
-            if position is None:
+            if position is None or not name.isdigit():
                 return None
             found[int(name)] = position
         return found if found.keys() == set(range(partitions)) else None
@@ -151,7 +160,7 @@ class Store:
         after: Position,
         operations: Iterable[Operation],
     ) -> None:
-        """Do operations and move the position, as one piece. Raises Fenced or Moved, and has then done nothing."""
+        """Do operations and move the position, as one piece. Raises Fenced or Moved, and has then moved nothing."""
         args: list[Any] = [
             self._token,
             LEASE_MS,
@@ -163,10 +172,20 @@ class Store:
         ]
         for operation in operations:
             args += operation
-        code = await self._apply(keys=[self.keys.lease], args=args)
+        code = await self._on(generation, self._apply(keys=[self.keys.lease], args=args))
         _demand(code)
         if code == scripts.MOVED:
             raise Moved
+
+    async def _on(self, generation: int, work: Awaitable[Any]) -> Any:
+        """Write into a generation; where a key of another kind is in the way give it up, so that one is built anew."""
+        try:
+            return await work
+        except ResponseError as problem:
+            if not in_the_way(problem):
+                raise
+            await self._client.delete(f"{self.keys.base(generation)}meta")
+            raise Moved from problem
 
 
 def _demand(code: Any) -> None:

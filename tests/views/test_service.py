@@ -125,6 +125,12 @@ async def without_position(client: Redis, keys: Keys, redis: EmbeddedRedis) -> N
     await client.delete(f"{keys.base(int(await client.get(keys.gen)))}pos")
 
 
+async def in_the_way(client: Redis, keys: Keys, redis: EmbeddedRedis) -> None:
+    key = f"{keys.base(int(await client.get(keys.gen)))}asks:default"
+    await client.delete(key)
+    await client.set(key, "theirs")
+
+
 async def stopped(client: Redis, keys: Keys, redis: EmbeddedRedis) -> None:
     await asyncio.to_thread(redis.stop)
     await asyncio.sleep(1)
@@ -137,7 +143,7 @@ async def killed(client: Redis, keys: Keys, redis: EmbeddedRedis) -> None:
     await asyncio.to_thread(redis.start)
 
 
-@pytest.mark.parametrize("harm", [emptied, without_pointer, without_position, stopped, killed])
+@pytest.mark.parametrize("harm", [emptied, without_pointer, without_position, in_the_way, stopped, killed])
 async def test_harm_to_redis_is_made_good(
     world: Settings,
     client: Redis,
@@ -153,7 +159,7 @@ async def test_harm_to_redis_is_made_good(
         flow = asyncio.create_task(put_journal(world, more(writer, "x", 300)))
         await harm(client, Keys.of(world.topic_prefix), redis)
         await flow
-        if harm in (emptied, without_pointer, without_position):
+        if harm not in (stopped, killed):
             await until(lambda: service.metrics.rebuilds == 2, 60)
         await until(follows(service, writer), 60)
         await put_journal(world, more(writer, "y"))
