@@ -52,7 +52,12 @@ async def find(bus: Bus, name: str) -> dict[str, Any]:
             take_in(known, seen)
     if name in known:
         return known[name]
-    if not known or len(name) < PREFIX_MIN:
+    if known and len(name) < PREFIX_MIN:
+        raise NotSo(
+            f"'{name}' is too short to name an escalation.",
+            next_step=f"Write its first {PREFIX_MIN} characters or more, as in {next(iter(known))[:PREFIX_MIN]}",
+        )
+    if not known:
         raise NotSo(f"No escalation '{name}' is known.", next_step="See what is open: ops-stream escalations")
     if len(known) > 1:
         some = ", ".join(sorted(known)[:5])

@@ -259,7 +259,7 @@ async def test_one_is_found_without_reading_the_others_and_without_what_is_late(
     for name, said in (
         ("esc_bbbb", "2 escalations begin"),
         ("esc_cccc", "is known"),
-        ("esc_aaa", "is known"),
+        ("esc_aaa", "'esc_aaa' is too short to name an escalation"),
     ):
         with pytest.raises(NotSo, match=said):
             await find(OneTopic(), name)
