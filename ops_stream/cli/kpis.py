@@ -164,7 +164,10 @@ def show(out: Out, book: Book, wanted: Wanted) -> None:
     if book.left_out:
         out.note(_LEFT_OUT)
     if out.as_json:
-        for row in rows_of(book, wanted):
+        rows = rows_of(book, wanted)
+        if not rows:
+            _nothing(wanted)
+        for row in rows:
             out.row(row, "")
         return
     tables = tables_of(book, wanted)

@@ -264,7 +264,7 @@ def report(out: Out, answer: Answer, outcome: Outcome) -> int:
         decision = str(approval["decision"])
         why = "" if approval["reason"] == decision else f" ({approval['reason']})"
         words = out.style(clean(decision + why), decision_color(decision))
-        explanation = f" {clean(approval['explanation'])}" if approval["explanation"] else ""
+        explanation = f": {clean(approval['explanation'])}" if approval["explanation"] else ""
         text += f"\nAsk {clean(approval['request_id'])} of {clean(approval['agent'])}: {words}{explanation}"
         if decision == "escalated" and approval.get("escalation_id"):
             text += (

@@ -91,9 +91,10 @@ def test_one_tenant_workflow_and_agent(busy: World) -> None:
     assert "Tenant two" in page.out
     assert "refunds" in page.out
     assert "clerk" in page.out
-    unknown = busy.ops("kpis", "--workflow", "nobody")
-    assert (unknown.code, unknown.out) == (1, "")
-    assert "No figure is known of workflow 'nobody'." in unknown.err
+    for options in ((), ("--json",)):
+        unknown = busy.ops("kpis", "--workflow", "nobody", *options)
+        assert (unknown.code, unknown.out) == (1, "")
+        assert "No figure is known of workflow 'nobody'." in unknown.err
 
 
 def test_what_cannot_be_asked_is_wrong_use(busy: World) -> None:
