@@ -18,10 +18,12 @@ _ONE: Final = {
     "budgets": "limit",
     "effects": "effect class",
     "models": "model",
+    "providers": "provider",
+    "aliases": "alias",
     "agents": "agent",
     "webhooks": "webhook",
 }
-_MANY: Final = {"policy": "policies", "effect class": "effect classes"}
+_MANY: Final = {"policy": "policies", "effect class": "effect classes", "alias": "aliases"}
 
 
 def show_invalid(out: Out, directory: Path, invalid: RulesInvalid, so: str) -> None:
@@ -73,11 +75,15 @@ def _problem_line(out: Out, directory: Path, problem: Problem) -> str:
 def show_checked(out: Out, directory: Path, checked: Rules, *, webhooks: int = 0) -> None:
     """Show what a valid bundle holds, its digest, and what is worth a second look; and how many webhooks are told."""
     from ops_stream.rules.cautions import cautions, unreached
+    from ops_stream.rules.cautions_models import surprises
     from ops_stream.rules.policies import CompiledPolicies
 
     policies = checked.policies
     assert isinstance(policies, CompiledPolicies)
+    routing, agents = checked.routing, checked.agents
     noted = [*cautions(policies), *unreached(checked.escalations, checked.supervisor.escalation_ttl_s)]
+    noted += surprises(routing, agents, checked.supervisor.registration)
+    providers = len({card.provider for card in routing.cards.values() if card.provider})
     budgets, effects = checked.budgets, checked.effects
     limits = (bound for bounds in budgets.more.values() for bound in bounds)
     counts = {
@@ -86,7 +92,9 @@ def show_checked(out: Out, directory: Path, checked: Rules, *, webhooks: int = 0
         or len(budgets.tenants) + len(budgets.tasks),
         "effects": len(effects.task_types) + len(effects.tools),
         "models": len(checked.models.prices),
-        "agents": len(checked.agents.declared),
+        **({"providers": providers} if providers else {}),
+        **({"aliases": len(routing.aliases)} if routing.aliases else {}),
+        "agents": len(agents.declared),
     }
     counts |= {"webhooks": webhooks} if webhooks else {}
     shown = ", ".join(_counted(count, _ONE[name]) for name, count in counts.items())

@@ -151,7 +151,8 @@ def compile_bundle(
     escalations = read_escalations(documents.get(ESCALATIONS), problems)
     telemetry = read_telemetry(documents.get(TELEMETRY), problems)
     if not any(problem.file == MODELS for problem in problems) and MODELS not in unread:
-        problems.extend(check_models(documents.get(TELEMETRY), telemetry, tables.models))
+        found = check_models(documents.get(TELEMETRY), telemetry, tables.models, tables.routing.aliases)
+        problems.extend(found)
     people = read_people(documents.get(PEOPLE), problems)
     problems.extend(check_people(documents.get(PEOPLE), people, escalations, tables.agents))
     if problems:
@@ -161,6 +162,7 @@ def compile_bundle(
         supervisor=tables.supervisor,
         budgets=tables.budgets,
         models=tables.models,
+        routing=tables.routing,
         agents=tables.agents,
         zones=tables.zones,
         effects=effects,

@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -19,9 +19,10 @@ from ops_stream.core.rules_budgets import (
     Unit,
     WindowKind,
 )
+from ops_stream.rules.catalogue import meant
 from ops_stream.rules.conf_check import check
 from ops_stream.rules.conf_models import ENTRIES_MAX, ConfFile, Part, Selector, Usd, Words, fault
-from ops_stream.rules.problems import Problem, did_you_mean
+from ops_stream.rules.problems import Problem
 from ops_stream.rules.yamlfile import Document
 
 DURATIONS: Final[dict[str, WindowKind]] = {
@@ -140,7 +141,9 @@ def _is_id(text: str) -> bool:
     return re.fullmatch(ID_PATTERN, text) is not None
 
 
-def read_budgets(document: Document, models: Document | None, problems: list[Problem]) -> Budgets:
+def read_budgets(
+    document: Document, models: Document | None, aliases: Mapping[str, str], problems: list[Problem]
+) -> Budgets:
     """Read the limits. Where `models.yaml` lists models, a budget may name no other."""
     file = check(BudgetsFile, document, (), problems)
     if file is None:
@@ -158,9 +161,8 @@ def read_budgets(document: Document, models: Document | None, problems: list[Pro
             )
         if entry.scope == "model" and names and entry.target not in (EVERY, *names):
             message = f"The model '{entry.target}' is not in models.yaml."
-            problems.append(
-                document.problem(("budgets", at, "target"), message, did_you_mean(entry.target, names))
-            )
+            hint = meant(entry.target, names, aliases)
+            problems.append(document.problem(("budgets", at, "target"), message, hint))
     return budgets_from(file.budgets)
 
 

@@ -54,13 +54,17 @@ class ModelEntry(Part):
     output_usd: Usd
     cheaper: str | None = None
     source: Words = ""
-
-
-class ModelsFile(ConfFile):
-    """`models.yaml`."""
-
-    default: str | None = None
-    models: Annotated[list[ModelEntry], Field(max_length=1000)] = Field(default_factory=list)
+    provider: Name | None = None
+    context_tokens: Annotated[int, Field(ge=1, le=1_000_000_000)] | None = None
+    latency_ms: Annotated[int, Field(ge=1, le=86_400_000)] | None = None
+    quality_percent: Annotated[int, Field(ge=0, le=100)] = 70
+    capabilities: Annotated[list[Name], Field(max_length=64)] = Field(default_factory=list)
+    task_types: Annotated[
+        list[Annotated[str, Field(min_length=1, max_length=256)]], Field(max_length=256)
+    ] = Field(default_factory=list)
+    by_default: bool = True
+    tenants: Annotated[list[Name], Field(max_length=1000)] = Field(default_factory=list)
+    fallbacks: Annotated[list[Word], Field(max_length=8)] = Field(default_factory=list)
 
 
 class AgentEntry(Part):
@@ -108,6 +112,8 @@ class SupervisorFile(ConfFile):
     open_max: Annotated[int, Field(ge=1, le=100_000_000)] = 500_000
     waiting_max: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     waiting_bytes_max: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
+    workflow_attempts: Annotated[int, Field(ge=1, le=10)] = 2
+    workflow_wait_s: Seconds = 86_400
     retries_max: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     enforcement: Annotated[list[EnforcementEntry], Field(max_length=ENTRIES_MAX)] = Field(
         default_factory=list

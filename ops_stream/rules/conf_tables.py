@@ -1,7 +1,7 @@
 """From the other files of `conf/` to the tables that decisions look things up in."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from ops_stream.core.rules_model import (
@@ -10,27 +10,17 @@ from ops_stream.core.rules_model import (
     DeclaredAgent,
     Enforcement,
     Models,
-    Price,
     Supervisor,
     Zone,
 )
+from ops_stream.core.rules_routing import Routing
 from ops_stream.rules.conf_budgets import read_budgets
 from ops_stream.rules.conf_check import check
-from ops_stream.rules.conf_models import AgentsFile, ModelEntry, ModelsFile, SupervisorFile
+from ops_stream.rules.conf_models import AgentsFile, SupervisorFile
+from ops_stream.rules.conf_routing import read_models
 from ops_stream.rules.conf_zones import read_zones
-from ops_stream.rules.problems import Problem, did_you_mean
+from ops_stream.rules.problems import Problem
 from ops_stream.rules.yamlfile import Document, Path
-
-
-@dataclass(frozen=True, slots=True)
-class ChainedModels(Models):
-    """Models of which each names the one to fall back to, so that every vendor has its own way down."""
-
-    chain: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-
-    def cheaper(self, model: str | None) -> str | None:
-        """Give the next model down, or None where there is none."""
-        return self.chain.get(model) if model is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +30,7 @@ class Tables:
     supervisor: Supervisor
     budgets: Budgets
     models: Models
+    routing: Routing
     agents: Agents
     zones: Mapping[str, Zone]
 
@@ -57,10 +48,12 @@ def read_tables(
     supervisor_file = check(SupervisorFile, supervisor, (), problems) if supervisor else None
     if supervisor and supervisor_file:
         problems.extend(_repeated(supervisor, supervisor_file))
+    listed, routing = read_models(models, problems) if models else (Models(), Routing())
     return Tables(
         _supervisor(supervisor_file or SupervisorFile(version=1), agents_file or AgentsFile(version=1)),
-        read_budgets(budgets, models, problems) if budgets else Budgets(),
-        _models(models, problems) if models else Models(),
+        read_budgets(budgets, models, routing.aliases, problems) if budgets else Budgets(),
+        listed,
+        routing,
         _agents(agents, agents_file, problems) if agents and agents_file else Agents(),
         read_zones(supervisor, supervisor_file, problems) if supervisor and supervisor_file else {},
     )
@@ -81,6 +74,8 @@ def _supervisor(file: SupervisorFile, agents: AgentsFile) -> Supervisor:
         waiting_max=file.waiting_max,
         waiting_bytes_max=file.waiting_bytes_max,
         retries_max=file.retries_max,
+        workflow_attempts=file.workflow_attempts,
+        workflow_wait_s=file.workflow_wait_s,
         registration=agents.registration,
         # Sorted, so that the order in the file never matters.
         enforcement=tuple(
@@ -90,48 +85,6 @@ def _supervisor(file: SupervisorFile, agents: AgentsFile) -> Supervisor:
             )
         ),
     )
-
-
-def _models(document: Document, problems: list[Problem]) -> Models:
-    file = check(ModelsFile, document, (), problems)
-    if file is None:
-        return Models()
-    names = [entry.name for entry in file.models]
-    by_name = {entry.name: entry for entry in file.models}
-    chain = {entry.name: entry.cheaper for entry in file.models if entry.cheaper is not None}
-    for at, entry in enumerate(file.models):
-        if names.index(entry.name) != at:
-            first = ("models", names.index(entry.name))
-            problems.append(_twice(document, ("models", at), first, f"The model '{entry.name}'"))
-        if entry.cheaper is not None and entry.cheaper not in names:
-            message = f"The model '{entry.cheaper}' is not in this file."
-            problems.append(
-                document.problem(("models", at, "cheaper"), message, did_you_mean(entry.cheaper, names))
-            )
-        elif _in_circle(entry.name, chain):
-            message = f"'{entry.name}' leads back to itself by 'cheaper'."
-            problems.append(document.problem(("models", at, "cheaper"), message, "End at the cheapest."))
-        elif entry.cheaper is not None and _dearer(by_name[entry.cheaper], entry):
-            message = f"'{entry.cheaper}' is not cheaper than '{entry.name}'."
-            problems.append(document.problem(("models", at, "cheaper"), message, "Name one that costs less."))
-    if file.default is not None and file.default not in names:
-        message = f"The model '{file.default}' is not in this file."
-        problems.append(document.problem(("default",), message, did_you_mean(file.default, names)))
-    prices = {entry.name: Price(entry.input_usd, entry.output_usd) for entry in file.models}
-    return ChainedModels(default=file.default, prices=MappingProxyType(prices), chain=MappingProxyType(chain))
-
-
-def _dearer(one: ModelEntry, other: ModelEntry) -> bool:
-    return one.input_usd + one.output_usd >= other.input_usd + other.output_usd
-
-
-def _in_circle(name: str, chain: Mapping[str, str]) -> bool:
-    seen: set[str] = set()
-    current: str | None = name
-    while current is not None and current not in seen:
-        seen.add(current)
-        current = chain.get(current)
-    return current == name
 
 
 def _agents(document: Document, file: AgentsFile, problems: list[Problem]) -> Agents:

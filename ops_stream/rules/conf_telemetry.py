@@ -1,5 +1,6 @@
 """`telemetry.yaml`: what reports are believed, what is learned from them, which figures are kept."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Final, Literal, get_args
 
@@ -7,9 +8,10 @@ from pydantic import Field, model_validator
 
 from ops_stream.core.rules_model import Models
 from ops_stream.core.rules_telemetry import Kpis, Memory, Reports, Required, TelemetryRules
+from ops_stream.rules.catalogue import meant
 from ops_stream.rules.conf_check import check
 from ops_stream.rules.conf_models import ConfFile, Part, Usd, Word, fault
-from ops_stream.rules.problems import Problem, did_you_mean
+from ops_stream.rules.problems import Problem
 from ops_stream.rules.yamlfile import Document
 
 _SHIPPED: Final = TelemetryRules()
@@ -138,7 +140,9 @@ def read_telemetry(document: Document | None, problems: list[Problem]) -> Teleme
     )
 
 
-def check_models(document: Document | None, telemetry: TelemetryRules, models: Models) -> list[Problem]:
+def check_models(
+    document: Document | None, telemetry: TelemetryRules, models: Models, aliases: Mapping[str, str]
+) -> list[Problem]:
     """Find models that reports may name and no ask may use; nothing is said where every model may be used."""
     if document is None or telemetry.reports.models is None:
         return []
@@ -147,7 +151,7 @@ def check_models(document: Document | None, telemetry: TelemetryRules, models: M
         document.problem(
             ("reports", "models", at),
             f"The model '{name[:60]}' is not in models.yaml: every ask for it is denied.",
-            did_you_mean(name, listed),
+            meant(name, listed, aliases),
         )
         for at, name in enumerate(document.data["reports"]["models"])
         if not models.known(name)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from ops_stream.core.rules_model import ANY
+from ops_stream.rules.catalogue import meant
 from ops_stream.rules.cel import Condition
 from ops_stream.rules.codegen import asked_of, fields_of
 from ops_stream.rules.conf_tables import Tables
@@ -130,7 +131,8 @@ def _no_way(policy: Policy, tables: Tables, document: Document, path: Path) -> I
     model, agent = policy.parameters.get("model"), policy.parameters.get("agent")
     if isinstance(model, str) and not models.known(model):
         message = f"The action can never be carried out: no model in models.yaml has the name '{model}'."
-        yield document.problem((*path, "parameters", "model"), message, did_you_mean(model, models.prices))
+        hint = meant(model, models.prices, tables.routing.aliases)
+        yield document.problem((*path, "parameters", "model"), message, hint)
     if isinstance(agent, str):
         names = {declared.name for declared in tables.agents.declared.values()}
         if tables.supervisor.registration == "declared" and agent not in names:

@@ -52,6 +52,24 @@ def test_check_names_the_bundle_and_what_may_surprise(
     assert "note: The policy 'p' cannot be decided where the request has no 'tool'" in out
 
 
+def test_check_counts_models_with_their_providers_and_notes_what_may_surprise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Providers and aliases are told where there are any, for people and for programs."""
+    directory = _write(tmp_path / "conf", "cost > 1")
+    models = "models:\n  - {name: a, provider: x, input_usd: 1, output_usd: 1, fallbacks: [b]}\n"
+    models += "  - {name: b, provider: x, input_usd: 1, output_usd: 1}\naliases: {c: a}\n"
+    (tmp_path / "conf" / "models.yaml").write_text(f"version: 1\n{models}")
+    assert _rules("check", directory) == 0
+    out = capsys.readouterr().out
+    assert "2 models, 1 provider, 1 alias, 0 agents" in out
+    assert "note: No fallback of 'a' is another provider's" in out
+    assert _rules("check", directory, "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    told = json.loads(line)
+    assert (told["models"], told["providers"], told["aliases"], len(told["cautions"])) == (2, 1, 1, 1)
+
+
 def test_check_lists_what_conditions_see(capsys: pytest.CaptureFixture[str]) -> None:
     """The fields are listed with type and meaning."""
     assert _rules("check", "--fields", "--json") == 0
