@@ -70,6 +70,8 @@ class Service:
         self._key_looked = 0.0
         self._key_came = False
         self._filler: Filler | None = None
+        self._left: Filler | None = None
+        """The one that was followed until something went wrong: what is in Redis grows old from there."""
         self.metrics = Metrics()
         self.stop = asyncio.Event()
         self.role = "starting"
@@ -101,7 +103,7 @@ class Service:
 
     def refresh(self) -> bool:
         """Bring the gauges up to date; say whether the views are kept up to date here."""
-        filler, metrics = self._filler, self.metrics
+        filler, metrics = self._filler or self._left, self.metrics
         if filler is not None:
             since = filler.since_look_s()
             metrics.lag = filler.lag()
@@ -109,7 +111,7 @@ class Service:
             metrics.voids = sum(position.voids for position in filler.positions.values())
         metrics.ready = (
             self.role == "following" and metrics.redis_up and metrics.behind_s <= READY_WITHIN_S
-        ) or (self.role == "building" and filler is not None and metrics.behind_s <= READY_WITHIN_S)
+        ) or (self.role == "building" and self._filler is not None and metrics.behind_s <= READY_WITHIN_S)
         return metrics.ready
 
     # A session: from taking the lease to the first thing that goes wrong.
@@ -129,8 +131,10 @@ class Service:
                 raise
             log.warning("the views are taken up anew", why=_reason(problem))
         finally:
+            self._left = self._filler or self._left
             self._filler = self.building = None
             self.role = "waiting"
+            self.metrics.kpis = {}
             await _quietly(store.release())
 
     async def _session(self, store: Store) -> None:
@@ -158,6 +162,7 @@ class Service:
             self.metrics.redis_up = True
             if self.role != "standby":
                 self.role = "standby"
+                self._left, self.metrics.lag, self.metrics.behind_s = None, 0, 0.0
                 log.info("another process keeps the views; standing by")
             await self._pause(STANDBY_S)
         return False

@@ -173,16 +173,20 @@ async def test_harm_to_redis_is_made_good(
 async def test_while_redis_is_down_it_is_not_ready(
     world: Settings, client: Redis, redis: EmbeddedRedis
 ) -> None:
-    """The gauges and the readiness say so within seconds, and take it back."""
+    """The gauges and the readiness say so within seconds, what it shows grows old, and all of it is taken back."""
     writer = ordinary_day()
     await put_journal(world, writer.log)
     async with running(world) as service:
         await until(follows(service, writer))
         assert service.refresh() and service.metrics.redis_up
+        service.metrics.kpis = {("success_rate", "1d"): 0.5}
         await asyncio.to_thread(redis.stop)
         await until(lambda: not service.refresh() and not service.metrics.redis_up)
+        await until(lambda: not service.refresh() and service.metrics.behind_s > 8, 20)
+        assert service.metrics.kpis == {}, "nobody knows what they are now"
         await asyncio.to_thread(redis.start)
         await until(lambda: service.refresh() and service.metrics.redis_up, 40)
+        assert service.metrics.behind_s < 8
 
 
 async def test_two_processes_do_not_mix(world: Settings, client: Redis) -> None:
@@ -198,6 +202,8 @@ async def test_two_processes_do_not_mix(world: Settings, client: Redis) -> None:
             await put_journal(world, more(writer, "x"))
             await until(lambda: follows(one, writer)() or follows(other, writer)(), 40)
             await until(lambda: sorted((one.role, other.role)) == ["following", "standby"], 40)
+            idle = one if one.role == "standby" else other
+            assert not idle.refresh() and idle.metrics.behind_s == 0, "how old they are is the other's to say"
         # One of the two has stopped, and it may have been the one that wrote.
         await put_journal(world, more(writer, "y"))
         await until(follows(one, writer), 40)
