@@ -28,8 +28,8 @@ Rule = Literal[
     "latency_too_short",
     "cost_range",
     "tokens_range",
-    "cost_per_token",
     "tokens_per_second",
+    "cost_per_token",
     "timestamp_ahead",
     "timestamp_before_ask",
     "timestamp_backwards",
@@ -203,6 +203,13 @@ def _tokens_range(case: Case, event: Telemetry) -> str:
     return f"tells of {' and '.join(over)}, where at most {most:,} each are believed"
 
 
+def _tokens_per_second(case: Case, event: Telemetry) -> str:
+    tokens, latency, most = event.output_tokens, event.latency_ms, case.reports.tokens_per_s_max
+    if not tokens or latency is None or most is None or tokens * 1000 <= latency * most:
+        return ""
+    return f"tells of {tokens:,} output tokens in {latency:,.3f} ms"
+
+
 def _cost_per_token(case: Case, event: Telemetry) -> str:
     """Find cents and the like. A dollar for a million tokens is a micro-dollar for each."""
     cost, most = event.cost_micros, case.reports.usd_per_mtok_max
@@ -212,13 +219,6 @@ def _cost_per_token(case: Case, event: Telemetry) -> str:
     if not tokens or cost <= tokens * most + case.reports.fee_micros_max:
         return ""
     return f"tells a cost of {dollars(cost)} for {tokens:,} tokens"
-
-
-def _tokens_per_second(case: Case, event: Telemetry) -> str:
-    tokens, latency, most = event.output_tokens, event.latency_ms, case.reports.tokens_per_s_max
-    if not tokens or latency is None or most is None or tokens * 1000 <= latency * most:
-        return ""
-    return f"tells of {tokens:,} output tokens in {latency:,.3f} ms"
 
 
 # Time
@@ -271,8 +271,8 @@ CHECKS: Final = (
     Check("latency_too_short", ("latency_ms",), _latency_too_short),
     Check("cost_range", ("cost_usd",), _cost_range),
     Check("tokens_range", TOKENS, _tokens_range),
-    Check("cost_per_token", ("cost_usd", *TOKENS), _cost_per_token),
     Check("tokens_per_second", ("latency_ms", "output_tokens"), _tokens_per_second),
+    Check("cost_per_token", ("cost_usd", *TOKENS), _cost_per_token),
     Check("timestamp_ahead", ("timestamp",), _timestamp_ahead),
     Check("timestamp_before_ask", ("timestamp",), _timestamp_before_ask),
     Check("timestamp_backwards", ("timestamp",), _timestamp_backwards),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace as replace_row
 
@@ -31,8 +31,8 @@ TAINTS = {
     "latency_too_short": ("latency_ms",),
     "cost_range": ("cost_usd",),
     "tokens_range": TOKENS,
-    "cost_per_token": ("cost_usd", *TOKENS),
     "tokens_per_second": ("latency_ms", "output_tokens"),
+    "cost_per_token": ("cost_usd", *TOKENS),
     "timestamp_ahead": ("timestamp",),
     "timestamp_before_ask": ("timestamp",),
     "timestamp_backwards": ("timestamp",),
@@ -45,8 +45,8 @@ BREAKING: dict[str, dict[str, Any]] = {
     "latency_too_short": {"latency_ms": 3},
     "cost_range": {"cost_usd": 1000.000001},
     "tokens_range": {"input_tokens": 10**12},
-    "cost_per_token": {"cost_usd": 9},
     "tokens_per_second": {"output_tokens": 10_000_000},
+    "cost_per_token": {"cost_usd": 9},
     "timestamp_ahead": {"timestamp": "9999-12-31T23:59:60Z"},
     "timestamp_before_ask": {"timestamp": "0001-01-01T00:00:00.000Z"},
     "timestamp_backwards": {"timestamp": format_time(START_MS + 3_999)},
@@ -212,8 +212,12 @@ HOSTILE = st.fixed_dictionaries(
 )
 
 
+TOKENS_FOR_COST = {"latency_ms": 50, "cost_usd": 6, "input_tokens": 1, "output_tokens": 1_500}
+
+
 @settings(max_examples=examples(1_000, quick=40), deadline=None)
 @given(HOSTILE)
+@example(TOKENS_FOR_COST)
 def test_what_is_believed_keeps_to_every_rule(fields: dict[str, Any]) -> None:
     """Looked at once more, what is left of a report breaks nothing but the demand for fields that are gone."""
     once = checked(draft_at(), ASK, report(**fields))
