@@ -18,6 +18,7 @@ from aiokafka.structs import ConsumerRecord
 
 from ops_stream.contract.errors import NotSo, WrongUse
 from ops_stream.contract.settings import Settings
+from ops_stream.health import listening
 from ops_stream.notify.config import Target
 from ops_stream.notify.dead import dead_letter
 from ops_stream.notify.follower import Follower
@@ -138,31 +139,18 @@ class Notifier:
 
     @asynccontextmanager
     async def _web(self, port: int) -> AsyncIterator[None]:
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/healthz", self._ready),
-                web.get("/readyz", self._ready),
-                web.get("/metrics", self._text),
-            ]
-        )
-        runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, self._options.host, port)
+        pages = {"/healthz": self._ready, "/readyz": self._ready, "/metrics": self._text}
+        async with AsyncExitStack() as stack:
             try:
-                await site.start()
+                self.port = await stack.enter_async_context(listening(pages, self._options.host, port))
             except OSError as error:
                 raise WrongUse(
                     f"The health server cannot listen on port {port}: {error.strerror}.",
                     where="--port",
                     next_step="Choose another port, or 'off'.",
                 ) from None
-            self.port = int(runner.addresses[0][1])
             log.info("health server listens", host=self._options.host, port=self.port)
             yield
-        finally:
-            await runner.cleanup()
 
     async def _ready(self, request: web.Request) -> web.Response:
         ready = bool(self.followers) and all(one.ready for one in self.followers)

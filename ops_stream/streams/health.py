@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 from aiohttp import web
 
+from ops_stream.health import listening
 from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.readiness import examine, lost_tasks
 from ops_stream.streams.supervisor import Supervisor
@@ -17,29 +20,16 @@ class HealthServer:
         self._metrics = metrics
         self._host = host
         self._port = port
-        self._runner: web.AppRunner | None = None
+        self._serving = AsyncExitStack()
 
     async def start(self) -> int:
         """Listen; the port that was taken. Raises `OSError` where it is busy."""
-        app = web.Application()
-        app.add_routes(
-            [
-                web.get("/healthz", self._healthz),
-                web.get("/readyz", self._readyz),
-                web.get("/metrics", self._metrics_text),
-            ]
-        )
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port)
-        await site.start()
-        address = self._runner.addresses[0]
-        return int(address[1])
+        pages = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_text}
+        return await self._serving.enter_async_context(listening(pages, self._host, self._port))
 
     async def stop(self) -> None:
         """Stop listening."""
-        if self._runner is not None:
-            await self._runner.cleanup()
+        await self._serving.aclose()
 
     async def _healthz(self, _: web.Request) -> web.Response:
         # Answered by the very loop that decides: a loop that stands still does not answer.

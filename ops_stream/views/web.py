@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
 
 from ops_stream.contract.errors import WrongUse
+from ops_stream.health import listening
 
 if TYPE_CHECKING:
     from ops_stream.views.service import Service
@@ -23,31 +24,19 @@ async def serving(service: Service, host: str, port: int | None) -> AsyncIterato
     if port is None:
         yield None
         return
-    app = web.Application()
-    pages = _Pages(service)
-    app.add_routes(
-        [
-            web.get("/healthz", pages.ready),
-            web.get("/readyz", pages.ready),
-            web.get("/metrics", pages.metrics),
-        ]
-    )
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
-    await runner.setup()
-    try:
+    made = _Pages(service)
+    pages = {"/healthz": made.ready, "/readyz": made.ready, "/metrics": made.metrics}
+    async with AsyncExitStack() as stack:
         try:
-            await web.TCPSite(runner, host, port).start()
+            taken = await stack.enter_async_context(listening(pages, host, port))
         except OSError as error:
             raise WrongUse(
                 f"The health server cannot listen on port {port}: {error.strerror}.",
                 where="--port",
                 next_step="Choose another port, or 'off'.",
             ) from None
-        taken = int(runner.addresses[0][1])
         log.info("health server listens", host=host, port=taken)
         yield taken
-    finally:
-        await runner.cleanup()
 
 
 class _Pages:
