@@ -25,7 +25,7 @@ class Tally(Row, frozen=True):
     """The figures that have changed since they were told: a bit each, in the order of `core.kpis.KPIS`."""
     closed: bool = False
     used: int = 0
-    """A workflow's: the hour in which it last counted something."""
+    """A workflow's: the minute since 1970 in which it last counted something."""
     spent: int = 0
     objectives: int = 0
     """Objectives that were completed."""
@@ -54,7 +54,7 @@ class Goal(Row, frozen=True):
     until: int
     """When it is forgotten, unless it is used again."""
     used: int = 0
-    """The hour in which it was last used."""
+    """The minute since 1970 in which it was last used."""
     good: bool = False
     """Whether the last report was a success."""
     completed: bool = False
@@ -81,7 +81,7 @@ class Telling(Row, frozen=True):
 
 
 class Used(msgspec.Struct, frozen=True):
-    """When an objective, a failure or a workflow's count was last used, in hours since 1970."""
+    """When an objective, a failure or a workflow's count was last used, in minutes since 1970."""
 
     used: int = 0
 
