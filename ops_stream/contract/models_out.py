@@ -97,6 +97,7 @@ class TaskApproval(Event):
     decided_at: Time
     edits: JsonObject | None = None
     approved_by: Annotated[tuple[Id, ...], many(100)] = ()
+    propensity: Score | None = None
 
 
 class Scores(Part):

@@ -18,6 +18,7 @@ KINDS: Final[Mapping[str, End]] = MappingProxyType(
         "budget_exceeded": "told",
         "budget_overrun": "quiet",
         "budget_threshold": "told",
+        "circuit_open": "told",
         "escalations_full": "quiet",
         "goals_max": "told",
         "input_gap": "quiet",

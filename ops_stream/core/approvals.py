@@ -58,6 +58,8 @@ def approval_of(ask: Ask) -> dict[str, Any]:
             value["approved_by"] = list(ask.approved_by)
         if ask.edits is not NOTHING:
             value["edits"] = msgspec.json.decode(ask.edits)
+        if answer.propensity is not None:
+            value["propensity"] = answer.propensity / 1_000_000
     if answer.not_before:
         value["queue"] = {"position": answer.position, "not_before": stamp(answer.not_before)}
     if answer.escalation:

@@ -14,6 +14,7 @@ from ops_stream.core.approvals import emit_answer
 from ops_stream.core.budgets import charge, use_model
 from ops_stream.core.calls import note
 from ops_stream.core.checks import Finding, examine, examine_observed
+from ops_stream.core.circuit import tried
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import open_for_ask
 from ops_stream.core.escalation_folding import crowded, fold_of_ask
@@ -131,7 +132,14 @@ def _answer(
         would_decide=would[0],
         would_reason=would[1],
         recommendation=recommendation,
+        propensity=_propensity(look) if finding is None and not observed else None,
     )
+
+
+def _propensity(look: Look) -> int | None:
+    """Give how probable the choice of the model was; None where chance has no part in it, or a policy chose."""
+    route = look.route
+    return None if route is None or look.model != look.asked_model else route.propensity
 
 
 def _said(stage: Stage, ask: Ask) -> str:
@@ -143,10 +151,12 @@ def _said(stage: Stage, ask: Ask) -> str:
 
 
 def _obligations(look: Look) -> str:
-    """Say what policies change about an ask that may run; nothing where they change nothing."""
+    """Say how its model was chosen, and what policies change about an ask that may run; nothing where neither does."""
+    route = look.route
+    chosen = "" if route is None else route.sentence
     if look.reported is NOTHING_DEMANDED:
-        return ""
-    said = []
+        return chosen
+    said = [chosen] if chosen else []
     if look.model != look.asked_model:
         steering = look.weighed.steering
         said.append(f"Policy {steering.name if steering else ''} chose model {look.model}.")
@@ -195,6 +205,7 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
     if draft.rules.escalations.any_before:
         note(look)
     ask = charge(draft, look.purse, ask, hold, look.estimate)
+    tried(draft, ask)
     admitted(draft, ask, look.record)
     return ask
 

@@ -43,3 +43,9 @@ def kill_on(draft: Draft, tenant: str, agent: str, workflow: str, model: str) ->
         if found is not None:
             return found
     return None
+
+
+def model_killed(draft: Draft, tenant: str, model: str) -> bool:
+    """Say whether a kill switch has stopped a model for a tenant."""
+    keys = (f"kill/model|{tenant}|{model}", f"kill/model|*|{model}")
+    return any(draft.get(KILLS, key) is not None for key in keys)

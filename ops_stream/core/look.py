@@ -21,6 +21,8 @@ from ops_stream.core.policy import (
     Weighed,
     evaluate,
 )
+from ops_stream.core.routing import next_cheaper, own_model, priced, route
+from ops_stream.core.routing_words import Route
 from ops_stream.core.rows import (
     AGENTS,
     RECORDS,
@@ -65,8 +67,9 @@ class Look:
     estimate: int
     """What the ask estimates, or what is held where it does not, in micro-dollars."""
     uncapped: int
-    """What would be held if no policy capped it: the estimate with its safety."""
+    """What would be held if no policy capped it, for the ask's own model: the estimate with its safety."""
     asked_model: str
+    """The model that was chosen for the ask, or else its own: the one that policies begin from."""
     nature: Nature
     hold: int
     """What is held, in micro-dollars; with `model` and `caps`, as the policies will have it once they are weighed."""
@@ -79,6 +82,8 @@ class Look:
     """What the policies demand, if any check got as far as them."""
     called: Call | Literal[False] | None = False
     """What calls for a person; False while no check has wanted to know."""
+    route: Route | None = None
+    """How the model was chosen; None where the ask has its own one."""
 
     @property
     def weighed(self) -> Weighed:
@@ -105,16 +110,24 @@ class Look:
         found = self.reported = evaluate(self.draft, "request", view, passed, self.request.agent)
         if found.steering is not None:
             self.model = self._chosen(found.steering)
+            if self.model != self.asked_model:
+                self._hold_for_model()
         if found.caps is not UNCAPPED:
             self._cap(found.caps)
         return found
 
     def _chosen(self, steering: PolicyMatch) -> str:
         if steering.action == DOWNGRADE:
-            return self.draft.rules.models.cheaper(self.asked_model) or self.asked_model
+            return next_cheaper(self.draft, self.asked_model)
         if steering.action == REROUTE:
             return str(steering.parameters.get("model") or self.asked_model)
         return self.asked_model
+
+    def _hold_for_model(self) -> None:
+        """Hold what the model costs that a policy demands, where what is held follows from its price."""
+        estimate = priced(self.draft, self.request, self.model)
+        if estimate is not None:
+            self.hold = hold_for(self.draft, estimate, self.record)
 
     def _cap(self, caps: Caps) -> None:
         self.caps = caps
@@ -125,7 +138,8 @@ class Look:
 
     def observe(self) -> None:
         """Let the ask run as it was asked: where it is only observed, no policy changes anything about it."""
-        self.hold, self.model, self.caps = self.uncapped, self.asked_model, UNCAPPED
+        self.hold, self.model, self.caps = self.uncapped, own_model(self.draft, self.request), UNCAPPED
+        self.estimate = _estimate_of(self.draft, self.request)
         self.purse.tokens = tokens_of(self.draft, self.request)
         use_model(self.draft, self.purse, self.request.tenant, self.model)
 
@@ -159,28 +173,44 @@ class Look:
 def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
     """Fetch what the checks of an ask need. `ask` is its row so far."""
     rules = draft.rules
-    tenant, agent = request.tenant, request.agent
-    estimate = request.estimated_cost_micros
-    if estimate is None:
-        estimate = rules.supervisor.default_hold_micros
-    record = draft.get(RECORDS, record_key(tenant, agent))
-    hold = hold_for(draft, estimate, record)
-    model = request.required_model or rules.models.default or ""
+    tenant, name = request.tenant, request.agent
+    estimate = _estimate_of(draft, request)
+    agent = draft.get(AGENTS, agent_key(tenant, name))
+    record = draft.get(RECORDS, record_key(tenant, name))
+    own_hold = hold = hold_for(draft, estimate, record)
+    purse = purse_of(
+        draft, tenant, request.task_id, name, request.workflow_id or "", tokens_of(draft, request)
+    )
+    nature = nature_of(draft, request, ask, anew=stage in ("first", "edited"))
+    model, chosen = own_model(draft, request), None
+    if rules.routing.mode != "off":
+        chosen = route(draft, request, agent, record, purse, nature, hold)
+        model = model if chosen is None else chosen.model
+        price = priced(draft, request, model)
+        if price is not None:
+            estimate, hold = price, hold_for(draft, price, record)
     return Look(
         draft,
         request,
         stage,
-        draft.get(AGENTS, agent_key(tenant, agent)),
+        agent,
         record,
-        draft.get(SUSPENSIONS, f"suspension/{tenant}|{agent}") if draft.state.counts["suspension/"] else None,
-        purse_of(draft, tenant, request.task_id, agent, request.workflow_id or "", tokens_of(draft, request)),
+        draft.get(SUSPENSIONS, f"suspension/{tenant}|{name}") if draft.state.counts["suspension/"] else None,
+        purse,
         estimate,
+        own_hold,
+        model,
+        nature,
         hold,
         model,
-        nature_of(draft, request, ask, anew=stage in ("first", "edited")),
-        hold,
-        model,
+        route=chosen,
     )
+
+
+def _estimate_of(draft: Draft, request: TaskRequest) -> int:
+    """Give what an ask estimates, or the setting where it does not."""
+    estimate = request.estimated_cost_micros
+    return draft.rules.supervisor.default_hold_micros if estimate is None else estimate
 
 
 def tokens_of(draft: Draft, request: TaskRequest) -> int:

@@ -22,6 +22,7 @@ from ops_stream.core import (
     rows_learning,
     rows_loops,
     rows_peers,
+    rows_routing,
 )
 from ops_stream.core.rows_base import NOTHING as NOTHING
 from ops_stream.core.rows_base import Row as Row
@@ -38,6 +39,7 @@ Gathered = rows_alarms.Gathered
 Lately = rows_agents.Lately
 Baseline = rows_peers.Baseline
 Budget = rows_budgets.Budget
+Circuit = rows_routing.Circuit
 LimitRow = rows_budgets.LimitRow
 Overrun = rows_budgets.Overrun
 Spending = rows_budgets.Spending
@@ -98,6 +100,8 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     position: int = 0
     not_before: int = 0
     recommendation: str = ""
+    propensity: int | None = None
+    """How probable the choice of the model was, in millionths, where chance had a part in it."""
 
 
 class Ask(Row, frozen=True):
@@ -294,6 +298,7 @@ PERIODS: Final = Table("period/", Period)
 PASTS: Final = Table("past/", Past)
 FLOWS_LEARNED: Final = Table("flowlearned/", FlowLearned)
 EVICTED: Final = Table("evicted/", Evicted)
+CIRCUITS: Final = Table("circuit/", Circuit)
 
 
 decode_facts: Final = msgspec.json.Decoder(AskFacts).decode

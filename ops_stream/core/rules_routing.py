@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +69,6 @@ class Routing:
     def resolve(self, name: str) -> str:
         """Give the model that a name means: that of an alias, or the name itself."""
         return self.aliases.get(name, name)
+
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was worked out of rows and of this, with all that it depends on (`core/evidence.py`); no more than speed."""

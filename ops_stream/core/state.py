@@ -25,6 +25,7 @@ _COUNTED: Final = (
     "tries/",
     "handover/",
     "baseline/",
+    "circuit/",
 )
 
 
@@ -110,6 +111,7 @@ class State:
             "past": self.learned.sized,
             "flowlearned": self.learned.flow,
             "evicted": self.learned.counted,
+            "circuit": self._index_counted_due,
         }
 
     def apply(self, changes: Mapping[str, bytes | None]) -> None:

@@ -10,6 +10,7 @@ from ops_stream.contract.models import Telemetry
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.automatic import spent
 from ops_stream.core.budgets import release, settle, tokens_of
+from ops_stream.core.circuit import heard
 from ops_stream.core.containment import proved
 from ops_stream.core.doubts import doubt
 from ops_stream.core.draft import Draft
@@ -101,6 +102,7 @@ def _over(draft: Draft, key: str, ask: Ask, event: Telemetry, believed: Telemetr
     reported(draft, before, event, _remember(draft, ask, event, believed))
     certain = tuple(kind for kind, _ in found if not (doubted and kind == "over_cost"))
     learn(draft, before, believed, certain)
+    heard(draft, before, believed)
     went(draft, before, event, believed, counted(draft, before, (kind for kind, _ in found)))
     for kind, what in found:
         violated(draft, before, kind, what, scored=kind in certain)

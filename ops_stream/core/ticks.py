@@ -10,6 +10,7 @@ from ops_stream.core.alarms import alarm_due
 from ops_stream.core.batch import let_go
 from ops_stream.core.budgets import window_over
 from ops_stream.core.budgets_alerts import overruns_over
+from ops_stream.core.circuit import circuit_due
 from ops_stream.core.containment import confirm_due
 from ops_stream.core.decision import Decision, InvariantBroken
 from ops_stream.core.draft import ITEMS_MAX, Draft
@@ -107,6 +108,8 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         goal_due(draft, key)
     elif kind == "telling":
         telling_due(draft, key)
+    elif kind == "circuit":
+        circuit_due(draft, key)
     else:
         raise InvariantBroken(f"nothing is known to do when the row {key} is due")
 

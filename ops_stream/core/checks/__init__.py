@@ -24,6 +24,7 @@ from ops_stream.core.checks.steering import (
     escalated,
     kill_switch,
     no_model,
+    own_model_stopped,
     policy_blocked,
     policy_error,
     queued,
@@ -50,8 +51,11 @@ CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.QUEUED, queued),
 )
 
-BINDING: Final[tuple[tuple[Reason, Check], ...]] = ((Reason.OVERLOADED, too_many_open),)
-"""Checks that hold for an observed ask too; the kill switch is the first of all and needs no second look."""
+BINDING: Final[tuple[tuple[Reason, Check], ...]] = (
+    (Reason.KILL_SWITCH, own_model_stopped),
+    (Reason.OVERLOADED, too_many_open),
+)
+"""Checks that hold for an observed ask too; a kill of what was chosen for it is found by the first check of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def examine(look: Look) -> Finding | None:
 
 def examine_observed(look: Look, strongest: Finding | None) -> Finding | None:
     """Give the finding that binds although the ask is only observed, behind whatever stronger one does not."""
-    if strongest is None or look.binding:
+    if look.binding or (strongest is None and look.route is None):
         return strongest
     return _first(look, BINDING)
 

@@ -5,13 +5,23 @@ from __future__ import annotations
 from ops_stream.core.kills import kill_on
 from ops_stream.core.look import Look
 from ops_stream.core.policy import QUEUE
+from ops_stream.core.routing import own_model
 from ops_stream.core.words import because, clip
 
 
 def kill_switch(look: Look) -> str | None:
     """No ask in the scope of a kill is approved."""
+    return _killed(look, look.asked_model)
+
+
+def own_model_stopped(look: Look) -> str | None:
+    """An ask that is only observed runs with its own model, whatever would have been chosen for it."""
+    return None if look.route is None else _killed(look, own_model(look.draft, look.request))
+
+
+def _killed(look: Look, model: str) -> str | None:
     request = look.request
-    kill = kill_on(look.draft, request.tenant, request.agent, request.workflow_id or "", look.asked_model)
+    kill = kill_on(look.draft, request.tenant, request.agent, request.workflow_id or "", model)
     look.binding = kill is not None
     return None if kill is None else f"The kill switch was pulled by {kill.issued_by}{because(kill.reason)}"
 
@@ -34,11 +44,16 @@ def policy_blocked(look: Look) -> str | None:
 
 def no_model(look: Look) -> str | None:
     """The model must be one that may be used."""
-    model, models = look.model, look.draft.rules.models
+    model, rules = look.model, look.draft.rules
+    if look.route is not None and look.route.refusal and model == look.asked_model:
+        return look.route.refusal
     if not model:
         return None
-    if not models.known(model):
+    if not rules.models.known(model):
         return f"Model {model} is not among those in conf/models.yaml."
+    card = rules.routing.cards.get(model)
+    if card is not None and card.tenants and look.request.tenant not in card.tenants:
+        return f"Model {model} is not for tenant {look.request.tenant}."
     return _model_stopped(look)
 
 

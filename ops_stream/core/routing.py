@@ -1,0 +1,340 @@
+"""Which model an ask gets: the cheapest of which is expected that it does, in time and within what may be spent.
+
+It is chosen before policies are weighed, so that what they say of a model, and the budgets, hold for the one that was
+chosen. All of it is whole numbers: money in millionths of a micro-dollar, quality in millionths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from ops_stream.contract.clocktext import parse_time
+from ops_stream.contract.models import TaskRequest
+from ops_stream.core.budgets import Purse, hold_for, use_model
+from ops_stream.core.circuit import left_until
+from ops_stream.core.draft import Draft
+from ops_stream.core.effects import Nature
+from ops_stream.core.evidence import Expected, expected_of, expected_of_all, suits
+from ops_stream.core.ids import percentile, short_hash
+from ops_stream.core.kills import model_killed
+from ops_stream.core.routing_words import Route, Why, is_left
+from ops_stream.core.rows import Agent, Record
+from ops_stream.core.rules_routing import ModelCard
+
+PICO: Final = 1_000_000
+"""Parts of a micro-dollar in which costs are compared."""
+NEEDS: Final = "needs:"
+"""A tag `needs:NAME` demands a capability."""
+EXPLORED: Final = frozenset(("none", "reversible"))
+"""What an ask must be classed as for another model to be tried with it; what nobody has classed is not."""
+LOW_IMPACT: Final = frozenset(("none", "low"))
+READ_QUARTERS: Final = 3
+"""So many quarters of the tokens that are assumed for an ask which estimates none are read, the rest written."""
+MILLION: Final = 1_000_000
+
+
+class Candidate(NamedTuple):
+    """A model that may be used; they sort from the cheapest on, and of equals the best is first."""
+
+    total: int
+    """The expected cost of an ask that is tried until it goes well."""
+    badness: int
+    """The expected quality, negative."""
+    name: str
+    cost: int
+    """The expected cost of one run."""
+    hold: int
+    """What would be held, in micro-dollars."""
+    in_time: bool
+    card: ModelCard
+
+
+def own_model(draft: Draft, request: TaskRequest) -> str:
+    """Give the model that an ask names, by its own name where it was an alias; else the default."""
+    named = request.required_model
+    if named is None:
+        return draft.rules.models.default or ""
+    return draft.rules.routing.aliases.get(named, named)
+
+
+def priced(draft: Draft, request: TaskRequest, model: str) -> int | None:
+    """Give what an ask's own tokens cost with a model, in micro-dollars; None where it names its cost, or no tokens."""
+    if request.estimated_cost_micros is not None or draft.rules.routing.mode == "off":
+        return None
+    read, written = request.estimated_input_tokens, request.estimated_output_tokens
+    card = draft.rules.routing.cards.get(model)
+    if card is None or (read is None and written is None):
+        return None
+    return -(-_listed(card, read or 0, written or 0) // PICO)
+
+
+def next_cheaper(draft: Draft, model: str) -> str:
+    """Give the next model down the ladder; one that is left is passed over if there is another below it."""
+    models, cards = draft.rules.models, draft.rules.routing.cards
+    first = found = models.cheaper(model) or model
+    while draft.rules.routing.mode != "off" and found in cards and _left(draft, cards[found]):
+        lower = models.cheaper(found)
+        if lower is None:
+            return first
+        found = lower
+    return found
+
+
+def route(
+    draft: Draft,
+    request: TaskRequest,
+    agent: Agent | None,
+    record: Record | None,
+    purse: Purse,
+    nature: Nature,
+    hold: int,
+) -> Route | None:
+    """Choose a model; None where there is nothing to choose, so that the ask gets its own one.
+
+    `hold` is what is held where no model makes another of it.
+    """
+    routing = draft.rules.routing
+    if routing.mode == "off" or not routing.cards:
+        return None
+    router = _Router(draft, request, agent, record, purse, hold)
+    if request.required_model is None:
+        return router.choose(nature)
+    card = routing.cards.get(own_model(draft, request))
+    return None if card is None else router.obey(card)
+
+
+class _Router:
+    """One choice."""
+
+    def __init__(
+        self,
+        draft: Draft,
+        request: TaskRequest,
+        agent: Agent | None,
+        record: Record | None,
+        purse: Purse,
+        hold: int,
+    ) -> None:
+        self.draft, self.request, self.record, self.purse = draft, request, record, purse
+        routing = self.routing = draft.rules.routing
+        read, written = request.estimated_input_tokens, request.estimated_output_tokens
+        self.told = read is not None or written is not None
+        if not self.told:
+            tokens = draft.rules.supervisor.default_hold_tokens
+            read = tokens * READ_QUARTERS // 4
+            written = tokens - read
+        self.read, self.written = read or 0, written or 0
+        self.hold: int | None = hold
+        """What is held with any model; None where it follows from its price."""
+        if self.told and request.estimated_cost_micros is None:
+            self.hold = None
+        self.weight = routing.evidence_weight * 1_000
+        self.needs = frozenset(tag[len(NEEDS) :] for tag in request.tags if tag.startswith(NEEDS))
+        aliases = routing.aliases
+        self.declared = frozenset(aliases.get(name, name) for name in agent.models) if agent else frozenset()
+        deadline = request.deadline
+        self.left_ms = None if deadline is None else parse_time(deadline) - draft.now
+        self.demanded = (
+            routing.quality_by_complexity.get(request.complexity, routing.quality_percent) * 10_000
+        )
+        self.circuits = draft.state.counts["circuit/"] > 0
+        self.killed = draft.state.counts["kill/"] > 0 or draft.kills
+
+    # -- the ways
+
+    def choose(self, nature: Nature) -> Route:
+        """Choose among all models that may be used by default."""
+        request = self.request
+        models = expected_of_all(self.draft, request.tenant, request.agent, request.task_type)
+        found = sorted(self.candidate(model) for model in models if not self.against(model.card))
+        if not found:
+            return Route(
+                "", refusal=self.nobody(card for card in self.routing.cards.values() if card.by_default)
+            )
+        chosen, second, why = self.pick(found)
+        if self.circuits:
+            until = left_until(self.draft, chosen.card)
+            if until is not None:
+                return self.instead(chosen, until, found)
+            found = [one for one in found if not _left(self.draft, one.card)]
+            chosen, second, why = self.pick(found)
+        return self.explored(nature, found, chosen, second, why)
+
+    def obey(self, card: ModelCard) -> Route | None:
+        """Take the model that an ask requires, or one of its fallbacks while it is left."""
+        until = left_until(self.draft, card) if self.circuits else None
+        if until is None:
+            return None
+        for other in self.fallbacks(card):
+            if self.fits(other) or self.fits(other, strictly=False):
+                return self.routed(other, None, Why("fallback", left=card.name, until=until, required=True))
+        return Route(card.name, refusal=f"{is_left(card.name, until)} None of its fallbacks may be used.")
+
+    def instead(self, left: Candidate, until: int, found: Sequence[Candidate]) -> Route:
+        """Choose for an ask whose model is left: its fallbacks in their order, else as if it were not there."""
+        why = Why("fallback", left=left.name, until=until)
+        for other in self.fallbacks(left.card):
+            if self.will_do(other) and self.fits(other):
+                return self.routed(other, None, why)
+        rest = [one for one in found if not _left(self.draft, one.card)]
+        if not rest:
+            return Route("", refusal=f"{is_left(left.name, until)} So is every other that may be used.")
+        chosen, second, verdict = self.pick(rest)
+        return self.routed(chosen, second, verdict._replace(left=left.name, until=until))
+
+    def explored(
+        self,
+        nature: Nature,
+        found: Sequence[Candidate],
+        chosen: Candidate,
+        second: Candidate | None,
+        why: Why,
+    ) -> Route:
+        """Give what was chosen, or for a share of asks that risk little one of the others."""
+        share = self.routing.explore_percent
+        if not share:
+            return self.routed(chosen, second, why)
+        request = self.request
+        others: list[Candidate] = []
+        if (
+            nature.known in EXPLORED
+            and nature.effective in EXPLORED
+            and request.customer_impact in LOW_IMPACT
+        ):
+            others = [one for one in found if one is not chosen and self.may_try(one)]
+        if not others:
+            return self.routed(chosen, second, why, MILLION)
+        if percentile("explore", request.tenant, request.request_id) >= share:
+            return self.routed(chosen, second, why, MILLION - share * MILLION // 100)
+        others.sort(key=lambda one: one.name)
+        other = others[short_hash(f"explored|{request.tenant}|{request.request_id}") % len(others)]
+        tried = why._replace(kind="tried", instead=chosen.name)
+        return self.routed(other, chosen, tried, share * MILLION // 100 // len(others))
+
+    def routed(
+        self, chosen: Candidate, second: Candidate | None, why: Why, propensity: int | None = None
+    ) -> Route:
+        """Give a choice, with what is said of it."""
+        return Route(
+            chosen.name,
+            propensity,
+            why._replace(
+                demanded=self.demanded,
+                quality=-chosen.badness,
+                total=chosen.total,
+                second=second.name if second is not None else "",
+                second_quality=-second.badness if second is not None else 0,
+                second_total=second.total if second is not None else 0,
+            ),
+        )
+
+    # -- what may be used
+
+    def against(self, card: ModelCard) -> str:
+        """Say what stands against using a model for this ask, whatever it is expected to do."""
+        if self.needs and not self.needs <= card.capabilities:
+            return f"cannot do {', '.join(sorted(self.needs - card.capabilities))}"
+        if card.context_tokens is not None and self.told and self.read + self.written > card.context_tokens:
+            return f"has no room for {self.read + self.written:,} tokens"
+        if self.declared and card.name not in self.declared:
+            return "is not among those that the agent has registered"
+        if self.killed and model_killed(self.draft, self.request.tenant, card.name):
+            return "is stopped by the kill switch"
+        return ""
+
+    def nobody(self, cards: Iterable[ModelCard]) -> str:
+        """Say why no model may be used."""
+        request, said = self.request, dict[str, str]()
+        for card in cards:
+            why = self.against(card)
+            if not suits(card, request.tenant, request.task_type):
+                why = f"is not for tenant {request.tenant} and task type {request.task_type}"
+            said.setdefault(why, card.name)
+        reasons = "; ".join(f"{name} {why}" for why, name in list(said.items())[:3])
+        return f"No model may be chosen for this ask: {reasons}." if reasons else NONE_BY_DEFAULT
+
+    def fallbacks(self, card: ModelCard) -> Iterable[Candidate]:
+        """Give the fallbacks of a model that may be used now, in their order."""
+        request, draft = self.request, self.draft
+        for name in card.fallbacks:
+            other = self.routing.cards.get(name)
+            if other is None or not suits(other, request.tenant, request.task_type) or self.against(other):
+                continue
+            if not _left(draft, other):
+                expected = expected_of(draft, request.tenant, request.agent, request.task_type, other)
+                yield self.candidate(expected)
+
+    # -- what is expected
+
+    def candidate(self, model: Expected) -> Candidate:
+        """Work out what a model would cost here: its price, corrected by what was measured, and by how often it fails.
+
+        What was measured is what asks cost for each dollar that was held for them; or each, where nothing was held.
+        """
+        card, weight, costed = model.card, self.weight, model.costed
+        cost = listed = self.read * card.input_micros_per_mtok + self.written * card.output_micros_per_mtok
+        hold = self.hold
+        if hold is None:
+            hold = hold_for(self.draft, -(-listed // PICO), self.record)
+        if costed:
+            held = model.held
+            if held:
+                cost = (weight * listed * held + costed * hold * PICO * model.cost) // (
+                    (weight + costed) * held
+                )
+            else:
+                cost = (weight * listed + PICO * model.cost) // (weight + costed)
+        runs, good = model.runs, model.good
+        in_time = (
+            self.left_ms is None or model.latency_ms is None or model.latency_ms * runs <= self.left_ms * good
+        )
+        return Candidate(cost * runs // good, -model.quality, card.name, cost, hold, in_time, card)
+
+    def pick(self, found: Sequence[Candidate]) -> tuple[Candidate, Candidate | None, Why]:
+        """Give the cheapest that will do and the next; else the best that can be paid; else what costs least."""
+        first: Candidate | None = None
+        for one in found:
+            if self.will_do(one) and self.fits(one):
+                if first is not None:
+                    return first, one, Why("cheapest")
+                first = one
+        if first is not None:
+            return first, None, Why("cheapest")
+        able = [one for one in found if self.fits(one)]
+        if able:
+            able.sort(key=_from_the_best)
+            return able[0], able[1] if len(able) > 1 else None, Why("best")
+        able = [one for one in found if self.fits(one, strictly=False)] or list(found)
+        able = [one for one in able if self.will_do(one)] or able
+        return able[0], able[1] if len(able) > 1 else None, Why("dear")
+
+    def will_do(self, one: Candidate) -> bool:
+        """Say whether a model is expected to be good enough, and in time."""
+        return one.in_time and -one.badness >= self.demanded
+
+    def fits(self, one: Candidate, *, strictly: bool = True) -> bool:
+        """Say whether the budgets can take it; `strictly` also whether it is expected to stay within what is held."""
+        if strictly and one.cost > one.hold * PICO:
+            return False
+        use_model(self.draft, self.purse, self.request.tenant, one.name)
+        return self.purse.lacking(one.hold) is None
+
+    def may_try(self, one: Candidate) -> bool:
+        """Say whether a model may be tried out: it can be paid, and is in time."""
+        return one.in_time and self.fits(one)
+
+
+NONE_BY_DEFAULT: Final = "No model of conf/models.yaml may be used by default."
+
+
+def _listed(card: ModelCard, read: int, written: int) -> int:
+    return read * card.input_micros_per_mtok + written * card.output_micros_per_mtok
+
+
+def _left(draft: Draft, card: ModelCard) -> bool:
+    return left_until(draft, card) is not None
+
+
+def _from_the_best(one: Candidate) -> tuple[bool, int, int, str]:
+    return not one.in_time, one.badness, one.total, one.name
