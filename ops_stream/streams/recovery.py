@@ -188,11 +188,7 @@ class Recovery:
 
     def _on_void(self, void: Void) -> None:
         if void.foreign_key_id:
-            raise Refusal(
-                f"The journal partition {self._partition} has a record at offset {void.offset} under another key "
-                f"({void.foreign_key_id}; this worker's is {self._owner.key.key_id}).",
-                "All workers of a prefix share one key: name its file in OPS_STREAM_JOURNAL_KEY_FILE.",
-            )
+            raise _other_key(self._partition, void.offset, void.foreign_key_id, self._owner.key)
         if void.astray:
             # What follows it would be void too, and what it all decided would be decided again.
             raise BrokenChain(f"partition {self._partition} offset {void.offset}: {void.reason}")
@@ -253,18 +249,40 @@ class Recovery:
 
 
 async def refuse_newer_journal(consumer: AIOKafkaConsumer, owner: Owner) -> None:
-    """Refuse to start where a newer engine has decided last. Raises `Refusal`.
+    """Refuse to start where a newer engine has decided last, or the journal begins under another key. Raises `Refusal`.
 
     Recovery would see it too, but only once the group has given this worker partitions that others then do not decide.
+    Of the key the first record tells: whoever may write to the journal can put another at its end only.
     """
     settings = owner.settings
     tps = [TopicPartition(settings.topic(JOURNAL), partition) for partition in range(settings.partitions)]
     for tp, (beginning, end) in (await offsets(consumer, tps)).items():
+        if beginning == 0:
+            async for records in read_range(consumer, tp, 0, min(end, 1)):
+                for record in records:
+                    _refuse_other_key(tp.partition, record.value, owner.key)
         engine = ""
         async for records in read_range(consumer, tp, max(beginning, end - LAST_RECORDS), end):
             for record in records:
                 engine = _engine_of(owner.key, record.offset, record.value) or engine
         _refuse_newer(tp.partition, engine, owner.engine)
+
+
+def _refuse_other_key(partition: int, first: bytes | None, ours: JournalKey) -> None:
+    try:
+        header = rec.read(first).header
+    except rec.Unreadable:
+        return
+    if header.expected_offset == 0 and header.key_id != ours.key_id:
+        raise _other_key(partition, 0, header.key_id, ours)
+
+
+def _other_key(partition: int, offset: int, theirs: str, ours: JournalKey) -> Refusal:
+    return Refusal(
+        f"The journal partition {partition} has a record at offset {offset} under another key "
+        f"({theirs}; this worker's is {ours.key_id}).",
+        "All workers of a prefix share one key: name its file in OPS_STREAM_JOURNAL_KEY_FILE.",
+    )
 
 
 def _engine_of(key: JournalKey, offset: int, value: bytes | None) -> str:

@@ -69,8 +69,8 @@ async def test_a_journal_without_its_key_or_under_another_is_refused(
     world: Settings, workers: Callable[..., WorkerProcess]
 ) -> None:
     """A journal that has records is of use only with the key that they are sealed under. Without it, with one that is
-    no key, or with another one, the worker does not start, and above all does not begin a state from nothing. With the
-    right key in its place it goes on where it was."""
+    no key, or with another one, the worker does not start: it takes no partition from those that have the right one,
+    and above all does not begin a state from nothing. With the right key in its place it goes on where it was."""
     worker = workers(world, "a").start()
     await worker.until_live(6)
     path = world.journal_key_file
@@ -95,8 +95,12 @@ async def test_a_journal_without_its_key_or_under_another_is_refused(
         assert "Restore it from your copy" in worker.last_line
 
         path.write_text("ab" * 32 + "\n")
+        said_before = len(worker.log.read_text())
         worker.start()
         assert await worker.exit_code() == Exit.REFUSED
+        assert "partitions assigned" not in worker.log.read_text()[said_before:], (
+            "others would decide meanwhile"
+        )
         assert "key" in worker.last_line
         assert "OPS_STREAM_JOURNAL_KEY_FILE" in worker.last_line
 
