@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import io
 import logging
 import os
 import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
+import requests
 from opentelemetry import metrics, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -73,7 +75,9 @@ def install(settings: Settings) -> None:
 
 
 def _send_spans(endpoint: str, headers: dict[str, str], resource: Resource) -> None:
-    exporter = OTLPSpanExporter(f"{endpoint}/v1/traces", headers=headers, timeout=EXPORT_S)
+    exporter = OTLPSpanExporter(
+        f"{endpoint}/v1/traces", headers=headers, timeout=EXPORT_S, session=_Straight()
+    )
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)  # which would wait for half a minute
     provider.add_span_processor(BatchSpanProcessor(exporter))
     _say_less(_SPANS_LOGGERS)
@@ -82,7 +86,9 @@ def _send_spans(endpoint: str, headers: dict[str, str], resource: Resource) -> N
 
 
 def _send_metrics(endpoint: str, headers: dict[str, str], resource: Resource) -> None:
-    exporter = OTLPMetricExporter(f"{endpoint}/v1/metrics", headers=headers, timeout=EXPORT_S)
+    exporter = OTLPMetricExporter(
+        f"{endpoint}/v1/metrics", headers=headers, timeout=EXPORT_S, session=_Straight()
+    )
     reader = PeriodicExportingMetricReader(exporter)
     provider = MeterProvider([reader], resource, shutdown_on_exit=False)
     _say_less(_METRICS_LOGGERS)
@@ -171,6 +177,19 @@ def _headers(settings: Settings) -> dict[str, str]:
             )
         found[match[1].lower()] = match[2]
     return found
+
+
+class _Straight(requests.Session):
+    """Goes to the collector and nowhere that it points to, since the headers are for it alone, and reads no answer."""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send it; the answer has its status, and no body: one may be without end."""
+        response = super().send(request, **kwargs | {"allow_redirects": False, "stream": True})
+        response.close()
+        response.raw = io.BytesIO()
+        if response.is_redirect:
+            raise requests.TooManyRedirects("the collector is elsewhere")
+        return response
 
 
 class _SayLess(logging.Filter):

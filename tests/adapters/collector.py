@@ -99,3 +99,46 @@ def collecting(*, hangs: bool = False, status: int = 200) -> Iterator[Collector]
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Asked:
+    """What an ill collector did."""
+
+    url = ""
+    sent = 0
+    """Bytes that it answered."""
+
+
+@contextmanager
+def answering(status: int, headers: str, *, endless: bool = False) -> Iterator[Asked]:
+    """Run a collector that answers with this status and these headers; `endless`: with a body until it is cut off."""
+    made, over = Asked(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            self._say(f"HTTP/1.1 {status} Told\r\n{headers}Connection: close\r\n\r\n".encode())
+            try:
+                while endless and not over.is_set():
+                    self._say(b"garbage " * 128 * 1024)
+            except OSError:
+                pass
+
+        def _say(self, what: bytes) -> None:
+            self.wfile.write(what)
+            made.sent += len(what)
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, name="ill collector", daemon=True)
+    thread.start()
+    made.url = f"http://127.0.0.1:{server.server_port}"
+    try:
+        yield made
+    finally:
+        over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

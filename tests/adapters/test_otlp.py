@@ -14,12 +14,23 @@ import pytest
 from agents_adapter import OpsClient
 from ops_stream.contract.errors import SettingsInvalid
 from ops_stream.contract.settings import Settings
-from tests.adapters.collector import collecting
+from tests.adapters.collector import answering, collecting
 from tests.adapters.responder import answering_from_elsewhere
 
 ROOT = Path(__file__).parents[2]
 CANARY = "Bearer cNrY-otlp-3f1b"
 
+# Sends one span and all metrics to a collector, without a broker.
+ONE_SPAN = """
+import asyncio, logging
+logging.basicConfig()
+from agents_adapter import _otlp
+from opentelemetry import trace
+from ops_stream.contract.settings import Settings
+_otlp.install(Settings.load())
+trace.get_tracer("t").start_span("s").end()
+asyncio.run(_otlp.flush())
+"""
 # An agent's program: three supervised calls; says how long each ask and the closing took, and what was imported.
 PROGRAM = """
 import json, sys, time
@@ -136,6 +147,47 @@ def test_a_collector_that_is_ill_delays_no_ask_and_fails_nothing(settings: Setti
     assert len(output.splitlines()) < 8, output
     assert "token-in-path" not in output
     assert "Traceback" not in output
+
+
+def one_span(endpoint: str, headers: Path) -> str:
+    """Send a span to a collector; give all that the process wrote."""
+    ended = subprocess.run(
+        [sys.executable, "-c", ONE_SPAN],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OPS_STREAM_OTLP_ENDPOINT": endpoint,
+            "OPS_STREAM_OTLP_HEADERS_FILE": str(headers),
+        },
+    )
+    return ended.stdout + ended.stderr
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_collector_cannot_send_the_spans_elsewhere(tmp_path: Path, status: int) -> None:
+    """The headers are for the one that was named; that it takes nothing is said, and not taken for a success."""
+    headers = tmp_path / "headers"
+    headers.write_text(f"x-api-key: {CANARY}\n")
+    with collecting() as elsewhere, answering(status, f"Location: {elsewhere.url}/v1/traces\r\n") as asked:
+        output = one_span(asked.url, headers)
+    assert elsewhere.asked == 0 and asked.sent
+    assert "takes nothing now" in output and CANARY not in output and elsewhere.url not in output
+
+
+def test_an_answer_without_end_is_not_read(tmp_path: Path) -> None:
+    """What a collector answers is its status: the agent's memory is not its to fill, nor its log."""
+    headers = tmp_path / "headers"
+    headers.write_text("")
+    for status in (200, 400):
+        with answering(status, "", endless=True) as asked:
+            output = one_span(asked.url, headers)
+        assert 0 < asked.sent < 32 * 1024 * 1024, "what fits into the buffers of a connection or two"
+        assert "garbage" not in output
 
 
 @pytest.mark.bus
