@@ -25,8 +25,9 @@ _LOOKS: Final = (
     # The rest of a URL's userinfo goes with the password: a token may stand for a name.
     (re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s/@\"'<>]{1,2000}@"), rf"\1{BLOT}@"),
     (re.compile(r"\b((?i:bearer|basic))\s+[A-Za-z0-9._~+/=:-]{6,}"), rf"\1 {BLOT}"),
+    # Whatever the scheme is called, all that follows it.
     (
-        re.compile(r"\b((?i:authorization)[\"']?\s*[=:]\s*[\"']?)(?!(?i:bearer|basic) )[^\s\"',;]+"),
+        re.compile(r"((?i:authorization|cookie)[\"']?\s*[=:]\s*[\"']?)(?!(?i:bearer|basic) )[^\r\n\"',]+"),
         rf"\1{BLOT}",
     ),
     (re.compile(r"(https://hooks\.slack\.com/)[^\s\"'<>]+"), rf"\1{BLOT}"),
@@ -36,9 +37,11 @@ _LOOKS: Final = (
         ),
         BLOT,
     ),
+    # Also as the end of a longer name: sasl_plain_password, x-api-key. What is quoted goes to the quote.
     (
         re.compile(
-            r"\b((?i:password|passwd|secret|api_?key|access_?token)[\"']?\s*[=:]\s*[\"']?)[^\s\"',;&]+"
+            r"((?i:password|passwd|secret|token|api[_-]?key)[\"']?\s*[=:]\s*)"
+            r"(?:b?\"(?:[^\"\\\r\n]|\\.)*\"?|b?'(?:[^'\\\r\n]|\\.)*'?|[^\s\"',;&)}\]]+)"
         ),
         rf"\1{BLOT}",
     ),

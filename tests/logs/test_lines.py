@@ -136,6 +136,17 @@ def test_a_broken_object_costs_not_the_line() -> None:
         "-----BEGIN PRIVATE KEY-----\ncNrY-secret\n-----END PRIVATE KEY-----",
         "-----BEGIN EC PRIVATE KEY-----\ncNrY-secret and no end",
         "api_key: cNrY-secret",
+        "AIOKafkaClient(sasl_plain_password='cNrY-secret', ssl_context=None)",
+        '{"kafka_ssl_password": "cNrY secret, with words"}',
+        "password = 'two cNrY'",
+        '{"password": "a\\"cNrY"}',
+        "client_secret=cNrY-secret&x=1",
+        "x-api-key: cNrY-secret",
+        "headers={'api-key': b'cNrY-secret'}",
+        "token=cNrY-secret",
+        "Authorization: Token cNrY-secret",
+        "{'authorization': 'Digest username=x cNrY-secret'}",
+        "Cookie: a=b; session=cNrY-secret",
     ],
 )
 def test_what_looks_like_a_secret_is_blotted_out(text: str) -> None:
@@ -143,6 +154,22 @@ def test_what_looks_like_a_secret_is_blotted_out(text: str) -> None:
     assert "cNrY" not in redacted(text)
     for line in lines(event=text, where=text, many=[text], deep={"x": {"y": text}}, exception=f"E: {text}"):
         assert "cNrY" not in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "the password is wrong",
+        "tokens=12 max_tokens=9",
+        "token_limit=5000",
+        "input_tokens: 12",
+        "secrets do not belong in the URL: put headers into OPS_STREAM_OTLP_HEADERS_FILE",
+        "OPS_STREAM_KAFKA_SASL_PASSWORD_FILE=/etc/x",
+    ],
+)
+def test_what_is_no_secret_is_shown(text: str) -> None:
+    """Words about secrets, numbers of tokens and names of files stay."""
+    assert redacted(text) == text
 
 
 def test_a_field_named_as_a_secret_is_never_shown() -> None:
