@@ -161,6 +161,7 @@ class StepStatus(Part):
     request_id: Id | None = None
     attempts: Count
     cost_micros: TotalMicros = Field(alias="cost_usd")
+    reason: Text | None = None
 
 
 class WorkflowStatus(Event):
@@ -173,6 +174,8 @@ class WorkflowStatus(Event):
     steps: Annotated[tuple[StepStatus, ...], many(1000)]
     cost_micros: TotalMicros = Field(alias="cost_usd")
     blamed: Annotated[tuple[Id, ...], many(1000)]
+    accepted_at: Time | None = None
+    ended_at: Time | None = None
 
 
 class TaskAssignment(Event):
@@ -184,6 +187,7 @@ class TaskAssignment(Event):
     request: TaskRequest
     approval: TaskApproval
     inputs: Annotated[dict[Id, Bulk], Field(max_length=1000)]
+    clipped: Annotated[tuple[Id, ...], many(1000)] = ()
 
 
 class Vote(Part):

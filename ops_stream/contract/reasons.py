@@ -33,7 +33,11 @@ class Reason(StrEnum):
     # For `revoked` only; never weighed against the others.
     KILL_REVOKED = "kill_revoked"
     LEASE_EXPIRED = "lease_expired"
+    WORKFLOW_CANCELLED = "workflow_cancelled"
 
+
+STOPPED_BY_PEOPLE: Final = (Reason.KILL_REVOKED, Reason.WORKFLOW_CANCELLED)
+"""Reasons of a revocation that is not held against the agent."""
 
 _RANK: Final[Mapping[Reason, int]] = {reason: rank for rank, reason in enumerate(Reason)}
 

@@ -75,7 +75,11 @@ def emit_answer(draft: Draft, ask: Ask) -> None:
     """Publish the decision in force, in the encoding and the trace of whoever asks, else of who asked."""
     encoding, traceparent = ask.encoding, ask.traceparent or None
     input_ = draft.input
-    if isinstance(input_, EventInput) and isinstance(input_.event, TaskRequest):
+    if (
+        isinstance(input_, EventInput)
+        and isinstance(input_.event, TaskRequest)
+        and (not ask.step or input_.event.request_id == ask.request_id)
+    ):
         encoding, traceparent = input_.encoding, input_.traceparent
     value = approval_of(ask)
     draft.emit(

@@ -35,6 +35,13 @@ def bare_ask(draft: Draft, request: TaskRequest, digest: str) -> Ask:
     """Give the row of an ask that nothing has been decided about."""
     input_ = draft.input
     assert isinstance(input_, EventInput)
+    return row_of(draft, request, digest, input_.origin.offset, input_.encoding, input_.traceparent or "")
+
+
+def row_of(
+    draft: Draft, request: TaskRequest, digest: str, order: int, encoding: str, traceparent: str
+) -> Ask:
+    """Give such a row by what the record says that asks, which for the step of a workflow is an older one."""
     return Ask(
         tenant=request.tenant,
         request_id=request.request_id,
@@ -54,9 +61,9 @@ def bare_ask(draft: Draft, request: TaskRequest, digest: str) -> Ask:
         impact=request.customer_impact,
         effect=request.effect,
         estimated_ms=estimated_ms(request),
-        order=input_.origin.offset,
-        encoding=input_.encoding,
-        traceparent=input_.traceparent or "",
+        order=order,
+        encoding=encoding,
+        traceparent=traceparent,
         asked_at=draft.written_ms,
     )
 

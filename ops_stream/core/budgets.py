@@ -133,7 +133,7 @@ def settle(draft: Draft, ask: Ask, cost: int, tokens: int | None = None) -> Ask:
         alert_overrun(draft, ask, cost, overrun)
     if draft.rules.budgets.alerts:
         _alert_settled(draft, ask)
-    return replace(ask, money="settled")
+    return replace(ask, money="settled", cost=cost if ask.step else 0)
 
 
 def release(draft: Draft, ask: Ask, *, ran: bool = False) -> Ask:

@@ -27,6 +27,7 @@ from ops_stream.core.switches import (
     tenant_of,
 )
 from ops_stream.core.words import clip
+from ops_stream.core.workflows import cancel
 
 SPREAD_BYTES_MAX: Final = 1_572_864
 """All copies of one command: with its dead letter and the journal's own fields well under 4 MiB."""
@@ -134,4 +135,5 @@ _ACTS: Final[Mapping[str, Callable[[Draft, ControlCommand], None]]] = {
     "reinstate_agent": _reinstate,
     "set_budget": set_budget,
     "activate_rules": _activate_rules,
+    "cancel_workflow": cancel,
 }

@@ -41,6 +41,8 @@ class Draft:
         "outputs",
         "rules",
         "state",
+        "woken",
+        "workflows",
     )
 
     def __init__(self, state: State, rules: Rules, now_ms: int, input_: Input) -> None:
@@ -62,6 +64,10 @@ class Draft:
         """The asks of each tenant's objective that this draft has ended, which the state's index has as open."""
         self.opened: dict[str, set[str]] = {}
         """Windows that this draft gives budgets rows for, as in the state's index."""
+        self.workflows: dict[str, bool] = {}
+        """Workflows that this draft is about, and whether it tells where they stand."""
+        self.woken: set[str] = set()
+        """Workflows that time has come for: whoever is free is given what waits of them."""
         self._rows: dict[str, Row | None] = {}
         self._measured_outputs = 0
         self._measured_rows = 0
@@ -89,6 +95,10 @@ class Draft:
     def touched(self, key: str) -> bool:
         """Say whether this draft writes or deletes a row."""
         return key in self._rows
+
+    def changed(self, prefix: str) -> list[tuple[str, Row | None]]:
+        """Give the rows that this draft writes or deletes (None) whose keys begin so."""
+        return [(key, row) for key, row in self._rows.items() if key.startswith(prefix)]
 
     def emit(
         self,

@@ -13,6 +13,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.notices import alert
 from ops_stream.core.rows import FIRINGS, GOALS, Ask, Firing, Goal, ask_key
 from ops_stream.core.rows_kpis import goal_of
+from ops_stream.core.workflows_status import steps_left
 
 IDLE_DAYS: Final = 7
 """An objective or a failure of which nothing was heard for so long is forgotten."""
@@ -128,6 +129,8 @@ def _others(draft: Draft, ask: Ask, goal: str) -> int:
     tenant = draft.state.tenants.get(ask.tenant)
     if tenant is None:
         return 0
+    if ask.step and steps_left(draft, ask):
+        return 1  # those that are to come
     gone = draft.ended_asks
     key = ask_key(ask.tenant, ask.request_id)
     facts = tenant.open.get(key)

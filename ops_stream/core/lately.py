@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ops_stream.contract.models import Telemetry
-from ops_stream.contract.reasons import Reason
+from ops_stream.contract.reasons import STOPPED_BY_PEOPLE
 from ops_stream.core.decay import decayed, steps_between
 from ops_stream.core.draft import Draft
 from ops_stream.core.peers import PAR, Needed, compare
@@ -43,7 +43,7 @@ def went(
     What was never permitted counts by its violation alone, and what people had stopped has not failed.
     """
     good = event.kind == "completed" and event.success is not False
-    stopped = not good and ask.answer.reason == Reason.KILL_REVOKED
+    stopped = not good and ask.answer.reason in STOPPED_BY_PEOPLE
     key = record_key(ask.tenant, ask.agent)
     record = draft.get(RECORDS, key)
     if record is None or event.kind == "cancelled" or ask.answer.decision in _UNPERMITTED or stopped:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final
 
 from ops_stream.contract.models import Telemetry
-from ops_stream.contract.reasons import Reason
+from ops_stream.contract.reasons import STOPPED_BY_PEOPLE, Reason
 from ops_stream.core.draft import Draft
 from ops_stream.core.learning_flows import flow_ended, flow_lost
 from ops_stream.core.learning_room import make_room
@@ -86,7 +86,7 @@ def _outcome(ask: Ask, event: Telemetry) -> tuple[int, int, int]:
     if event.kind == "completed":
         good = event.success is not False
         return int(good), int(not good), 0
-    stopped = ask.answer.reason == Reason.KILL_REVOKED
+    stopped = ask.answer.reason in STOPPED_BY_PEOPLE
     return (0, 0, 1) if event.kind == "cancelled" or stopped else (0, 1, 0)
 
 

@@ -23,6 +23,7 @@ from ops_stream.core import (
     rows_loops,
     rows_peers,
     rows_routing,
+    rows_workflows,
 )
 from ops_stream.core.rows_base import NOTHING as NOTHING
 from ops_stream.core.rows_base import Row as Row
@@ -66,6 +67,10 @@ Past = rows_learning.Past
 Period = rows_learning.Period
 Tally = rows_kpis.Tally
 Telling = rows_kpis.Telling
+StepBody = rows_workflows.StepBody
+StepOutput = rows_workflows.StepOutput
+StepRow = rows_workflows.StepRow
+WorkflowRow = rows_workflows.WorkflowRow
 
 Phase = Literal["escalated", "queued", "running", "unknown", "ended"]
 """Waiting for a person or in the batch queue; running under a lease; over with its cost unknown; over."""
@@ -180,6 +185,10 @@ class Ask(Row, frozen=True):
     """The latest time that its reports tell of and that is believed; only until it ends."""
     flags: tuple[str, ...] = ()
     """The rules of `conf/telemetry.yaml` that its reports break, each once."""
+    step: str = ""
+    """The step of a workflow that it is, as `ID|NUMBER|ACCEPTED`; empty for what an agent asks itself."""
+    cost: int = 0
+    """What a step was settled to; of other asks only budgets know."""
 
 
 class AskFacts(msgspec.Struct, frozen=True, gc=False):
@@ -298,6 +307,10 @@ PERIODS: Final = Table("period/", Period)
 PASTS: Final = Table("past/", Past)
 FLOWS_LEARNED: Final = Table("flowlearned/", FlowLearned)
 EVICTED: Final = Table("evicted/", Evicted)
+WORKFLOWS: Final = Table("workflow/", WorkflowRow)
+STEPS: Final = Table("step/", StepRow)
+STEP_BODIES: Final = Table("stepbody/", StepBody)
+STEP_OUTPUTS: Final = Table("stepoutput/", StepOutput)
 CIRCUITS: Final = Table("circuit/", Circuit)
 
 

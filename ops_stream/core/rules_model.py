@@ -61,6 +61,10 @@ class Supervisor:
     """Bytes of such asks per tenant."""
     retries_max: int | None = None
     """A higher `retry_count` is refused as `retries_exhausted`; None for no limit."""
+    workflow_attempts: int = 2
+    """How often a step of a workflow is tried, by one agent or another."""
+    workflow_wait_s: int = 86_400
+    """How long a workflow waits for an agent while none of its steps runs, before it fails."""
     registration: Literal["open", "declared"] = "open"
     enforcement: tuple[Enforcement, ...] = ()
 

@@ -13,6 +13,7 @@ from ops_stream.core.rows import ALARMS, AskFacts, decode_due, decode_facts
 from ops_stream.core.rows_alarms import RANK
 from ops_stream.core.rows_kpis import decode_used, goal_of
 from ops_stream.core.totals import TENANT_BUDGET, Totals
+from ops_stream.core.workflows_index import WorkflowIndex
 
 FORGETTING: Final = frozenset(("ended", "unknown"))
 _COUNTED: Final = (
@@ -80,6 +81,8 @@ class State:
         """Objectives, failures and counts of workflows, the one that was not used for longest first."""
         self.learned: Final = LearnedIndex()
         """What was learned of agents and workflows: how much of it there is, and when it was last used."""
+        self.workflows: Final = WorkflowIndex()
+        """Workflows that run or have ended, their steps that wait, and what each agent can be given."""
         self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
             "ask": self._index_ask,
             "agent": self._index_agent,
@@ -111,6 +114,10 @@ class State:
             "past": self.learned.sized,
             "flowlearned": self.learned.flow,
             "evicted": self.learned.counted,
+            "workflow": self._index_workflow,
+            "step": self.workflows.step,
+            "stepbody": self.workflows.sized,
+            "stepoutput": self.workflows.sized,
             "circuit": self._index_counted_due,
         }
 
@@ -216,6 +223,7 @@ class State:
     def _index_agent(self, key: str, old: bytes | None, value: bytes | None) -> None:
         tenant = key[6 : key.index("|")]
         self.agent_bytes += len(value or b"") - len(old or b"")
+        self.workflows.agent(key, value)
         if value is not None:
             if old is None:
                 self.agents.setdefault(tenant, {})[key] = None
@@ -263,6 +271,9 @@ class State:
         else:
             alarm = ALARMS.decode(value)
             self.alarms.put((RANK[alarm.severity], alarm.last, 0, key))
+
+    def _index_workflow(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._put_due(key, self.workflows.workflow(key, old, value))
 
     def _put_due(self, key: str, until: int) -> None:
         if until:

@@ -13,7 +13,6 @@ from ops_stream.contract.models import (
     RevocationAck,
     TaskRequest,
     Telemetry,
-    Workflow,
 )
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.agents import acknowledge, heartbeat, register
@@ -24,7 +23,7 @@ from ops_stream.core.decision import Decision, InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.forwarding import asked_in, forwarded, seen_before
 from ops_stream.core.goals import keep_goals
-from ops_stream.core.ids import bytes_digest, derived_id
+from ops_stream.core.ids import bytes_digest
 from ops_stream.core.inputs import RECORD_INPUTS, EventInput, Gap, Input, MalformedInput, Takeover, Tick
 from ops_stream.core.lines import end
 from ops_stream.core.memory import keep_bound
@@ -36,6 +35,8 @@ from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.core.telemetry import report
 from ops_stream.core.ticks import tick
+from ops_stream.core.workflows import keep_workflows, submit
+from ops_stream.core.workflows_giving import StepFailed
 
 __all__ = ["Decision", "InvariantBroken", "step"]
 
@@ -44,20 +45,28 @@ def step(state: State, input_: Input, rules: Rules, now_ms: int) -> Decision:
     """Decide one input. Pure: the state is not changed, `state.apply(decision.changes)` does that.
 
     An exception on the way drops everything that was drafted: the input becomes a dead letter, and an ask
-    that nobody has heard of yet is denied. `InvariantBroken` comes through: the partition must halt.
+    that nobody has heard of yet is denied. Where it comes from a step of a workflow only that step is denied.
+    `InvariantBroken` comes through: the partition must halt.
     """
     if isinstance(input_, Tick):
         return tick(state, input_, rules, now_ms)
-    draft = Draft(state, rules, now_ms, input_)
-    try:
-        _take(draft, input_)
-        keep_bound(draft)
-        keep_goals(draft)
-        return draft.decision()
-    except (InvariantBroken, MemoryError):
-        raise
-    except Exception as error:
-        return _contain(Draft(state, rules, now_ms, input_), type(error).__name__)
+    failures: dict[str, str] = {}
+    while True:
+        draft = Draft(state, rules, now_ms, input_)
+        try:
+            _take(draft, input_)
+            keep_workflows(draft, failures)
+            keep_bound(draft)
+            keep_goals(draft)
+            return draft.decision()
+        except (InvariantBroken, MemoryError):
+            raise
+        except StepFailed as failed:
+            if failed.key in failures:
+                return _contain(Draft(state, rules, now_ms, input_), failed.error)
+            failures[failed.key] = failed.error
+        except Exception as error:
+            return _contain(Draft(state, rules, now_ms, input_), type(error).__name__)
 
 
 def _take(draft: Draft, input_: EventInput | MalformedInput | Takeover | Gap) -> None:
@@ -91,7 +100,7 @@ def _event(draft: Draft, input_: EventInput) -> None:
     elif isinstance(event, RevocationAck):
         acknowledge(draft, event)
     else:
-        _reject_workflow(draft, event)
+        submit(draft, event)
 
 
 def _malformed(draft: Draft, input_: MalformedInput) -> None:
@@ -102,25 +111,6 @@ def _malformed(draft: Draft, input_: MalformedInput) -> None:
         ids = (tenant, input_.request_id, input_.task_id or "unknown", input_.agent or "unknown")
         digest = bytes_digest(input_.raw)
         emit_refusal(draft, ids, digest, Reason.MALFORMED_REQUEST, input_.explanation)
-
-
-def _reject_workflow(draft: Draft, event: Workflow) -> None:
-    value = {
-        "workflow_id": event.workflow_id,
-        "tenant": event.tenant,
-        "state": "rejected",
-        "problems": [
-            {
-                "code": "not_supported",
-                "explanation": "This version does not run workflows; ask for each step as a task of its own.",
-            }
-        ],
-        "steps": [],
-        "cost_usd": 0,
-        "blamed": [],
-    }
-    id_ = derived_id("ws_", event.tenant, event.workflow_id, "rejected", draft.now)
-    draft.emit("workflow-status", event.tenant, "WorkflowStatus", id_, value, subject=event.workflow_id)
 
 
 def _gap(draft: Draft, gap: Gap) -> None:

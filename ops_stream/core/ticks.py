@@ -30,6 +30,8 @@ from ops_stream.core.rows import ASKS, SWEEPS
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.silence import pulse_due
 from ops_stream.core.state import State
+from ops_stream.core.workflows import keep_workflows, workflow_due
+from ops_stream.core.workflows_giving import StepFailed
 
 FAILURES_MAX: Final = 20
 """Queued asks and escalations that one Tick gives up on; more are left to the next."""
@@ -52,10 +54,11 @@ def tick(state: State, input_: Tick, rules: Rules, now_ms: int) -> Decision:
         draft = Draft(state, rules, now_ms, input_)
         try:
             _act(draft, input_.until_ms, failures)
+            keep_workflows(draft, failures)
             keep_bound(draft)
             keep_goals(draft)
             return draft.decision()
-        except _Failed as failed:
+        except (_Failed, StepFailed) as failed:
             failures[failed.key] = failed.error
 
 
@@ -108,6 +111,8 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         goal_due(draft, key)
     elif kind == "telling":
         telling_due(draft, key)
+    elif kind == "workflow":
+        workflow_due(draft, key)
     elif kind == "circuit":
         circuit_due(draft, key)
     else:

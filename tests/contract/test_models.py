@@ -29,8 +29,8 @@ Heartbeat: agent tenant? running
 RevocationAck: agent tenant? request_id stopped_at
 AgentStatus: agent tenant state reason? scores rank? since samples? intervals?
 Workflow: workflow_id objective_id tenant? steps budget_usd? deadline?
-WorkflowStatus: workflow_id tenant state problems steps cost_usd blamed
-TaskAssignment: assignment_id workflow_id step_id request approval inputs
+WorkflowStatus: workflow_id tenant state problems steps cost_usd blamed accepted_at? ended_at?
+TaskAssignment: assignment_id workflow_id step_id request approval inputs clipped?
 Escalation: escalation_id request_id? tenant agent? trigger severity summary request? recommendation
   at_stake_usd? action_digest? rules_digest quorum? expires_at on_expiry? status level count
   stage? opened_at? triggers? asks? subject? agent_record? levels? next_level_at? roles? votes? outcome?

@@ -11,7 +11,7 @@ IN_THE_CONTRACTS_ORDER = """
 malformed_request duplicate_conflict kill_switch agent_unregistered agent_not_allowed agent_suspended
 agent_blocked policy_error policy_blocked budget_exhausted escalation_denied escalation_expired withdrawn
 retries_exhausted no_model deadline_passed overloaded escalated queued approved approved_after_review
-approved_with_changes kill_revoked lease_expired
+approved_with_changes kill_revoked lease_expired workflow_cancelled
 """
 
 

@@ -14,6 +14,7 @@ ELSEWHERE = {
     Reason.APPROVED_WITH_CHANGES,
     Reason.KILL_REVOKED,
     Reason.LEASE_EXPIRED,
+    Reason.WORKFLOW_CANCELLED,
 }
 
 

@@ -23,7 +23,7 @@ from ops_stream.core.intake import read_input
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.ledger import Ledger, Prepared
 from ops_stream.core.journal.record import RawInput
-from ops_stream.core.rows import RULES
+from ops_stream.core.rows import ASKS, RULES
 from ops_stream.core.rules_model import Budgets, Limit, Models, PolicyMatch, Rules, Supervisor
 from ops_stream.core.state import State
 from ops_stream.core.step import step
@@ -193,6 +193,7 @@ def write() -> list[tuple[int, bytes]]:
     scribe.stranger(scribe.records[3][1])
     scribe.take_over("boot-2")
     _operators(scribe)
+    _workflows(scribe)
     return scribe.records
 
 
@@ -240,6 +241,44 @@ def _operators(scribe: Scribe) -> None:
     scribe.command("c9", "activate_rules", parameters={"digest": SECOND.digest})
     scribe.ask("r-last")
     scribe.tick(4_000)
+
+
+def _workflows(scribe: Scribe) -> None:
+    """A workflow that is done, one whose step is lost and then fails, one that is cancelled, one that is refused."""
+    for agent in ("ann", "bob"):
+        scribe.event(
+            "agents", "AgentRegistration", agent=agent, role="clerk", capabilities=["general", "reviewed"]
+        )
+
+    def hand_in(workflow_id: str, *steps: tuple[str, str]) -> None:
+        body = [
+            {
+                "step_id": name,
+                "task_type": "general",
+                "task_description": "a part",
+                "depends_on": before.split(),
+            }
+            for name, before in steps
+        ]
+        scribe.event("workflows", "Workflow", workflow_id=workflow_id, objective_id="o1", steps=body)
+
+    def work(kind: str, **fields: Any) -> None:
+        """Whoever was given a step reports on it."""
+        rows = scribe.ledger.state.rows
+        asks = [ASKS.decode(raw) for key, raw in sorted(rows.items()) if key.startswith("ask/")]
+        ask = next(ask for ask in asks if ask.step and ask.phase == "running")
+        body = {"request_id": ask.request_id, "task_id": ask.task_id, "agent": ask.agent, "kind": kind}
+        scribe.event("telemetry", "Telemetry", event_id=f"w{len(scribe.records)}", **body, **fields)
+
+    hand_in("w-circle", ("a", "b"), ("b", "a"))
+    hand_in("w-done", ("a", ""), ("b", "a"), ("c", "a b"))
+    for number in range(3):
+        work("completed", output=f"part {number}", cost_usd=0.05)
+    hand_in("w-lost", ("a", ""))
+    scribe.tick(200)
+    work("failed", error="no", cost_usd=0.01)
+    hand_in("w-cancelled", ("a", ""), ("b", "a"))
+    scribe.command("c10", "cancel_workflow", target="w-cancelled")
 
 
 def path_of(version: str) -> Path:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from tests.scenarios import workflows
 from tests.scenarios.alerting import check_told, said_of
 from tests.scenarios.driver import Seen
 from tests.scenarios.figures import figure_is, without_figures
@@ -14,7 +15,7 @@ from tests.scenarios.people import stands
 
 DECISIONS = frozenset(("approved", "denied", "escalated", "queued", "revoked"))
 OTHER_EVENTS = frozenset(
-    ("alert", "dead-letter", "escalation", "agent", "workflow", "kpi", "nothing", "only-alerts")
+    ("alert", "dead-letter", "escalation", "agent", "workflow", "assigned", "kpi", "nothing", "only-alerts")
 )
 
 
@@ -83,7 +84,9 @@ def _matches(words: Sequence[str], event: Seen) -> bool:
             return False
         return _all_said(words[3:], set(), value.get("reason", ""))
     if kind == "workflow":
-        return event.type == "WorkflowStatus" and value["state"] == what
+        return event.type == "WorkflowStatus" and workflows.told(words[1:], value)
+    if kind == "assigned":
+        return event.type == "TaskAssignment" and workflows.assigned(words[1:], value)
     if kind == "kpi":
         return event.type == "Kpi" and figure_is(words[1:], value)
     raise BadScenario(f"nothing is known to expect as {' '.join(words)}")

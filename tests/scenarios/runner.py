@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from ops_stream.contract.clocktext import format_time
-from tests.scenarios import reporting
+from tests.scenarios import reporting, workflows
 from tests.scenarios.alerting import silence_of
 from tests.scenarios.driver import Driver, PolicySpec, Seen, Setup
 from tests.scenarios.expecting import DECISIONS as DECISIONS
@@ -213,7 +213,7 @@ class _Play:
         if verdict == "edit":
             body["edits"] = {name: value_of(text) for name, text in named.items()}
         self._send_signed("resolutions", body, way, key)
-        return line.words[0]
+        return str(escalation.get("request_id", line.words[0]))
 
     def _send_signed(self, topic: str, body: dict[str, Any], way: str, key: str) -> None:
         value = json.dumps(body).encode()
@@ -308,8 +308,17 @@ class _Play:
         self._send_signed("control", body, line.named.get("signed", "none"), line.named.get("key", by))
 
     def _do_workflow(self, line: Line) -> None:
-        body = self._body(line, workflow_id=line.words[0], objective_id="o1", steps=[])
+        body = workflows.body_of(line, TENANT, values_of(line.named), self.driver.now_ms())
         self.driver.send("workflows", body)
+
+    def _do_work(self, line: Line) -> None:
+        """Whoever was given a step last reports on it."""
+        request_id, agent, task_id = self.agents[f"step {line.words[0]}"]
+        self.agents[request_id] = (TENANT, agent, task_id)
+        self._do_report(replace(line, words=(request_id, *line.words[1:])))
+
+    def _do_cancel(self, line: Line) -> None:
+        self._command(line, "cancel_workflow", target=line.words[0], tenant=TENANT)
 
     def _do_raw(self, line: Line) -> str | None:
         self.driver.send(line.words[0], line.words[1].encode())
@@ -341,6 +350,7 @@ class _Play:
         return {"tenant": TENANT, **fields, **named}
 
     def _remember(self, seen: Sequence[Seen]) -> None:
+        workflows.remember(seen, self.agents, self.escalations)
         for event in seen:
             if event.type == "Escalation" and event.value["status"] == "open":
                 self.escalations[event.value.get("request_id", "")] = dict(event.value)
