@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ops_stream.contract.settings import Settings
 
 _REFRESH_S: Final = 1.0
+_AHEAD_MS: Final = 3_600_000
+"""How far the clocks of two brokers may be apart: a window begins before it is told, by the broker's time."""
 _EMPTY: Final = "No figure has been told yet: they come a minute after the first asks and reports."
 _LEFT_OUT: Final = "There are more figures than are kept in memory; name a tenant with --tenant."
 
@@ -130,10 +132,13 @@ async def read(bus: Bus, wanted: Wanted) -> tuple[Book, Bounds]:
 
 def _take(book: Book, record: ConsumerRecord) -> tuple[str, str] | None:
     from ops_stream.cli.events import read_event
+    from ops_stream.contract.clocktext import parse_time
 
     seen = read_event("kpis", record)
     if seen.body is None or seen.position is None or seen.position.partition != record.partition:
         return None  # not written by a supervisor
+    if parse_time(seen.body["window_start"]) > record.timestamp + _AHEAD_MS:
+        return None  # nor this: it would hide what is told of now
     return book.take(seen.body, seen.position)
 
 

@@ -23,6 +23,11 @@ DAY_S: Final = 86_400
 ENTRIES_MAX: Final = 200_000
 """Windows of figures that are kept in memory; what is told of more is left out, and the reader says so."""
 WINDOWS_MAX: Final = 64
+SCOPE_MAX: Final = 300
+"""Characters of a scope: two ids, and what kind it is."""
+NUMBER_MAX: Final = 1e15
+NUMBER_MIN: Final = 1e-9
+"""A smaller denominator is none."""
 STEADY: Final = 0.05
 """By no more than this share of what it was a figure is steady, as the supervisor has it."""
 
@@ -83,7 +88,10 @@ class Book:
         lost one has overtaken, leave them in any order.
         """
         scope, kpi, window_s = str(body["scope"]), str(body["kpi"]), int(body["window_s"])
-        if window_s not in (HOUR_S, DAY_S) or not self.wanted(scope, str(body.get("tenant", "default"))):
+        tenant, top, bottom = str(body.get("tenant", "default")), body["numerator"], body["denominator"]
+        if window_s not in (HOUR_S, DAY_S) or not self.wanted(scope, tenant):
+            return None
+        if not is_told(scope, kpi, tenant) or max(abs(top), abs(bottom)) > NUMBER_MAX:
             return None
         number = parse_time(body["window_start"]) // (window_s * 1000)
         self.newest[window_s] = max(number, self.newest.get(window_s, 0))
@@ -98,9 +106,9 @@ class Book:
             series = self.figures[scope, kpi, window_s] = {}
         series[number] = Entry(
             position,
-            float(body["numerator"]),
-            float(body["denominator"]),
-            list(body["interval"]) if body.get("interval") else None,
+            float(top),
+            float(bottom),
+            list(body["interval"]) if len(body.get("interval") or ()) == 2 else None,
             int(body["samples"]),
         )
         self.entries += known is None
@@ -122,6 +130,18 @@ class Book:
                 sums[0] += entry.numerator
                 sums[1] += entry.denominator
         return found
+
+
+def is_told(scope: str, kpi: str, tenant: str) -> bool:
+    """Say whether a supervisor tells such a figure of such a scope; whoever may write to the topic may tell others."""
+    if len(scope) > SCOPE_MAX:
+        return False
+    if scope == f"tenant/{tenant}":
+        return kpi in SYSTEM
+    kind, _, name = scope.partition(f"/{tenant}/")
+    return bool(name) and (
+        (kind == "workflow" and kpi == "success_rate") or (kind == "agent" and kpi in SCORES)
+    )
 
 
 def row_of(book: Book, scope: str, kpi: str, scopes: list[str], span: Span, now: int) -> dict[str, Any]:
@@ -188,7 +208,7 @@ def _quotient(entry: Entry) -> float | None:
 
 
 def _share(top: float, bottom: float) -> float | None:
-    return top / bottom if bottom else None
+    return top / bottom if abs(bottom) >= NUMBER_MIN else None
 
 
 def _over(sums: Mapping[int, list[float]], first: int, last: int) -> tuple[float, float]:

@@ -64,9 +64,9 @@ def line(values: list[float | None]) -> str:
     if not known:
         return ""
     low, high = min(known), max(known)
-    scale = 7 / (high - low) if high > low else 0.0
     drawn = (
-        "·" if value is None else _BLOCKS[round((value - low) * scale) if scale else 3] for value in values
+        "·" if value is None else _BLOCKS[round(7 * ((value - low) / (high - low))) if high > low else 3]
+        for value in values
     )
     return "".join(drawn)
 
