@@ -169,11 +169,11 @@ def show(out: Out, book: Book, wanted: Wanted) -> None:
     if book.left_out:
         out.note(_LEFT_OUT)
     if out.as_json:
-        rows = rows_of(book, wanted)
-        if not rows:
+        figures = rows_of(book, wanted)
+        if not figures:
             _nothing(wanted)
-        for row in rows:
-            out.row(row, "")
+        for figure in figures:
+            out.row(figure, "")
         return
     tables = tables_of(book, wanted)
     if not tables:

@@ -1,4 +1,4 @@
-"""Figures that nobody should have told who may write to `ops.kpis`: each is passed over, and the page stays as it is."""
+"""Figures told by others who may write to `ops.kpis`: each is passed over, and the page stays as it is."""
 
 from __future__ import annotations
 
