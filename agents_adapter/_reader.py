@@ -125,6 +125,7 @@ class Intake:
         self._reconnected = reconnected
         self._consumer: AIOKafkaConsumer | None = None
         self._readers: dict[TopicPartition, PartitionReader] = {}
+        self._answered_ms = 0.0
 
     async def start(self) -> None:
         """Connect; raises KafkaError or OSError where nobody answers."""
@@ -194,7 +195,7 @@ class Intake:
             except (KafkaError, IllegalStateError) as error:
                 logger.warning("Reading %s failed (%s); trying again.", reader.tp.topic, type(error).__name__)
                 await asyncio.sleep(_BACKOFF_S)
-            if connection.is_back(self._consumer, reader.tp):
+            if connection.is_back(self._consumer, reader.tp, self._answered_ms):
                 self._reconnected()
 
     async def _read_some(self, reader: PartitionReader) -> None:
@@ -213,6 +214,7 @@ class Intake:
         while True:
             try:
                 reader.next_offset = (await consumer.end_offsets([tp]))[tp]
+                self._answered_ms = time.time() * 1000
             except KafkaError as error:
                 logger.warning(
                     "The end of %s cannot be had (%s); trying again.", tp.topic, type(error).__name__
@@ -245,13 +247,16 @@ class _Connection:
         self._heard_ms = time.time() * 1000
         self._lost = False
 
-    def is_back(self, consumer: AIOKafkaConsumer | None, tp: TopicPartition) -> bool:
-        """True once after each time that the broker was not heard of for a while."""
+    def is_back(self, consumer: AIOKafkaConsumer | None, tp: TopicPartition, answered_ms: float) -> bool:
+        """True once after each time that the broker was not heard of for a while.
+
+        Assigning anew forgets the time of the last fetch. Who registers many agents does that again and again, and
+        each time the broker has said, at `answered_ms`, where a partition ends.
+        """
         assert consumer is not None
         if tp not in consumer.assignment():
             return False
-        # Assigning anew forgets the time.
-        self._heard_ms = consumer.last_poll_timestamp(tp) or self._heard_ms
+        self._heard_ms = consumer.last_poll_timestamp(tp) or max(self._heard_ms, answered_ms)
         fresh = time.time() * 1000 - self._heard_ms < _STALE_MS
         if not fresh and not self._lost:
             logger.warning("Nothing is heard from Kafka about %s.", tp.topic)

@@ -137,6 +137,18 @@ async def test_closing_just_after_the_reader_was_assigned_anew_ends_at_once(sett
 
 
 @pytest.mark.bus
+async def test_registering_many_agents_is_no_loss_of_the_connection(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each waits for its own status, by a reader of its own for so long: nobody is warned, and nothing asked again."""
+    async with OpsClient(settings=settings) as client:
+        for number in range(8):
+            await client.register(f"agent-{number}", role="author", capabilities=[], wait_status_s=0.1)
+        await asyncio.sleep(1.5)  # one more look at the time of the last fetch
+    assert "Nothing is heard" not in caplog.text
+
+
+@pytest.mark.bus
 async def test_clients_of_a_process_share_one_consumer_and_one_producer(
     settings: Settings, responder: Responder
 ) -> None:
