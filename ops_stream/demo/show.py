@@ -43,10 +43,11 @@ class Screen:
         colour = COLOURS.get(approval["decision"], "white")
         latency = f"{seen.latency_ms:>4} ms" if seen.latency_ms is not None else "   later"
         cost = request.get("estimated_cost_usd", 0)
+        # Without a reason of its own it fits on 80 columns.
+        reason = "" if approval["reason"] == approval["decision"] else f" {escape(approval['reason'])}"
         self.console.print(
-            f"{latency}  {escape(request['agent'])}  {escape(request['request_id']):<9} "
-            f"{escape(request.get('tool', '')):<29} ${cost:<9.4f} "
-            f"[{colour}]{approval['decision']:<9}[/{colour}] {escape(approval['reason'])}",
+            f"{latency}  {escape(request['agent'])}  {escape(request['request_id']):<7} "
+            f"{escape(request.get('tool', '')):<29} ${cost:<7.4f} [{colour}]{approval['decision']}[/{colour}]{reason}",
             highlight=False,
             soft_wrap=True,
         )

@@ -35,6 +35,8 @@ class Watch:
     latencies_ms: list[float] = field(default_factory=list)
     _asked: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     _answered: set[str] = field(default_factory=set)
+    _told: set[str] = field(default_factory=set)
+    """Decisions that were seen: an ask that is made again, after a lost connection, has the same one again."""
     _early: dict[str, list[tuple[int, dict[str, Any]]]] = field(default_factory=dict)
 
     async def run(self, settings: Settings) -> None:
@@ -67,6 +69,9 @@ class Watch:
             # The two topics are fetched side by side: the answer may be seen before the ask.
             self._early.setdefault(request_id, []).append((timestamp_ms, body))
             return
+        if body["approval_id"] in self._told:
+            return
+        self._told.add(body["approval_id"])
         asked_ms, request = self._asked[request_id]
         latency = None
         if request_id not in self._answered:
