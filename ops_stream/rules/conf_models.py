@@ -112,6 +112,8 @@ class SupervisorFile(ConfFile):
     open_max: Annotated[int, Field(ge=1, le=100_000_000)] = 500_000
     waiting_max: Annotated[int, Field(ge=1, le=10_000_000)] = 10_000
     waiting_bytes_max: Annotated[int, Field(ge=1_048_576, le=17_179_869_184)] = 67_108_864
+    workflow_attempts: Annotated[int, Field(ge=1, le=10)] = 2
+    workflow_wait_s: Seconds = 86_400
     retries_max: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     enforcement: Annotated[list[EnforcementEntry], Field(max_length=ENTRIES_MAX)] = Field(
         default_factory=list

@@ -74,6 +74,8 @@ def _supervisor(file: SupervisorFile, agents: AgentsFile) -> Supervisor:
         waiting_max=file.waiting_max,
         waiting_bytes_max=file.waiting_bytes_max,
         retries_max=file.retries_max,
+        workflow_attempts=file.workflow_attempts,
+        workflow_wait_s=file.workflow_wait_s,
         registration=agents.registration,
         # Sorted, so that the order in the file never matters.
         enforcement=tuple(
