@@ -101,8 +101,9 @@ class Figures:
 
     @property
     def quality(self) -> float | None:
-        """The mean quality score, 0 to 1."""
-        return self._mean(self.stats.counts.quality_milli, THOUSAND * self.stats.counts.rated)
+        """The mean quality score, 0 to 1: where both decay, the sum loses less to rounding than the number does."""
+        mean = self._mean(self.stats.counts.quality_milli, THOUSAND * self.stats.counts.rated)
+        return None if mean is None else min(1.0, mean)
 
     @property
     def latency_ms(self) -> float | None:

@@ -109,6 +109,18 @@ def test_what_was_seen_counts_half_after_a_half_life() -> None:
     assert over(world, "decayed").runs < 0.12
 
 
+def test_a_quality_never_passes_the_best_however_little_of_it_is_left() -> None:
+    """Reports are thousandths and qualities thousandths of those: rounded down, the best of all would be above 1."""
+    world = remembering()
+    run(world, "r1", quality_score=1)
+    found = []
+    for _ in range(70):
+        world.advance(86_400)
+        found.append(over(world, "decayed").quality)
+    assert found[0] == 1
+    assert all(quality is None or 0.9 < quality <= 1 for quality in found)
+
+
 @settings(max_examples=examples(100, quick=2), deadline=None, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_what_is_remembered_is_what_happened(seed: int) -> None:
