@@ -29,7 +29,7 @@ class Agents:
 
     def any_free(self, tenant: str, group: Group) -> bool:
         """Say whether anybody has room for a step of such a kind."""
-        return any(self._room(tenant, name, agent) > 0 for name, agent in self._those(tenant, group))
+        return any(self._room(tenant, name, agent) > 0 for name, agent in self._capable[tenant, group])
 
     def best(self, tenant: str, group: Group, workflow: str, tried: Collection[str]) -> str | None:
         """Give the agent that a step goes to, or None where nobody is free.
@@ -39,7 +39,7 @@ class Agents:
         """
         draft = self._draft
         free = []
-        for name, agent in self._those(tenant, group):
+        for name, agent in self._capable[tenant, group]:
             room = self._room(tenant, name, agent)
             if room > 0 and kill_on(draft, tenant, name, workflow, "") is None:
                 free.append((room, name, agent))
@@ -64,28 +64,34 @@ class Agents:
         if ask is not None and ask.phase not in FORGETTING:
             self._more[tenant, name] = self._more.get((tenant, name), 0) + 1
 
-    def _those(self, tenant: str, group: Group) -> list[tuple[str, AgentFacts]]:
-        """Give all that could be given such a step, if they had room."""
-        found = self._capable.get((tenant, group))
-        if found is None:
-            found = self._capable[tenant, group] = [
-                (name, agent)
-                for name, agent in self._all(tenant, group[1])
-                if agent.state not in STOPPED
-                and is_capable(self._draft, tenant, name, agent, group[0])
-                and self._draft.get(SUSPENSIONS, f"suspension/{tenant}|{name}") is None
-            ]
-        return found
+    def look_up(self, tenant: str, groups: Collection[Group]) -> None:
+        """Find all that could be given steps of some kinds, if they had room: in one go through the tenant's agents."""
+        wanted = {task_type for task_type, named in groups if not named}
+        found: dict[Group, list[tuple[str, AgentFacts]]] = {group: [] for group in groups}
+        for task_type, named in groups:
+            agent = self._agent(tenant, named) if named else None
+            if agent is not None and self._may(tenant, named, agent, task_type):
+                found[task_type, named].append((named, agent))
+        for name, agent in self._all(tenant) if wanted else ():
+            for task_type in wanted.intersection(agent.capabilities):
+                if self._may(tenant, name, agent, task_type):
+                    found[task_type, ""].append((name, agent))
+        self._capable.update({(tenant, group): agents for group, agents in found.items()})
 
-    def _all(self, tenant: str, named: str) -> Iterator[tuple[str, AgentFacts]]:
+    def _may(self, tenant: str, name: str, agent: AgentFacts, task_type: str) -> bool:
+        return (
+            agent.state not in STOPPED
+            and is_capable(self._draft, tenant, name, agent, task_type)
+            and self._draft.get(SUSPENSIONS, f"suspension/{tenant}|{name}") is None
+        )
+
+    def _agent(self, tenant: str, name: str) -> AgentFacts | None:
+        changed = self._changed.get(tenant, {}).get(name)
+        return changed or self._draft.state.workflows.able.get(tenant, {}).get(name)
+
+    def _all(self, tenant: str) -> Iterator[tuple[str, AgentFacts]]:
         changed = self._changed.get(tenant, {})
-        able = self._draft.state.workflows.able.get(tenant, {})
-        if named:
-            agent = changed.get(named) or able.get(named)
-            if agent is not None:
-                yield named, agent
-            return
-        for name, agent in able.items():
+        for name, agent in self._draft.state.workflows.able.get(tenant, {}).items():
             if name not in changed:
                 yield name, agent
         yield from changed.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -137,18 +137,23 @@ def _circles(needs: Sequence[tuple[int, ...]], feeds: Sequence[Sequence[int]], l
 
 def _nobody(draft: Draft, event: Workflow) -> Iterator[Trouble]:
     """Find steps that no registered agent can be given, whatever state it is in."""
-    able = draft.state.workflows.able.get(event.tenant, {})
-    known: dict[tuple[str, str], bool] = {}
+    tenant = event.tenant
+    able = draft.state.workflows.able.get(tenant, {})
+    missing = {step.task_type for step in event.steps if step.agent is None}
+    for name, agent in able.items():
+        if not missing:
+            break
+        for task_type in missing.intersection(agent.capabilities):
+            if is_capable(draft, tenant, name, agent, task_type):
+                missing.discard(task_type)
     for step in event.steps:
-        group = (step.task_type, step.agent or "")
-        if group not in known:
-            names: Iterable[str] = able if step.agent is None else (step.agent,)
-            known[group] = any(
-                name in able and is_capable(draft, event.tenant, name, able[name], step.task_type)
-                for name in names
-            )
-        if not known[group]:
-            who = "No agent" if step.agent is None else f"No agent {step.agent}"
+        if step.agent is None:
+            lacks, who = step.task_type in missing, "No agent"
+        else:
+            named = able.get(step.agent)
+            lacks = named is None or not is_capable(draft, tenant, step.agent, named, step.task_type)
+            who = f"No agent {step.agent}"
+        if lacks:
             text = f"{who} is registered that does tasks of type {clip(step.task_type, 100)}."
             yield Trouble("nobody_capable", text, step.step_id)
 

@@ -21,6 +21,7 @@ from ops_stream.core.budgets import hold_for
 from ops_stream.core.decide import decide
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
+from ops_stream.core.due import Item
 from ops_stream.core.ids import derived_id
 from ops_stream.core.kills import kill_on
 from ops_stream.core.lines import end
@@ -73,12 +74,14 @@ class Giving:
     def give_out(self, tenant: str, groups: set[Group]) -> bool:
         """Give out steps of some groups as long as agents are free for them; says whether any was given or ended."""
         self.agents = Agents(self.draft)
-        lines: dict[Group, list[tuple[int, int, int, str]]] = {}
+        self.agents.look_up(tenant, groups)
+        fresh = self._fresh(tenant)
+        lines: dict[Group, list[Item]] = {}
         acted = False
         while groups:
             for group in sorted(groups - lines.keys()):
                 if self.agents.any_free(tenant, group):
-                    lines[group] = self._line(tenant, group)
+                    lines[group] = self._line(tenant, group, fresh.get(group, []))
                 else:
                     groups.discard(group)
             waiting = [(lines[group][0], group) for group in groups if lines[group]]
@@ -97,17 +100,20 @@ class Giving:
                 groups.discard(group)
         return acted
 
-    def _line(self, tenant: str, group: Group) -> list[tuple[int, int, int, str]]:
-        """Give the first steps that wait for such an agent, as this draft leaves them."""
+    def _fresh(self, tenant: str) -> dict[Group, list[Item]]:
+        """Give the steps that this draft has made ready, by kind."""
+        found: dict[Group, list[Item]] = {}
+        for key, row in self.draft.changed(f"step/{tenant}|"):
+            if isinstance(row, StepRow) and row.state == "ready":
+                found.setdefault((row.type, row.named), []).append(place_of(key, row))
+        return found
+
+    def _line(self, tenant: str, group: Group, fresh: list[Item]) -> list[Item]:
+        """Give the first steps of a kind that wait, as this draft leaves them."""
         draft = self.draft
         heap = draft.state.workflows.waiting.get(tenant, {}).get(group)
-        known = [] if heap is None else heap.earliest(GIVEN_MAX + 1)
-        found = [item for item in known if not draft.touched(item[3])]
-        prefix = f"step/{tenant}|"
-        for key, row in draft.changed(prefix):
-            if isinstance(row, StepRow) and row.state == "ready" and (row.type, row.named) == group:
-                found.append(place_of(key, row))
-        return sorted(found)
+        known = [] if heap is None else heap.earliest(GIVEN_MAX + 1 + len(fresh))
+        return sorted([*fresh, *(item for item in known if not draft.touched(item[3]))])
 
     def _go_on_later(self, key: str) -> None:
         name = workflow_key(*key[5:].rpartition("|")[0].split("|"))
