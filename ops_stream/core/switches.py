@@ -61,6 +61,12 @@ def switch_of(command: ControlCommand) -> tuple[str, str, str]:
     return command.scope, tenant, command.target
 
 
+def _meant(draft: Draft, switch: tuple[str, str, str]) -> tuple[str, str, str]:
+    """Give a switch as asks know it: a model by its own name, also where an alias was written."""
+    scope, tenant, target = switch
+    return scope, tenant, draft.rules.routing.resolve(target) if scope == "model" else target
+
+
 def stamp_of(draft: Draft, command: ControlCommand, switch: tuple[str, str, str]) -> Stamp:
     """Give when a command counts as written: what a copy says, else where and when it was written."""
     if tenant_of(command) is not None:
@@ -72,7 +78,7 @@ def stamp_of(draft: Draft, command: ControlCommand, switch: tuple[str, str, str]
     input_ = draft.input
     assert isinstance(input_, EventInput)
     origin = input_.forwarded_from or input_.origin
-    known = _known(draft, kill_key(*switch))
+    known = _known(draft, kill_key(*_meant(draft, switch)))
     return Stamp(max(draft.written_ms, known.at + 1), origin.partition, origin.offset)
 
 
@@ -85,12 +91,12 @@ def overrules(draft: Draft, command: ControlCommand) -> bool:
     if command.command not in SWITCHES:
         return False
     told = _told(command)
-    return told is not None and told > _known(draft, kill_key(*switch_of(command)))
+    return told is not None and told > _known(draft, kill_key(*_meant(draft, switch_of(command))))
 
 
 def kill(draft: Draft, command: ControlCommand) -> None:
     """Turn the kill switch on, unless a later resume is known, and stop what was open when it was written."""
-    scope, tenant, target = switch = switch_of(command)
+    scope, tenant, target = switch = _meant(draft, switch_of(command))
     key, stamp = kill_key(*switch), stamp_of(draft, command, switch)
     holds = stamp == NEVER or stamp > _known(draft, key)
     lifted = draft.get(LIFTED, _lifted_key(key))
@@ -110,7 +116,7 @@ def kill(draft: Draft, command: ControlCommand) -> None:
 
 def resume(draft: Draft, command: ControlCommand) -> None:
     """Turn the kill switch off, unless a later kill is known; older kills that come later are not to turn it on."""
-    switch = switch_of(command)
+    switch = _meant(draft, switch_of(command))
     key, stamp = kill_key(*switch), stamp_of(draft, command, switch)
     if stamp != NEVER:
         if stamp <= _known(draft, key):

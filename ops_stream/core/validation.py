@@ -102,6 +102,9 @@ class Check:
 def checked(draft: Draft, ask: Ask, event: Telemetry) -> Checked:
     """Hold a report against the rules of `conf/telemetry.yaml`; `ask` is its row before the report."""
     rules = draft.rules
+    own = rules.routing.aliases.get(event.model) if event.model is not None else None
+    if own is not None:  # whatever follows speaks of the model
+        event = event.model_copy(update={"model": own})
     case = Case(rules.telemetry.reports, rules.models, draft.written_ms, ask)
     findings: list[Finding] = []
     for check in CHECKS:

@@ -13,7 +13,8 @@ from ops_stream.core.draft import ITEMS_MAX
 from ops_stream.core.killswitch import FIRST_MAX
 from ops_stream.core.rows import CONTAINMENTS, RECORDS, Containment, Record, record_key
 from ops_stream.core.rules_kills import AutomaticKill, Kills
-from ops_stream.core.rules_model import Rules
+from ops_stream.core.rules_model import Models, Rules
+from ops_stream.core.rules_routing import Routing
 from tests.core.test_step import ask, registered
 from tests.core.world import DIGEST, START_MS, TENANT, World
 from tests.thorough import examples
@@ -49,6 +50,22 @@ def test_what_is_too_much_for_one_record_is_stopped_at_once_by_ticks() -> None:
     assert world.now == before
     assert (_row(world).revoked, _row(world).unproved, _row(world).sweeping) == (many, many, False)
     assert "sweep/k1" not in world.state.rows
+
+
+def test_a_model_is_stopped_and_let_go_by_any_of_its_names() -> None:
+    """An alias means its model: what runs is stopped, what is asked is denied; a resume may use the other name."""
+    rules = Rules(DIGEST, models=Models("large"), routing=Routing(aliases={"big": "large"}))
+    world = registered(World(rules))
+    world.send("task-requests", ask(request_id="r1"))
+    world.send("control", KILL | {"scope": "model", "target": "big"})
+    world.send("task-requests", ask(request_id="r2"))
+    assert world.answers("r1")[-1]["decision"] == "revoked"
+    assert world.answers("r2")[-1]["reason"] == "kill_switch"
+    world.send(
+        "control", KILL | {"command_id": "k2", "command": "resume", "scope": "model", "target": "large"}
+    )
+    world.send("task-requests", ask(request_id="r3"))
+    assert world.answers("r3")[-1]["decision"] == "approved"
 
 
 def test_the_time_to_confirm_begins_with_the_last_that_is_stopped() -> None:

@@ -16,6 +16,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.inputs import EventInput, Origin
 from ops_stream.core.rows import RECORDS, Answer, Ask, Record, encode_row
 from ops_stream.core.rules_model import Models, Rules
+from ops_stream.core.rules_routing import Routing
 from ops_stream.core.rules_telemetry import Reports, TelemetryRules
 from ops_stream.core.state import State
 from ops_stream.core.validation import CHECKS, FIELDS, RULES, TOKENS, checked, model_of
@@ -97,6 +98,17 @@ def draft_at(now_ms: int = NOW, **reports: Any) -> Draft:
         telemetry=TelemetryRules(replace(Reports(), **reports)),
     )
     return Draft(State(0, 1), rules, now_ms, EventInput(Origin("telemetry", 0, 0, now_ms), report()))
+
+
+@pytest.mark.parametrize("models", [None, frozenset(("small",))], ids=["of the catalogue", "listed"])
+def test_a_report_may_name_its_model_by_an_alias(models: frozenset[str] | None) -> None:
+    """Vendors answer with a dated name: it is the model's, and what is learned counts under the model."""
+    draft = draft_at(models=models)
+    draft.rules = replace(draft.rules, routing=Routing(aliases={"small-2025-11-01": "small", "x": "medium"}))
+    found = checked(draft, ASK, report(model="small-2025-11-01"))
+    assert found.flags == ()
+    assert model_of(draft, ASK, found.event) == "small"
+    assert checked(draft, ASK, report(model="x")).flags == ("model_not_allowed",)
 
 
 def test_a_report_that_keeps_to_every_rule_is_believed_as_it_is() -> None:
