@@ -274,7 +274,7 @@ def _summary(out: Out, found: Row, fresh: Freshness | None, late: bool) -> str:
     kept = out.style(kept, GOOD if kept == "kept up to date" else WAIT)
     return (
         f"Views in {where}: generation {fresh.generation}, {kept}, at most {old}, "
-        f"{fresh.behind_records:,} record(s) behind; {found['open_escalations']:,} open escalation(s).{building}\n"
+        f"{fresh.behind_records:,} records behind; escalations open: {found['open_escalations']:,}.{building}\n"
     )
 
 
