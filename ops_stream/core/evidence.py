@@ -7,22 +7,62 @@ worked out again only where a row or the time makes another of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from operator import attrgetter
+from typing import Final, NamedTuple
 
-from ops_stream.core.decay import STEPS
+import msgspec
+
+from ops_stream.core.decay import STEPS, decayed, steps_between
 from ops_stream.core.draft import Draft
-from ops_stream.core.recall import decay_stats, faded, plus
-from ops_stream.core.rows import LEARNED, PASTS
-from ops_stream.core.rows_learning import HOUR_MS, NO_COUNTS, THOUSAND, Counts, Stats, key_of
+from ops_stream.core.recall import SUM_MAX
+from ops_stream.core.rows_learning import HOUR_MS, NO_COUNTS, THOUSAND, Counts, key_of
 from ops_stream.core.rules_routing import ModelCard
 
+BEST: Final = 1_000_000
+"""The best quality: decayed sums lose less to rounding than decayed numbers do."""
 MEMO_MAX: Final = 20_000
 """Expectations that are kept at a time, whatever their number of models."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+_looked_at: Final = attrgetter(
+    "good",
+    "failed",
+    "lost",
+    "found",
+    "costed",
+    "cost",
+    "held",
+    "timed",
+    "taken_ms",
+    "rated",
+    "quality_milli",
+)
+_NOTHING: Final = _looked_at(NO_COUNTS)
+
+
+class _Stats(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Stats without their latencies, which take longer to read than all the rest."""
+
+    counts: Counts = NO_COUNTS
+
+
+class _Learned(msgspec.Struct, frozen=True, gc=False):
+    used: int
+    stats: _Stats = _Stats()
+
+
+class _Past(msgspec.Struct, frozen=True, gc=False):
+    hour: int
+    decayed: _Stats = _Stats()
+
+
+_learned: Final = msgspec.json.Decoder(_Learned).decode
+_past: Final = msgspec.json.Decoder(_Past).decode
+
+
+class Expected(NamedTuple):
     """What is expected of a model. Numbers of reports are in thousandths, as they are decayed."""
 
     card: ModelCard
@@ -119,38 +159,35 @@ def _slot(tenant: str, agent: str, task_type: str, card: ModelCard) -> _Slot:
 
 def _worked_out(draft: Draft, slot: _Slot) -> Expected:
     """Weigh what was measured against what the catalogue says."""
-    card, counts = slot.card, _counts(draft, slot)
-    weight = draft.rules.routing.evidence_weight * THOUSAND
-    told = weight * card.quality_percent * 10 + counts.quality_milli
-    lost = max(0, counts.lost - counts.found)
+    card, weight = slot.card, draft.rules.routing.evidence_weight * THOUSAND
+    good, failed, lost, found, costed, cost, held, timed, taken_ms, rated, quality = _counts(draft, slot)
+    if card.latency_ms is not None:
+        latency: int | None = (weight * card.latency_ms + taken_ms) // (weight + timed)
+    else:
+        latency = taken_ms // timed if timed else None
     return Expected(
         card,
-        told * THOUSAND // (weight + counts.rated),
-        _latency(card, counts, weight),
-        weight + counts.good + counts.failed + lost,
-        weight + counts.good,
-        counts.costed,
-        counts.cost,
-        counts.held,
+        min((weight * card.quality_percent * 10 + quality) * THOUSAND // (weight + rated), BEST),
+        latency,
+        weight + good + failed + max(0, lost - found),
+        weight + good,
+        costed,
+        cost,
+        held,
     )
 
 
-def _latency(card: ModelCard, counts: Counts, weight: int) -> int | None:
-    if card.latency_ms is None:
-        return counts.taken_ms // counts.timed if counts.timed else None
-    return (weight * card.latency_ms + counts.taken_ms) // (weight + counts.timed)
-
-
-def _counts(draft: Draft, slot: _Slot) -> Counts:
-    """Give the decayed counts of a key, in thousandths: as `core/recall.py` has them, but for latencies."""
+def _counts(draft: Draft, slot: _Slot) -> Sequence[int]:
+    """Give the decayed counts of a key, in thousandths: those of `core/recall.py`, as far as they are looked at."""
     if slot.learned is None:
-        return NO_COUNTS
+        return _NOTHING
     half_life_s, now = draft.rules.telemetry.memory.half_life_s, draft.now
-    row = LEARNED.decode(slot.learned)
-    hour_ms = row.used // HOUR_MS * HOUR_MS
-    present = decay_stats(faded(Stats(row.stats.counts)), hour_ms, now, half_life_s).counts
+    row = _learned(slot.learned)
+    steps = steps_between(row.used // HOUR_MS * HOUR_MS, now, half_life_s)
+    present = [decayed(min(count * THOUSAND, SUM_MAX), steps) for count in _looked_at(row.stats.counts)]
     if slot.past is None:
         return present
-    past = PASTS.decode(slot.past)
-    before = decay_stats(Stats(past.decayed.counts), past.hour * HOUR_MS, now, half_life_s).counts
-    return plus(before, present)
+    past = _past(slot.past)
+    steps = steps_between(past.hour * HOUR_MS, now, half_life_s)
+    before = [decayed(count, steps) for count in _looked_at(past.decayed.counts)]
+    return [min(one + other, SUM_MAX) for one, other in zip(before, present, strict=True)]

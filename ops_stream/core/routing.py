@@ -32,6 +32,7 @@ LOW_IMPACT: Final = frozenset(("none", "low"))
 READ_QUARTERS: Final = 3
 """So many quarters of the tokens that are assumed for an ask which estimates none are read, the rest written."""
 MILLION: Final = 1_000_000
+NOBODY: Final[frozenset[str]] = frozenset()
 
 
 class Candidate(NamedTuple):
@@ -55,7 +56,7 @@ def own_model(draft: Draft, request: TaskRequest) -> str:
     named = request.required_model
     if named is None:
         return draft.rules.models.default or ""
-    return draft.rules.routing.aliases.get(named, named)
+    return draft.rules.routing.resolve(named)
 
 
 def priced(draft: Draft, request: TaskRequest, model: str) -> int | None:
@@ -127,12 +128,14 @@ class _Router:
         self.read, self.written = read or 0, written or 0
         self.hold: int | None = hold
         """What is held with any model; None where it follows from its price."""
-        if self.told and request.estimated_cost_micros is None:
+        self.named = request.estimated_cost_micros is not None
+        if self.told and not self.named:
             self.hold = None
         self.weight = routing.evidence_weight * 1_000
-        self.needs = frozenset(tag[len(NEEDS) :] for tag in request.tags if tag.startswith(NEEDS))
-        aliases = routing.aliases
-        self.declared = frozenset(aliases.get(name, name) for name in agent.models) if agent else frozenset()
+        tags = request.tags
+        self.needs = frozenset(tag[len(NEEDS) :] for tag in tags if tag.startswith(NEEDS)) if tags else NOBODY
+        declared = () if agent is None else agent.models
+        self.declared = frozenset(map(routing.resolve, declared)) if declared else NOBODY
         deadline = request.deadline
         self.left_ms = None if deadline is None else parse_time(deadline) - draft.now
         self.demanded = (
@@ -216,18 +219,21 @@ class _Router:
         self, chosen: Candidate, second: Candidate | None, why: Why, propensity: int | None = None
     ) -> Route:
         """Give a choice, with what is said of it."""
-        return Route(
-            chosen.name,
-            propensity,
-            why._replace(
-                demanded=self.demanded,
-                quality=-chosen.badness,
-                total=chosen.total,
-                second=second.name if second is not None else "",
-                second_quality=-second.badness if second is not None else 0,
-                second_total=second.total if second is not None else 0,
-            ),
+        name, badness, total = ("", 0, 0) if second is None else (second.name, second.badness, second.total)
+        said = Why(
+            why.kind,
+            why.left,
+            why.until,
+            why.required,
+            why.instead,
+            self.demanded,
+            -chosen.badness,
+            chosen.total,
+            name,
+            -badness,
+            total,
         )
+        return Route(chosen.name, propensity, said)
 
     # -- what may be used
 
@@ -314,8 +320,8 @@ class _Router:
         return one.in_time and -one.badness >= self.demanded
 
     def fits(self, one: Candidate, *, strictly: bool = True) -> bool:
-        """Say whether the budgets can take it; `strictly` also whether it is expected to stay within what is held."""
-        if strictly and one.cost > one.hold * PICO:
+        """Say whether the budgets can take it; `strictly` also whether it is expected to cost what the ask names."""
+        if strictly and self.named and one.cost > one.hold * PICO:
             return False
         use_model(self.draft, self.purse, self.request.tenant, one.name)
         return self.purse.lacking(one.hold) is None

@@ -31,7 +31,7 @@ class Why(NamedTuple):
     second_total: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Route:
     """What was chosen for an ask."""
 

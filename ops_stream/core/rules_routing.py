@@ -65,10 +65,9 @@ class Routing:
     cards: Mapping[str, ModelCard] = field(default_factory=lambda: MappingProxyType({}))
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Other names of models; each leads to a model in one step, whatever the mode."""
+    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    """What was worked out of rows and of this, with all that it depends on (`core/evidence.py`); no more than speed."""
 
     def resolve(self, name: str) -> str:
         """Give the model that a name means: that of an alias, or the name itself."""
         return self.aliases.get(name, name)
-
-    memo: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
-    """What was worked out of rows and of this, with all that it depends on (`core/evidence.py`); no more than speed."""

@@ -21,6 +21,7 @@ from ops_stream.core.rules_model import (
     Supervisor,
     WindowKind,
 )
+from ops_stream.core.rules_routing import Breaker, ModelCard, Routing
 from ops_stream.core.rules_telemetry import Memory, TelemetryRules
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.world import DIGEST, World
@@ -88,6 +89,24 @@ KILLS = (
 )
 
 
+def _routing(**fields: Any) -> Routing:
+    cards = (
+        ModelCard("large", 5_000_000, 25_000_000, "north", quality_percent=90, fallbacks=("medium", "small")),
+        ModelCard("medium", 1_000_000, 5_000_000, "north", latency_ms=50, fallbacks=("small",)),
+        ModelCard("small", 100_000, 400_000, "south", quality_percent=50, tenants=frozenset(("team-a",))),
+    )
+    return Routing("cheapest", cards={card.name: card for card in cards}, **fields)
+
+
+ROUTINGS = (
+    Routing(),
+    Routing(),
+    _routing(breaker=Breaker(1_000, 1_000), explore_percent=30),
+    _routing(breaker=Breaker(2, 4, slow_percent=150, open_s=60, trials=2), quality_percent=40),
+)
+"""Off, without circuits, and with circuits that open soon: those are of a partition, and not of a tenant."""
+
+
 MEMORIES = (Memory(), Memory(keys_max=2, workflows_max=1, half_life_s=900))
 
 
@@ -130,6 +149,7 @@ def random_rules(seed: int) -> Rules:
         lifecycle=Random(f"lifecycle {seed}").choice(LIFECYCLES),
         kills=Random(f"kills {seed}").choice(KILLS),
         telemetry=TelemetryRules(memory=Random(f"memory {seed}").choice(MEMORIES)),
+        routing=Random(f"routing {seed}").choice(ROUTINGS),
     )
 
 

@@ -86,6 +86,8 @@ def test_partitions_agree_with_one(seed: int, partitions: int) -> None:
     one, many = histories.play(seed), histories.play(seed, partitions)
     if one.rules.supervisor.remember_max < 100:
         return  # the bound is for each partition, so more partitions remember more
+    if one.rules.routing is histories.ROUTINGS[-1]:
+        return  # circuits are of a partition
     for tenant in histories.TENANTS:
         assert _answers(one, tenant) == _answers(many, tenant)
 

@@ -32,6 +32,7 @@ from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.proofs import containment_of
 from tests.core.world import DIGEST, START_MS, World
 from tests.scenarios.alerting import alerts_of
+from tests.scenarios.choosing import routing_in
 from tests.scenarios.driver import PolicySpec, Seen, Setup
 from tests.scenarios.people import escalations_in
 from tests.scenarios.reporting import telemetry_in
@@ -90,6 +91,7 @@ def rules_of(setup: Setup) -> Rules:
         people=people_of(setup.people, demanded=setup.signatures),
         escalations=escalations_in(setup),
         telemetry=telemetry_in(setup),
+        routing=routing_in(setup),
         blocking_digest=_blocking(setup),
         known=frozenset(setup.known_rules),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from ops_stream.core.rules_escalations import Rung
+from ops_stream.core.rules_routing import ModelCard
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Setup:
     """Tenant, agent, mode and percent."""
     models: list[str] = field(default_factory=list)
     """From the dearest to the cheapest; the first is the default."""
+    cards: dict[str, ModelCard] = field(default_factory=dict)
+    """The catalogue of models, by name."""
+    aliases: dict[str, str] = field(default_factory=dict)
+    routing: dict[str, Any] = field(default_factory=dict)
+    """How a model is chosen, the breaker's fields among the others; nothing for not at all."""
     declared: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Agent → its task types."""
     kills: dict[str, Any] = field(default_factory=dict)

@@ -44,6 +44,9 @@ SETUP_VERBS = frozenset(
         "rules",
         "partitions",
         "reports",
+        "model",
+        "alias",
+        "routing",
     )
 )
 
