@@ -52,8 +52,7 @@ def ran(draft: Draft, ask: Ask, outcome: str, cost: int | None) -> None:
     told = good or outcome == "failed"
     if ask.phase == "running" and (told or outcome == "unknown"):
         _went(draft, ask, good, anew=True)
-        if told:
-            reported(draft, ask)
+        reported(draft, ask)
     elif told and ask.ended_at and ask.answer.reason == Reason.LEASE_EXPIRED:
         _went(draft, ask, good, anew=False)
         reported(draft, ask)

@@ -1,4 +1,4 @@
-"""The four scores of agents as figures of the day: told once in a while after reports, and when the day is over."""
+"""The four scores of agents as figures of the day: told once in a while after asks end, and when the day is over."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ MILLION: Final = 1_000_000
 
 
 def reported(draft: Draft, ask: Ask) -> None:
-    """Take in that an agent reports, before that counts in its record; of who is not registered nothing is told."""
+    """Take in that an agent reports, or that its lease ends without, before that counts in its record.
+
+    Of who is not registered nothing is told.
+    """
     key = f"telling/{ask.tenant}|{ask.agent}"
     today = draft.now // DAY_MS
     row = draft.get(TELLINGS, key)

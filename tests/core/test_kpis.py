@@ -217,6 +217,19 @@ def test_scores_of_agents_are_told_once_in_a_while() -> None:
     assert not [key for key in world.world.state.rows if key.startswith("telling/")]
 
 
+def test_who_falls_silent_does_not_keep_the_score_that_was_told() -> None:
+    """A lease that ends without a report counts against the agent, and is told like one."""
+    world = Figures()
+    agent = f"agent/{TENANT}/engineer"
+    world.did("r1")
+    world.world.advance(60)
+    world.ask("r2", estimated_time_s=60)
+    world.world.advance(HOUR)
+    before, after = world.told("reliability", agent, DAY)
+    assert (before["samples"], after["samples"]) == (1, 2)
+    assert after["value"] < before["value"]
+
+
 def test_a_score_that_was_told_is_closed_though_nothing_of_it_counts_any_more() -> None:
     """With a half-life of an hour the report of 13:00 is gone at midnight: the agent stands at the prior again."""
     world = Figures()
