@@ -173,7 +173,7 @@ def _latency_too_short(case: Case, event: Telemetry) -> str:
     spent = case.written_ms - case.ask.started_at
     if spent <= case.reports.latency_grace_s * 1000 or latency * factor > spent:
         return ""
-    return f"tells a latency of {latency:,.3f} ms, {spent:,} ms after it began"
+    return f"tells a latency of {latency:,.10g} ms, {spent:,} ms after it began"
 
 
 def _may_run_since(ask: Ask) -> int:

@@ -118,6 +118,13 @@ def test_a_report_that_keeps_to_every_rule_is_believed_as_it_is() -> None:
     assert (found.event is event, found.flags, found.told_at) == (True, (), NOW)
 
 
+@pytest.mark.parametrize(("latency_ms", "told"), [(3, "3 ms"), (2.5, "2.5 ms"), (0.1 + 0.2, "0.3 ms")])
+def test_a_latency_in_seconds_is_told_in_the_fewest_digits(latency_ms: float, told: str) -> None:
+    """`3.000 ms` beside `8,000 ms` reads as three seconds where a point parts thousands."""
+    (finding,) = checked(draft_at(), ASK, report(latency_ms=latency_ms)).findings
+    assert finding.what == f"tells a latency of {told}, 8,000 ms after it began"
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_what_a_rule_is_about_is_not_believed_and_all_else_is(rule: str) -> None:
     """Each rule has its fields: the page says which, and nothing else of the report is touched."""
