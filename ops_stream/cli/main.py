@@ -46,6 +46,7 @@ SECTIONS: Final[Mapping[str, Mapping[str, Verb]]] = MappingProxyType(
             "escalations": Verb("ops_stream.cli.escalations:escalations", "List what waits for a person."),
             "agents": Verb("ops_stream.cli.agents:agents", "List agents; quarantine or reinstate one."),
             "budgets": Verb("ops_stream.cli.budgets:budgets", "The tree of budgets; set a limit."),
+            "workflows": Verb("ops_stream.cli.workflows:workflows", "Workflows: list, show, submit, cancel."),
             "kpis": Verb("ops_stream.cli.kpis:kpis", "Figures: cost, success, time to resolution, scores."),
         },
         "Decide": {
