@@ -320,7 +320,7 @@ def _picture(book: Book, wanted: Wanted) -> RenderableType:
 
     parts: list[RenderableType] = []
     for heading, rows, columns in tables_of(book, wanted):
-        parts += [Text(clean(heading), style="bold"), table_of(rows, columns, one_line=True), Text()]
+        parts += [Text(clean(heading), style="bold"), table_of(rows, columns), Text()]
     if not parts:
         return Text(f"{_EMPTY} Ctrl-C ends.", style=QUIET)
     return Group(*parts, Text("Ctrl-C ends.", style=QUIET))

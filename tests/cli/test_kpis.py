@@ -119,6 +119,17 @@ def test_on_a_terminal_changes_are_drawn_until_somebody_ends_it(busy: World) -> 
         assert terminal.end() == 130
 
 
+def test_a_narrow_terminal_shows_whole_figures_while_they_change(busy: World) -> None:
+    """On 80 columns --watch wraps words as the page does, and cuts none off."""
+    with Terminal(
+        "kpis", "--tenant", "one", "--watch", "--window", "30d", env=busy.env, columns=80
+    ) as terminal:
+        page = terminal.expect("Ctrl-C ends")
+        assert "Tenant one" in page and "…" not in page
+        terminal.type("\x03")
+        assert terminal.end() == 130
+
+
 def test_elsewhere_than_on_a_terminal_changes_are_lines(busy: World) -> None:
     """One object for each figure that there is, and one for each that changes."""
     watching = busy.start("kpis", "--tenant", "four", "--watch", "--json")
