@@ -1,11 +1,13 @@
 """What the log says of decisions: each dead letter and each alert, and with the level `debug` each answer.
 
 Only so many lines a second, since whoever may write to a topic could fill the disk with them; how many were left out is
-said. What was decided stands in the journal, all of it.
+said. Each level has its own number, so that no flood of bad records hides what is grave. What was decided stands in the
+journal, all of it.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 from typing import Any, Final
@@ -32,8 +34,8 @@ class Saying:
         self.details = False
         self._clock = clock
         self._second = 0
-        self._lines = 0
-        self._left_out = 0
+        self._lines = Counter[str]()
+        self._left_out = Counter[str]()
 
     def dead_letter(self, output: Output, input_: Input) -> None:
         """Say that a record was refused, and where it stands."""
@@ -80,13 +82,14 @@ class Saying:
     def _say(self, level: str, event: str, **told: Any) -> None:
         second = int(self._clock())
         if second != self._second:
-            self._second, self._lines = second, 0
-        if self._lines >= LINES_A_SECOND:
-            self._left_out += 1
+            self._second = second
+            self._lines.clear()
+        if self._lines[level] >= LINES_A_SECOND:
+            self._left_out[level] += 1
             return
-        self._lines += 1
-        if self._left_out:
-            told["left_out"], self._left_out = self._left_out, 0
+        self._lines[level] += 1
+        if left_out := self._left_out.pop(level, 0):
+            told["left_out"] = left_out
         getattr(log, level)(event, **told)
 
 

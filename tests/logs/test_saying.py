@@ -102,6 +102,18 @@ def test_a_flood_is_a_few_lines_and_a_number(said: list[Any]) -> None:
     assert "left_out" not in said[-1]
 
 
+def test_a_flood_hides_nothing_that_is_graver(said: list[Any]) -> None:
+    """Whoever sends bad records without end keeps no critical alert and no error of ours out of the log."""
+    saying = Saying(Clock())
+    alert = {"kind": "budget", "severity": "critical", "status": "firing", "summary": "S", "tenant": "t"}
+    for _ in range(1_000):
+        saying.dead_letter(letter(), refused())
+    saying.alert(Output("alerts", "t", "Alert", "a1", alert), Tick())
+    saying.dead_letter(letter("internal_error"), Tick())
+    assert [line["log_level"] for line in said[-2:]] == ["error", "error"]
+    assert len(said) == LINES_A_SECOND + 2
+
+
 def test_an_input_without_a_request_has_no_id() -> None:
     """A heartbeat, a tick, a record without anything to read."""
     from ops_stream.contract.models import Heartbeat
