@@ -34,7 +34,7 @@ from ops_stream.core.rows_workflows import (
 )
 from ops_stream.core.state import FORGETTING
 from ops_stream.core.words import because, clip
-from ops_stream.core.workflows_check import KNOWN_MAX, Graph, checked, estimated_ms
+from ops_stream.core.workflows_check import BYTES_MAX, KNOWN_MAX, Graph, checked, estimated_ms
 from ops_stream.core.workflows_ends import advance, stop, until_of
 from ops_stream.core.workflows_giving import Giving
 from ops_stream.core.workflows_index import Group
@@ -44,6 +44,8 @@ from ops_stream.core.workflows_steps import took
 _NO_FAILURES: Final[Mapping[str, str]] = {}
 GROUPS_MAX: Final = 1_000
 """Kinds of waiting steps of a tenant that are looked at when a kill switch is turned off."""
+FORGOTTEN_MAX: Final = 100
+"""Workflows that are forgotten to make room for one."""
 BLAMED_MAX: Final = 20
 """Steps that are blamed where nobody was free for them or time was over."""
 
@@ -106,12 +108,16 @@ def _accept(draft: Draft, key: str, event: Workflow, digest: str, graph: Graph) 
 
 
 def _make_room(draft: Draft) -> None:
-    """Forget the workflows that ended first, where too many are known."""
+    """Forget the workflows that ended first, where too many are known, or they take too much."""
     index = draft.state.workflows
-    over = len(index) + 1 - KNOWN_MAX
-    if over > 0:
-        for _, _, _, key in index.ended.earliest(over):
-            draft.delete(key)
+    over, size = len(index) + 1 - KNOWN_MAX, index.bytes - BYTES_MAX
+    if over <= 0 and size < 0:
+        return
+    for number, (_, _, _, key) in enumerate(index.ended.earliest(FORGOTTEN_MAX)):
+        if number >= over and size < 0:
+            break
+        size -= len(draft.state.rows[key])
+        draft.delete(key)
 
 
 def cancel(draft: Draft, command: ControlCommand) -> None:

@@ -21,7 +21,7 @@ ACTIVE_MAX: Final = 2_000
 KNOWN_MAX: Final = 20_000
 """Workflows of a partition that run or are remembered; those that ended first make room."""
 BYTES_MAX: Final = 268_435_456
-"""What the rows of a partition's workflows may take before no more are accepted."""
+"""What the rows of a partition's workflows may take: those that have ended make room, then no more are accepted."""
 BODY_BYTES_MAX: Final = 786_432
 """What the steps of one workflow may take: it is written in one record."""
 TOLD_MAX: Final = 100
@@ -88,7 +88,7 @@ def _admission(draft: Draft, event: Workflow) -> Iterator[Trouble]:
     if kill is not None:
         yield Trouble("kill_switch", f"The kill switch was pulled by {kill.issued_by}{because(kill.reason)}")
     index = draft.state.workflows
-    if len(index.active) >= ACTIVE_MAX or index.bytes >= BYTES_MAX:
+    if len(index.active) >= ACTIVE_MAX or index.bytes - index.ended_bytes >= BYTES_MAX:
         yield Trouble("overloaded", "As many workflows run as this partition takes; hand it in again later.")
     if not event.steps:
         yield Trouble("no_steps", "It has no steps.")

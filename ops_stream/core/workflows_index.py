@@ -39,7 +39,7 @@ def place_of(key: str, step: WaitingFacts | StepRow) -> Item:
 class WorkflowIndex:
     """Derived from rows alone: the same whatever order they were applied in."""
 
-    __slots__ = ("able", "active", "bytes", "ended", "waiting")
+    __slots__ = ("able", "active", "bytes", "ended", "ended_bytes", "waiting")
 
     def __init__(self) -> None:
         self.active: dict[str, None] = {}
@@ -52,6 +52,8 @@ class WorkflowIndex:
         """By tenant: what each registered agent can be given, by its name."""
         self.bytes = 0
         """What all rows of workflows take."""
+        self.ended_bytes = 0
+        """What those of them take that have ended: they make room for others."""
 
     def __len__(self) -> int:
         return len(self.active) + len(self.ended)
@@ -63,7 +65,11 @@ class WorkflowIndex:
     def workflow(self, key: str, old: bytes | None, value: bytes | None) -> int:
         """Take in a workflow's row; gives when time acts on it."""
         self.sized(key, old, value)
+        if old is not None and _decode_head(old).ended_at:
+            self.ended_bytes -= len(old)
         head = None if value is None else _decode_head(value)
+        if head is not None and head.ended_at:
+            self.ended_bytes += len(value or b"")
         if head is not None and not head.ended_at:
             self.active[key] = None
         else:

@@ -17,11 +17,13 @@ from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import EventInput
 from ops_stream.core.rows import NOTHING, STEPS, WORKFLOWS, Ask, encode_row
 from ops_stream.core.rows_workflows import OPEN, StepRow, Trouble, WorkflowRow, names_of, place_in, step_key
-from ops_stream.core.words import clip
 
 TOLD_PARTS: Final = 20
 """How many times, about, the steps that end are told of: a status names all of them."""
 REASON_MAX: Final = 300
+"""Characters of why a step has failed that are kept."""
+REASONS_BYTES_MAX: Final = 131_072
+"""What the reasons in one status may take; those of the last steps are left out where that is too little."""
 
 
 def told_at(flow: WorkflowRow) -> bool:
@@ -104,7 +106,7 @@ def status_of(draft: Draft, key: str, flow: WorkflowRow) -> dict[str, Any]:
         "tenant": tenant,
         "state": flow.state,
         "problems": _problems(flow.troubles),
-        "steps": [_step(step, over=bool(flow.ended_at)) for step in known],
+        "steps": _bounded([_step(step, over=bool(flow.ended_at)) for step in known]),
         "cost_usd": usd(flow.cost),
         "blamed": list(dict.fromkeys(trouble.step for trouble in flow.troubles if trouble.step)),
         "accepted_at": format_time(flow.accepted_at),
@@ -136,8 +138,18 @@ def _step(step: StepRow, *, over: bool) -> dict[str, Any]:
     if step.request:
         value["request_id"] = step.request
     if step.reason:
-        value["reason"] = clip(step.reason, REASON_MAX)
+        value["reason"] = step.reason
     return value
+
+
+def _bounded(steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    room = REASONS_BYTES_MAX
+    for step in steps:
+        if "reason" in step:
+            room -= len(encode_row(step["reason"]))
+            if room < 0:
+                del step["reason"]
+    return steps
 
 
 def _problems(troubles: Sequence[Trouble]) -> list[dict[str, Any]]:

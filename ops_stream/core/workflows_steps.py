@@ -36,16 +36,16 @@ from ops_stream.core.rows_workflows import (
     step_key,
 )
 from ops_stream.core.rules_effects import IRREVERSIBLE
+from ops_stream.core.words import clip
+from ops_stream.core.workflows_check import BYTES_MAX
 from ops_stream.core.workflows_ends import advance, stop
 from ops_stream.core.workflows_index import WorkflowIndex
-from ops_stream.core.workflows_status import mended, tell, told_at
+from ops_stream.core.workflows_status import REASON_MAX, mended, tell, told_at
 
 INPUTS_BYTES_MAX: Final = 393_216
 """What the inputs of one assignment may take; where they take more the longest are cut."""
 KEPT_BYTES_MAX: Final = 4_194_304
 """What the outputs of one workflow may take in all; what comes beyond is not kept."""
-ROOM_BYTES: Final = 268_435_456
-"""What all rows of workflows may take before no output is kept."""
 CUT: Final = "…"
 
 
@@ -242,18 +242,19 @@ def _over(draft: Draft, key: str, number: int, verdict: _Verdict) -> None:
     step = replace(step, hold=0)
     if not flow.open:
         flow = replace(flow, idle_since=draft.now)
+    reason = clip(verdict.text, REASON_MAX)
     again = verdict.how == "again" and step.attempts < draft.rules.supervisor.workflow_attempts
     if verdict.how == "completed":
         _done(draft, key, number, step, flow)
     elif again and not flow.stopping:
         tried = tuple(dict.fromkeys((*step.tried, step.agent)))
-        step = replace(step, state="ready", since=draft.now, tried=tried, reason=verdict.text)
+        step = replace(step, state="ready", since=draft.now, tried=tried, reason=reason)
         draft.put(step_key(key, number), step)
         draft.put(key, flow)
     else:
         stopped = verdict.how == "stop" or flow.stopping == "cancelled"
         state = "cancelled" if verdict.how == "stop" else "failed"
-        draft.put(step_key(key, number), replace(step, state=state, reason=verdict.text))
+        draft.put(step_key(key, number), replace(step, state=state, reason=reason))
         draft.put(key, replace(flow, left=flow.left - 1))
         trouble = Trouble(verdict.code, verdict.text, "" if verdict.how == "stop" else step.step)
         stop(draft, key, "cancelled" if stopped else "failed", trouble)
@@ -271,7 +272,7 @@ def _done(draft: Draft, key: str, number: int, step: StepRow, flow: WorkflowRow)
     if output and step.needed and not flow.stopping:
         size = len(encode_row(output))
         index: WorkflowIndex = draft.state.workflows
-        if flow.kept + size > KEPT_BYTES_MAX or index.bytes >= ROOM_BYTES:
+        if flow.kept + size > KEPT_BYTES_MAX or index.bytes - index.ended_bytes >= BYTES_MAX:
             step = replace(step, clipped=True)
         else:
             draft.put(output_key(key, number), StepOutput(output))

@@ -9,7 +9,7 @@ import pytest
 
 from ops_stream.contract.avro import encode_avro
 from ops_stream.contract.models import Workflow
-from ops_stream.core import workflows_check, workflows_giving, workflows_steps
+from ops_stream.core import workflows, workflows_check, workflows_giving, workflows_steps
 from ops_stream.core.inputs import Tick
 from ops_stream.core.rows import ASKS, encode_row
 from ops_stream.core.rules_model import Models, Rules
@@ -232,6 +232,47 @@ def test_too_many_workflows_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(known) == 3
     assert "w5" in known
     check_flows(world.state)
+
+
+def test_workflows_that_have_ended_make_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What they take in bytes is bounded with all others, and nothing is refused for it."""
+    world = _world("ann")
+    for number in range(5):
+        hand_in(world, step("a"), workflow_id=f"w{number}")
+        report(world, "a")
+    index = world.state.workflows
+    assert index.bytes == index.ended_bytes
+    for name in (workflows_check, workflows_steps, workflows):
+        monkeypatch.setattr(name, "BYTES_MAX", index.bytes // 2)
+    hand_in(world, step("a"), workflow_id="w5")
+    assert status(world, "w5")["state"] == "running"
+    assert len(index.ended) == 2
+    hand_in(world, step("a", task_description="x" * 2_000), workflow_id="w6")
+    hand_in(world, step("a"), workflow_id="w7")
+    assert status(world, "w7")["problems"][0]["code"] == "overloaded"
+
+
+def test_a_status_fits_whatever_agents_say() -> None:
+    """Of each failure the beginning is kept; where a thousand steps have failed only the first of these are told."""
+    count = examples(1_000, quick=100)
+    world = _world("ann", strict=False, max_concurrency=count)
+    steps = [step("s" * 120 + str(number)) for number in range(count)]
+    hand_in(world, *steps)
+    _tick(world)
+    for handed in list(world.of("TaskAssignment")):
+        report(world, handed["step_id"], "failed", error="\x01" * 400)
+    hand_in(world, *steps)  # the same again: it is told where it stands
+    last = status(world)
+    assert len(encode_row(last)) < 1_000_000
+    reasons = [one["reason"] for one in last["steps"] if "reason" in one]
+    assert 0 < len(reasons) < count
+    assert max(map(len, reasons)) <= 300
+
+
+def _tick(world: World) -> None:
+    """Let Ticks do what is due now."""
+    while (due := world.state.next_due_ms()) is not None and due <= world.now:
+        world.take(0, Tick())
 
 
 def test_a_late_report_mends_what_a_workflow_that_is_over_has_cost() -> None:
