@@ -10,7 +10,12 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    for_code,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
 from ops_stream.contract.catalog import Catalog, Topic
@@ -82,6 +87,7 @@ async def create(settings: Settings, *, repair: bool = False) -> tuple[str, ...]
         if missing:
             await _create(client, settings, missing, replication, brokers)
             await _until_visible(client, [settings.topic(topic.name) for topic in missing])
+            await _until_coordinated(client, settings.topic("supervisor"))
         if repair:
             await _repair(client, settings, catalog, found, brokers)
     return tuple(settings.topic(topic.name) for topic in missing)
@@ -206,6 +212,21 @@ async def _until_visible(client: AIOKafkaAdminClient, names: list[str]) -> None:
         return True
 
     await _until(visible, "The topics were created, and have no leader")
+
+
+async def _until_coordinated(client: AIOKafkaAdminClient, group: str) -> None:
+    """Wait until workers can form their group: a new cluster makes what it needs for that when first asked for it."""
+
+    async def coordinated() -> bool:
+        try:
+            await client.find_coordinator(group)
+        except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+            return False
+        except GroupAuthorizationFailedError:  # whoever makes topics need not be who joins groups
+            return True
+        return True
+
+    await _until(coordinated, "The topics were created, and no broker coordinates groups")
 
 
 async def _until(done: Callable[[], Awaitable[bool]], what: str) -> None:

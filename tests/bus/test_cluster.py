@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
@@ -13,6 +14,7 @@ from ops_stream.cli.common import run_main
 from ops_stream.cli.main import cli
 from ops_stream.contract.catalog import Catalog
 from ops_stream.contract.settings import Settings
+from ops_stream.embedded import EmbeddedKafka
 from ops_stream.embedded.ports import choose
 from ops_stream.streams import cluster
 from ops_stream.streams.reach import admin
@@ -26,6 +28,18 @@ async def test_an_empty_cluster_gets_every_topic_and_then_passes_the_check(setti
     assert set(made) == {settings.topic(name) for name in Catalog.load().topics}
     assert await cluster.check(settings) == ()
     assert await cluster.create(settings) == ()
+
+
+async def test_a_new_cluster_can_form_groups_when_its_topics_are_made(tmp_path: Path) -> None:
+    """The first worker then joins without an error in its log: the broker is asked for its coordinator before."""
+    broker = EmbeddedKafka(tmp_path / "kafka", port=0)
+    try:
+        settings = Settings(bootstrap_servers=broker.start(), data_dir=tmp_path / "data", partitions=1)
+        await cluster.create(settings)
+        async with admin(settings) as client:
+            assert await client.find_coordinator(settings.topic("supervisor")) >= 0
+    finally:
+        broker.stop()
 
 
 async def test_an_empty_cluster_is_refused_topic_by_topic(settings: Settings) -> None:
