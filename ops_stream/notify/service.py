@@ -18,7 +18,7 @@ from aiokafka.structs import ConsumerRecord
 
 from ops_stream.contract.errors import NotSo, WrongUse
 from ops_stream.contract.settings import Settings
-from ops_stream.health import listening
+from ops_stream.health import MetricsPage, listening
 from ops_stream.notify.config import Target
 from ops_stream.notify.dead import dead_letter
 from ops_stream.notify.follower import Follower
@@ -139,7 +139,8 @@ class Notifier:
 
     @asynccontextmanager
     async def _web(self, port: int) -> AsyncIterator[None]:
-        pages = {"/healthz": self._ready, "/readyz": self._ready, "/metrics": self._text}
+        metrics = MetricsPage(self._metrics.text).page
+        pages = {"/healthz": self._ready, "/readyz": self._ready, "/metrics": metrics}
         async with AsyncExitStack() as stack:
             try:
                 self.port = await stack.enter_async_context(listening(pages, self._options.host, port))
@@ -156,11 +157,6 @@ class Notifier:
         ready = bool(self.followers) and all(one.ready for one in self.followers)
         body = {"ready": ready, "targets": {one.target.name: one.ready for one in self.followers}}
         return web.json_response(body, status=200 if ready or request.path == "/healthz" else 503)
-
-    async def _text(self, _: web.Request) -> web.Response:
-        return web.Response(
-            body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )
 
 
 @dataclass(frozen=True, slots=True)

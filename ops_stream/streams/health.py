@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from ops_stream.health import listening
+from ops_stream.health import MetricsPage, listening
 from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.readiness import examine, lost_tasks
 from ops_stream.streams.supervisor import Supervisor
@@ -24,7 +24,8 @@ class HealthServer:
 
     async def start(self) -> int:
         """Listen; the port that was taken. Raises `OSError` where it is busy."""
-        pages = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_text}
+        metrics = MetricsPage(self._metrics.text).page
+        pages = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": metrics}
         return await self._serving.enter_async_context(listening(pages, self._host, self._port))
 
     async def stop(self) -> None:
@@ -50,8 +51,3 @@ class HealthServer:
             "partitions": health.partitions,
         }
         return web.json_response(body, status=200 if health.ready else 503)
-
-    async def _metrics_text(self, _: web.Request) -> web.Response:
-        return web.Response(
-            body=self._metrics.text(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
-        )

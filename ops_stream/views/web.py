@@ -10,7 +10,7 @@ import structlog
 from aiohttp import web
 
 from ops_stream.contract.errors import WrongUse
-from ops_stream.health import listening
+from ops_stream.health import MetricsPage, listening
 
 if TYPE_CHECKING:
     from ops_stream.views.service import Service
@@ -25,7 +25,7 @@ async def serving(service: Service, host: str, port: int | None) -> AsyncIterato
         yield None
         return
     made = _Pages(service)
-    pages = {"/healthz": made.ready, "/readyz": made.ready, "/metrics": made.metrics}
+    pages = {"/healthz": made.ready, "/readyz": made.ready, "/metrics": MetricsPage(made.metrics).page}
     async with AsyncExitStack() as stack:
         try:
             taken = await stack.enter_async_context(listening(pages, host, port))
@@ -56,10 +56,7 @@ class _Pages:
         }
         return web.json_response(body, status=200 if ready or request.path == "/healthz" else 503)
 
-    async def metrics(self, _: web.Request) -> web.Response:
-        """Answer in Prometheus' text format."""
+    def metrics(self) -> bytes:
+        """Give the metrics as they are now."""
         self._service.refresh()
-        return web.Response(
-            body=self._service.metrics.text(),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
-        )
+        return self._service.metrics.text()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from contextlib import AsyncExitStack
 
 import pytest
 import uvloop
 from aiohttp import web
 
-from ops_stream.health import CONNECTIONS_MAX, listening
+from ops_stream.health import CONNECTIONS_MAX, MetricsPage, listening
 
 
 async def _page(_: web.Request) -> web.Response:
@@ -93,3 +94,25 @@ async def test_odd_requests_are_answered_and_not_logged(
         assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert (await _asked(port, b"GET /broken HTTP/1.1\r\nHost: h\r\n\r\n")).startswith(b"HTTP/1.1 500 ")
         assert len(caplog.records) == 1, "an error of ours is logged"
+
+
+async def test_a_storm_of_scrapes_leaves_the_loop_to_its_work() -> None:
+    """Whoever asks for the metrics all the time gets an answer each time, and a tenth of the loop: the rest decides."""
+    made = 0
+
+    def make() -> bytes:
+        nonlocal made
+        made += 1
+        time.sleep(0.01)
+        return b"x %d\n" % made
+
+    async with listening({"/metrics": MetricsPage(make).page}, "127.0.0.1", 0) as port:
+        began = time.monotonic()
+        for _ in range(20):
+            answers = await asyncio.gather(*(_asked(port) for _ in range(20)))
+            assert answers == [b"HTTP/1.1 200 OK\r\n"] * 20
+        assert made <= 2 + (time.monotonic() - began) / 0.1
+        await asyncio.sleep(0.1)
+        before = made
+        await _asked(port)
+        assert made == before + 1, "what is asked for a moment later is as it is then"
