@@ -215,18 +215,20 @@ async def _until_visible(client: AIOKafkaAdminClient, names: list[str]) -> None:
 
 
 async def _until_coordinated(client: AIOKafkaAdminClient, group: str) -> None:
-    """Wait until workers can form their group: a new cluster makes what it needs for that when first asked for it."""
+    """Wait until workers can form their group: a new cluster makes what it needs for that when first asked for it.
 
-    async def coordinated() -> bool:
+    Where that takes long they wait for it by themselves.
+    """
+    deadline = time.monotonic() + _VISIBLE_WITHIN_S
+    while time.monotonic() < deadline:
         try:
             await client.find_coordinator(group)
         except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
-            return False
+            await asyncio.sleep(0.05)
         except GroupAuthorizationFailedError:  # whoever makes topics need not be who joins groups
-            return True
-        return True
-
-    await _until(coordinated, "The topics were created, and no broker coordinates groups")
+            return
+        else:
+            return
 
 
 async def _until(done: Callable[[], Awaitable[bool]], what: str) -> None:
