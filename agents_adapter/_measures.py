@@ -15,7 +15,10 @@ from ops_stream.contract.reasons import Reason
 
 VALUES_MAX: Final = 100
 """So many models, providers and kinds of error are told apart; the others are one."""
+SETS_MAX: Final = 500
+"""So many combinations of these are told apart: each is a series of its own, here and in the collector."""
 _LENGTH_MAX: Final = 64
+_FREE: Final = (names.PROVIDER_NAME, names.REQUEST_MODEL, names.RESPONSE_MODEL, names.ERROR_TYPE)
 _REASONS: Final = frozenset(Reason)
 _ENDS: Final = ("completed", "failed", "cancelled")
 _ASK_BUCKETS: Final = (
@@ -55,6 +58,23 @@ class Few:
         return text
 
 
+class FewSets:
+    """The first sets of attributes that come are kept apart; of later ones only what is bounded anyway."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._known: set[tuple[object, ...]] = set()
+
+    def __call__(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Give the set as it goes into a measure."""
+        key = tuple(told.items())
+        if key not in self._known:
+            if len(self._known) >= SETS_MAX:
+                return {name: names.OTHER if name in _FREE else value for name, value in told.items()}
+            self._known.add(key)
+        return told
+
+
 class Measures:
     """The instruments of a meter."""
 
@@ -84,6 +104,7 @@ class Measures:
             names.SPENT, unit="{USD}", description="What reports say was spent."
         )
         self._models, self._providers, self._errors = Few(), Few(), Few()
+        self._sets = FewSets()
 
     def asked(self, seconds: float, outcome: str, reason: str) -> None:
         """Count an ask that has its answer."""
@@ -105,7 +126,7 @@ class Measures:
         if event.latency_ms is not None:
             if event.kind != "completed":
                 told[names.ERROR_TYPE] = self._errors(event.error_class or event.kind)
-            self._duration.record(event.latency_ms / 1000, told)
+            self._duration.record(event.latency_ms / 1000, self._sets(told))
 
     def _about(self, approval: Approval, event: Telemetry) -> dict[str, Any]:
         request = approval.request
@@ -118,7 +139,7 @@ class Measures:
             told[names.REQUEST_MODEL] = self._models(model)
         if event.model is not None:
             told[names.RESPONSE_MODEL] = self._models(event.model)
-        return told
+        return self._sets(told)
 
 
 def outcome_of(approval: Approval | None, error: BaseException | None) -> tuple[str, str, bool]:

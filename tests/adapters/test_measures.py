@@ -12,7 +12,7 @@ import pytest
 from opentelemetry import trace
 
 from agents_adapter import Denied, OpsClient, SyncOpsClient, supervised
-from agents_adapter._measures import VALUES_MAX, Few
+from agents_adapter._measures import SETS_MAX, VALUES_MAX, Few, FewSets
 from ops_stream.contract.settings import Settings
 from tests.adapters.emitted import Collected
 from tests.adapters.responder import Responder, answering_from_elsewhere
@@ -142,6 +142,25 @@ def test_of_models_and_providers_only_so_many_are_told_apart() -> None:
     assert few("model-7") == "model-7"
     assert few("m" * 1000) == "_OTHER"
     assert len(Few()("m" * 1000)) == 64
+
+
+def test_of_their_combinations_only_so_many_are_told_apart() -> None:
+    """A hundred models that ask for a hundred others are not ten thousand series; what is bounded anyway stays."""
+    sets = FewSets()
+    made = {
+        tuple(
+            sets(
+                {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": a, "error.type": b}
+            ).items()
+        )
+        for a in range(100)
+        for b in range(100)
+    }
+    assert len(made) == SETS_MAX + 1
+    assert sets({"gen_ai.operation.name": "x", "gen_ai.request.model": "m"}) == {
+        "gen_ai.operation.name": "x",
+        "gen_ai.request.model": "_OTHER",
+    }
 
 
 async def test_a_report_holds_up_its_agent_for_less_than_a_millisecond(
