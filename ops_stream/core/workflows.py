@@ -19,6 +19,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.ids import bytes_digest
 from ops_stream.core.inputs import EventInput
 from ops_stream.core.kills import kill_on
+from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.refusals import Refused
 from ops_stream.core.rows import AGENTS, ASKS, STEPS, WORKFLOWS, Ask, agent_key, encode_row
 from ops_stream.core.rows_workflows import (
@@ -187,6 +188,7 @@ def keep_workflows(draft: Draft, failures: Mapping[str, str] = _NO_FAILURES) -> 
         moved = _take_in(draft, done)
         for tenant, groups in _looks(draft).items():
             moved |= giving.give_out(tenant, groups)
+        moved |= draft.kills and _stop_given(draft)
     tell_all(draft)
 
 
@@ -197,6 +199,15 @@ def _wake(draft: Draft) -> None:
         tenant, workflow_id = names_of(key)
         if flow is not None and not flow.ended_at and kill_on(draft, tenant, "", workflow_id, "") is not None:
             draft.put(key, replace(flow, until=draft.now))
+
+
+def _stop_given(draft: Draft) -> bool:
+    """Stop what was given out in the very record in which a kill switch was pulled: no sweep knows of it."""
+    stopped = False
+    for key, ask in draft.changed(ASKS.prefix):
+        if isinstance(ask, Ask) and ask.step and ask.phase in OPEN and ask.answer.at == draft.now:
+            stopped |= enforce_kill(draft, key, ask) is not None
+    return stopped
 
 
 def _take_in(draft: Draft, done: dict[str, Ask]) -> bool:

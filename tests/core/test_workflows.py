@@ -12,7 +12,8 @@ from ops_stream.contract.models import Workflow
 from ops_stream.core import workflows, workflows_check, workflows_giving, workflows_steps
 from ops_stream.core.inputs import Tick
 from ops_stream.core.rows import ASKS, encode_row
-from ops_stream.core.rules_model import Models, Rules
+from ops_stream.core.rules_kills import AutomaticKill, Kills
+from ops_stream.core.rules_model import Models, Rules, Supervisor
 from tests.core.flows import (
     check_flows,
     command,
@@ -288,6 +289,45 @@ def test_a_late_report_mends_what_a_workflow_that_is_over_has_cost() -> None:
     assert status(world)["cost_usd"] == 0.75
     assert status(world)["steps"][0]["cost_usd"] == 0.75
     assert msgspec.json.decode(flow_of(world).status) == status(world)
+
+
+def test_an_ask_of_a_workflow_that_is_forgotten_changes_nothing_about_one_of_the_same_id() -> None:
+    """A late report of the old one's step is that ask's alone, whatever the new one's step of that number does."""
+    world = _world("ann", rules=Rules(DIGEST, supervisor=Supervisor(remember_s=1, workflow_attempts=1)))
+    hand_in(world, step("a"))
+    lost = world.of("TaskAssignment")[0]["request"]
+    world.advance(70)
+    assert status(world)["state"] == "failed"
+    assert not len(world.state.workflows)
+    hand_in(world, step("a"))
+    body = {name: lost[name] for name in ("request_id", "task_id", "agent", "tenant")}
+    world.send("telemetry", {**body, "event_id": "late", "kind": "completed", "cost_usd": 0.25})
+    assert world.ask_row(lost["request_id"]).money == "settled"
+    assert flow_of(world).cost == 0
+    report(world, "a")
+    assert status(world)["cost_usd"] == 0.5
+
+
+def test_what_runs_counts_against_the_budget_of_a_workflow() -> None:
+    """A second attempt must leave room for what is set aside for the steps beside it."""
+    world = _world("ann", max_concurrency=2)
+    hand_in(world, step("a"), step("b"), budget_usd=2)
+    report(world, "a", "failed", cost_usd=0.5)
+    assert states(world) == {"a": "failed", "b": "running"}
+    assert status(world)["problems"][0]["code"] == "workflow_budget_exhausted"
+    report(world, "b", cost_usd=1)
+    assert (status(world)["state"], status(world)["cost_usd"]) == ("failed", 1.5)
+
+
+def test_a_step_learns_that_a_kill_stops_it_in_the_record_that_hands_it_out() -> None:
+    """An agent that is stopped by itself while it is given the next step loses the one before it, and both wait."""
+    kills = Kills(automatic=(AutomaticKill("burst", asks=2, within_s=60),))
+    world = _world("ann", rules=Rules(DIGEST, kills=kills), max_concurrency=5)
+    hand_in(world, step("a"), step("b"), step("c"))
+    check_flows(world.state)
+    assert {out["decision"] for out in world.of("TaskApproval")} == {"approved", "revoked", "denied"}
+    hand_in(world, step("a"), step("b"), step("c"))  # the same again: it is told where it stands
+    assert set(states(world).values()) == {"ready"}
 
 
 def test_a_workflow_that_is_handed_in_in_avro_is_answered_in_avro() -> None:
