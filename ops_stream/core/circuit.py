@@ -83,7 +83,7 @@ def tried(draft: Draft, ask: Ask) -> None:
             continue
         row = replace(row, trial=ask_key(ask.tenant, ask.request_id))
         if row.state == "open":
-            row = _moved(draft, replace(row, good=0), "trial")
+            row = _moved(draft, row, "trial")
         _keep(draft, key, row)
 
 

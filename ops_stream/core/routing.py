@@ -200,11 +200,7 @@ class _Router:
             return self.routed(chosen, second, why)
         request = self.request
         others: list[Candidate] = []
-        if (
-            nature.known in EXPLORED
-            and nature.effective in EXPLORED
-            and request.customer_impact in LOW_IMPACT
-        ):
+        if nature.known in EXPLORED and request.customer_impact in LOW_IMPACT:
             others = [one for one in found if one is not chosen and self.may_try(one)]
         if not others:
             return self.routed(chosen, second, why, MILLION)

@@ -79,12 +79,15 @@ def test_failures_that_have_left_the_window_count_no_more() -> None:
 def test_one_ask_at_a_time_tries_it_and_two_that_go_well_close_it() -> None:
     """From open_s on; while a trial runs the others go to the fallback."""
     world = world_of()
+    answer(world, "old", required_model="medium", estimated_time_s=600)
     runs(world, "medium", 3, "failed")
     world.advance(59.9)
     assert answer(world, "r1")["model"] == "large"
     world.advance(0.1)
     assert [answer(world, name)["model"] for name in ("r2", "r3")] == ["medium", "large"]
     assert state(world, "medium") == "half_open"
+    tell(world, "old", "failed")
+    assert state(world, "medium") == "half_open", "what was begun before counts for nothing"
     tell(world, "r2")
     assert [answer(world, name)["model"] for name in ("r4", "r5")] == ["medium", "large"]
     tell(world, "r3")
@@ -186,6 +189,38 @@ def test_a_provider_is_left_where_two_of_its_models_fail() -> None:
     assert answer(world, "r3")["model"] == "medium"
     tell(world, "r3")
     assert circuit(world, "north", "provider") is None
+
+
+def test_one_model_that_fails_does_not_take_its_provider_from_the_others() -> None:
+    """Neither counts for more than half: three of one and one of another are no four, two and two are."""
+    world = world_of(breaker=Breaker(failures=4, window=8))
+    runs(world, "medium", 3, "failed")
+    runs(world, "large", 1, "failed")
+    assert state(world, "north", "provider") == "closed"
+    runs(world, "large", 1, "failed")
+    assert state(world, "north", "provider") == "open"
+
+
+def test_what_is_left_is_not_second() -> None:
+    """The approval names as second what could be used."""
+    world = world_of()
+    runs(world, "large", 3, "failed")
+    told = answer(world, "r1")
+    assert told["model"] == "medium"
+    assert told["explanation"].endswith("; there is no second.")
+
+
+def test_a_fallback_must_be_able_to_do_it_and_good_enough() -> None:
+    """The first cannot do it, the second is not good enough, the third is used."""
+    able = frozenset(("vision",))
+    first = replace(SPARE, name="first")
+    second = replace(SMALL, name="second", capabilities=able)
+    medium = replace(MEDIUM, capabilities=able, fallbacks=("first", "second", "large"))
+    world = world_of(medium, LARGE, first, second)
+    runs(world, "medium", 3, "failed")
+    told = answer(world, "r1", tags=["needs:vision"])
+    assert told["model"] == "large"
+    assert "its fallback large is used" in told["explanation"]
 
 
 def test_fallbacks_are_held_against_budgets_policies_and_what_is_asked() -> None:

@@ -75,6 +75,18 @@ def test_failures_are_paid_for_by_trying_again() -> None:
     )
 
 
+def test_what_was_lost_is_tried_again_too() -> None:
+    """A lease that ended without a report counts like a failure, until a report comes after all."""
+    one = ModelCard("one", 1_000_000, 5_000_000, quality_percent=70)
+    world = routed(one, replace(one, name="other", quality_percent=65), breaker=NEVER_LEFT)
+    assert answer(world, "u1", required_model="one", estimated_time_s=20)["model"] == "one"
+    world.advance(61)
+    assert world.ask_row("u1").phase == "unknown"
+    assert answer(world, "r1")["model"] == "other"
+    tell(world, "u1")
+    assert answer(world, "r2")["model"] == "one"
+
+
 def test_cost_is_corrected_by_what_was_measured() -> None:
     """Ten reports of twice what was held: (10 × 3.5 + 10 × 7) ÷ 20 is 5.25 thousandths."""
     world = routed()
@@ -239,6 +251,13 @@ def test_policies_begin_from_what_was_chosen(
     assert told["explanation"].endswith(f"Policy p chose model {model}.")
 
 
+def test_a_policy_may_name_a_model_where_none_may_be_chosen() -> None:
+    """Nothing of the catalogue can do what is asked; the operator's word stands."""
+    policy = TestPolicy("p", "reroute", "True", parameters={"model": "large"})
+    told = answer(routed(policies=TestPolicies([policy])), "r1", tags=["needs:sound"])
+    assert (told["decision"], told["model"]) == ("approved", "large")
+
+
 def test_budgets_of_a_model_count_what_was_chosen() -> None:
     """Medium has 4 thousandths of a dollar: one ask; the next goes to large."""
     bound = Bound("usd", "total", Limit(4_000, "total"))
@@ -320,6 +339,11 @@ def test_what_is_expected_is_made_of_what_memory_says() -> None:
         assert alone in expected_of_all(draft, TENANT, "engineer", "general")
         world.rules.routing.memo.clear()
         assert alone in expected_of_all(draft, TENANT, "engineer", "general")
+    world.advance(100 * 3_600)
+    draft = Draft(world.state, world.rules, world.now, Tick())
+    later = expected_of(draft, TENANT, "engineer", "general", SMALL)
+    assert later != alone, "what was seen fades"
+    assert later in expected_of_all(draft, TENANT, "engineer", "general")
 
 
 def test_off_is_as_if_there_were_no_catalogue() -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal
 from ops_stream.core.rules_alerts import Alerts
 from ops_stream.core.rules_escalations import Rung, Trigger, escalations_of
 from ops_stream.core.rules_model import Budgets, Limit, Models, PolicyMatch, Rules, Supervisor
+from ops_stream.core.rules_routing import Breaker, ModelCard, Routing
 
 ENGINE: Final = "1+simulation"
 
@@ -51,6 +52,16 @@ SUPERVISOR: Final = Supervisor(
     remember_s=120,
     retries_max=3,
 )
+ROUTING: Final = Routing(
+    "cheapest",
+    breaker=Breaker(failures=1, window=2, open_s=2, trials=1),
+    explore_percent=30,
+    cards={
+        "large": ModelCard("large", 5_000_000, 25_000_000, "one", quality_percent=90, fallbacks=("small",)),
+        "small": ModelCard("small", 100_000, 400_000, "one", quality_percent=65, fallbacks=("large",)),
+    },
+)
+"""In force only where the second rules are activated."""
 FIRST: Final = Rules(
     "sha256:" + "1" * 64,
     supervisor=SUPERVISOR,
@@ -76,6 +87,7 @@ SECOND: Final = replace(
     supervisor=replace(SUPERVISOR, remember_max=6, batch_window_s=2),
     alerts=Alerts(repeat_s=3, group_s=2, resolve_after_s=20),
     escalations=escalations_of({("policy", "*"): Trigger(on=True, quorum=2, on_expiry="approve")}),
+    routing=ROUTING,
     blocking_digest="second",
 )
 BOOK: Final = {
