@@ -43,7 +43,23 @@ async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         await asyncio.sleep(0)
         yield consumer
     finally:
+        await _put_away(consumer)
+
+
+async def _put_away(consumer: AIOKafkaConsumer) -> None:
+    """Stop it. Where a fetch waits to be tried again, its end as aiokafka cancels it comes out of the stop half way."""
+    task = asyncio.current_task()
+    try:
         await consumer.stop()
+    except asyncio.CancelledError:
+        if task is None or task.cancelling():
+            raise
+        fetcher = consumer._fetcher
+        left = [] if fetcher is None else list(fetcher._pending_tasks)
+        for fetch in left:
+            fetch.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await consumer._client.close()
 
 
 async def bounds(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> Bounds:
