@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import ConsumerRecord
 
 from ops_stream.contract.anyheaders import read_any_header_name
+from ops_stream.contract.consumers import put_away
 from ops_stream.contract.settings import Settings
 
 ANSWER_WITHIN_S = 10.0
@@ -43,23 +44,7 @@ async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         await asyncio.sleep(0)
         yield consumer
     finally:
-        await _put_away(consumer)
-
-
-async def _put_away(consumer: AIOKafkaConsumer) -> None:
-    """Stop it. Where a fetch waits to be tried again, its end as aiokafka cancels it comes out of the stop half way."""
-    task = asyncio.current_task()
-    try:
-        await consumer.stop()
-    except asyncio.CancelledError:
-        if task is None or task.cancelling():
-            raise
-        fetcher = consumer._fetcher
-        left = [] if fetcher is None else list(fetcher._pending_tasks)
-        for fetch in left:
-            fetch.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        await consumer._client.close()
+        await put_away(consumer)
 
 
 async def bounds(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> Bounds:

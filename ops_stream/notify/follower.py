@@ -18,6 +18,7 @@ from aiokafka.errors import CommitFailedError, IllegalGenerationError, IllegalSt
 from aiokafka.structs import ConsumerRecord
 
 from ops_stream.contract.anyheaders import read_any_header_name
+from ops_stream.contract.consumers import put_away
 from ops_stream.contract.settings import Settings
 from ops_stream.notify.config import Target
 from ops_stream.notify.metrics import Metrics
@@ -104,7 +105,7 @@ class Follower:
                     await asyncio.sleep(_AGAIN_S)
         finally:
             self.ready = False
-            await consumer.stop()
+            await put_away(consumer)
 
     def _consumer(self) -> AIOKafkaConsumer:
         read_any_header_name()

@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from ops_stream.contract.anyheaders import read_any_header_name
+from ops_stream.contract.consumers import put_away
 from ops_stream.contract.settings import Settings
 
 BATCH_BYTES = 512 * 1024
@@ -55,7 +56,7 @@ async def reader(settings: Settings) -> AsyncIterator[AIOKafkaConsumer]:
         await asyncio.sleep(0)
         yield consumer
     finally:
-        await consumer.stop()
+        await put_away(consumer)
 
 
 async def read_range(

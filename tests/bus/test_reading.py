@@ -10,14 +10,16 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.fetch import FetchRequest
 
-from ops_stream.audit.reading import reader
+from ops_stream.audit import reading
 from ops_stream.contract.settings import Settings
+from ops_stream.streams import bus
 from tests.brokers import create_topics
 
 pytestmark = pytest.mark.bus
 
 
-async def test_a_reader_whose_fetches_fail_is_put_away(kafka: str, prefix: str) -> None:
+@pytest.mark.parametrize("reader", [reading.reader, bus.reader])
+async def test_a_reader_whose_fetches_fail_is_put_away(kafka: str, prefix: str, reader: Any) -> None:
     """aiokafka cancels its own fetches when it stops: that is no cancellation of whoever read."""
     settings = Settings(bootstrap_servers=kafka, topic_prefix=prefix, partitions=1)
     await create_topics(settings)
@@ -42,7 +44,7 @@ async def test_whoever_reads_can_be_cancelled(kafka: str, prefix: str) -> None:
     settings = Settings(bootstrap_servers=kafka, topic_prefix=prefix, partitions=1)
 
     async def read() -> None:
-        async with reader(settings):
+        async with reading.reader(settings):
             await asyncio.sleep(30)
 
     task = asyncio.create_task(read())
