@@ -57,7 +57,7 @@ class Routing:
     quality_percent: int = 60
     """The least expected quality that will do, by complexity where `quality_by_complexity` says nothing."""
     quality_by_complexity: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
-    evidence_weight: int = 10
+    evidence_weight: int = 5
     """How many imagined reports stand behind the catalogue's own figures."""
     explore_percent: int = 0
     """The share of low-risk, reversible asks that try another model; 0 for none."""

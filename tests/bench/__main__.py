@@ -14,6 +14,7 @@ from tests.bench.adapter import measure_adapter
 from tests.bench.measure import Bench, Plan
 from tests.bench.policies import measure_policies
 from tests.bench.report import write, write_part
+from tests.bench.routers import measure_routers
 
 TARGET = Path(__file__).parents[2] / "docs" / "benchmarks"
 
@@ -25,7 +26,9 @@ def main() -> int:
         "--quick", action="store_true", help="one short round of each, to try the benchmark itself"
     )
     parser.add_argument(
-        "--only", choices=("adapter",), help="measure this part alone and leave the other results as they are"
+        "--only",
+        choices=("adapter", "routers"),
+        help="measure this part alone and leave the other results as they are",
     )
     parser.add_argument("--target", type=Path, default=TARGET, help="where the results go")
     options = parser.parse_args()
@@ -39,6 +42,11 @@ def main() -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
+    of_routers: dict[str, Any] = {"seeds": (1,), "count": 300} if options.quick else {}
+    if options.only == "routers":  # no broker is needed: it plays the core
+        write_part("routers", measure_routers(say, **of_routers), options.target)
+        print(f"written to {options.target}")
+        return 0
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         broker = EmbeddedKafka(Path(directory) / "kafka", runtime=train())
@@ -53,6 +61,7 @@ def main() -> int:
         write_part("adapter", results["adapter"], options.target)
     else:
         results["policies"] = measure_policies(say)
+        results["routers"] = measure_routers(say, **of_routers)
         write(results, options.target)
     print(f"written to {options.target}")
     return 0

@@ -25,7 +25,9 @@ def routing_rules(*cards: ModelCard, **fields: Any) -> Rules:
     """Rules that choose; what is not of `Routing` goes to the rules."""
     cards = cards or CARDS
     own = {name: fields.pop(name) for name in list(fields) if name in Routing.__dataclass_fields__}
-    routing = Routing(**{"mode": "cheapest", "cards": {card.name: card for card in cards}, **own})
+    routing = Routing(
+        **{"mode": "cheapest", "evidence_weight": 10, "cards": {card.name: card for card in cards}, **own}
+    )
     names = tuple(card.name for card in cards)
     return replace(Rules(DIGEST, models=Models(names[0], names), routing=routing), **fields)
 
