@@ -235,7 +235,7 @@ def test_a_terminal_that_is_closed_leaves_no_file_behind(world: World, tmp_path:
     fifo = tmp_path / "path"
     os.mkfifo(fifo)
     waiting = tmp_path / "editor"
-    waiting.write_text(f'#!/bin/sh\necho "$1" > {fifo}\nexec sleep 60\n')
+    waiting.write_text(f'#!/bin/sh\necho "$1" > {fifo}\nexec sleep 60 >/dev/null 2>&1\n')
     waiting.chmod(0o755)
     process = start("edit", name, env=world.env | {"EDITOR": str(waiting)})
     path = Path(fifo.read_text().strip())

@@ -53,7 +53,7 @@ def _send(world: World, topic: str, tenant: str, **body: Any) -> None:
 
 
 def _until(is_so: Callable[[], bool]) -> None:
-    deadline = monotonic() + 30
+    deadline = monotonic() + 90
     while not is_so():
         assert monotonic() < deadline, "it took too long"
         sleep(0.1)
