@@ -93,12 +93,13 @@ def test_an_event_survives_the_way_out_and_back(event: type[Event], data: st.Dat
     assert set(body) <= set(read.wire()) | {name for name, value in body.items() if value is None}
 
 
-@given(bodies(TaskRequest), st.dictionaries(st.text(), st.integers()))
+KNOWN = frozenset(name.rstrip("?") for name in PROMISED["TaskRequest"])
+
+
+@given(bodies(TaskRequest), st.dictionaries(st.text().filter(lambda name: name not in KNOWN), st.integers()))
 def test_unknown_fields_are_ignored(body: dict[str, Any], more: dict[str, Any]) -> None:
     """Fields that the contract does not know make no difference."""
-    assert TaskRequest.from_wire(more | body) == TaskRequest.from_wire(body) or set(more) & set(
-        PROMISED["TaskRequest"]
-    )
+    assert TaskRequest.from_wire(more | body) == TaskRequest.from_wire(body)
 
 
 def test_null_is_the_same_as_absent() -> None:
