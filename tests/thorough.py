@@ -9,7 +9,7 @@ THOROUGH: Final = os.environ.get("OPS_STREAM_TEST_THOROUGH", "") == "1"
 
 
 def examples(full: int, *, quick: int | None = None) -> int:
-    """Give how many examples this run tries: `full` or, in the fast loop, `quick` (a third where none is given)."""
+    """Give how many examples this run tries: `full` or, in the fast loop, `quick` (a fifth where none is given)."""
     if THOROUGH:
         return full
-    return max(1, full // 3) if quick is None else quick
+    return max(1, full // 5) if quick is None else quick

@@ -19,6 +19,7 @@ from ops_stream.contract.models import EVENTS
 from ops_stream.contract.money import parse_usd, usd
 from ops_stream.contract.rooms import room
 from tests.contract.strategies import bodies
+from tests.thorough import examples
 
 TEXTS = {name: (room("schemas") / f"{name}.avsc").read_text(encoding="utf-8") for name in EVENTS}
 SCHEMAS = {name: avro.schema.parse(text) for name, text in TEXTS.items()}
@@ -64,7 +65,7 @@ def from_plain(value: Any, schema: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", EVENTS)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_avro_python3_reads_what_we_write(name: str, data: st.DataObject) -> None:
     """The second implementation reads every event that we wrote as the event that it was."""
@@ -77,7 +78,7 @@ def test_avro_python3_reads_what_we_write(name: str, data: st.DataObject) -> Non
 
 
 @pytest.mark.parametrize("name", EVENTS)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_we_read_what_avro_python3_writes(name: str, data: st.DataObject) -> None:
     """We read every event that the second implementation wrote as the event that it was."""

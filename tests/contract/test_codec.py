@@ -11,6 +11,7 @@ from ops_stream.contract.codec import Malformed, decode, encode_avro, encode_jso
 from ops_stream.contract.headers import event_headers
 from ops_stream.contract.models import EVENTS_OF_TOPIC, Event, Heartbeat, TaskRequest
 from tests.contract.strategies import bodies
+from tests.thorough import examples
 
 CASES = [(topic, event) for topic, events in EVENTS_OF_TOPIC.items() for event in events]
 NAMES = [event.__name__ for _, event in CASES]
@@ -20,7 +21,7 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 @pytest.mark.parametrize(("topic", "event"), CASES, ids=NAMES)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_both_encodings_mean_the_same(topic: str, event: type[Event], data: st.DataObject) -> None:
     """An event written in JSON and in Avro is read as the same event, with the encoding that it came in."""

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ops_stream.contract.models import EVENTS, EVENTS_OF_TOPIC, INPUT_TOPICS, Event, TaskRequest
 from tests.contract.strategies import as_parsed, bodies
+from tests.thorough import examples
 
 # The contract's own lines; `?` optional.
 CONTRACT = """
@@ -82,7 +83,7 @@ def test_defaults_are_the_contracts() -> None:
 
 
 @pytest.mark.parametrize("event", EVENTS.values(), ids=EVENTS)
-@settings(max_examples=25)
+@settings(max_examples=examples(25))
 @given(data=st.data())
 def test_an_event_survives_the_way_out_and_back(event: type[Event], data: st.DataObject) -> None:
     """Whatever is read as an event is written with wire names as what is read as the same event again."""

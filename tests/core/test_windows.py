@@ -17,6 +17,7 @@ from ops_stream.core.windows import SPANS, Span
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.test_step import ask, registered
 from tests.core.world import DIGEST, TENANT, World
+from tests.thorough import examples
 
 ALL = " or ".join(
     f"agent_requests_{span.name} + agent_failures_{span.name} + agent_cost_{span.name}_usd < 0"
@@ -50,7 +51,7 @@ def report(request_id: str, kind: str = "completed", cost: float = 1) -> dict[st
     return {**body, "tenant": TENANT, "kind": kind, "cost_usd": cost}
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=examples(25), deadline=None, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_a_window_reaches_back_as_far_as_it_says_and_less_than_a_bucket_further(seed: int) -> None:
     """Every count lies between the exact ones of the window and of the window with one more bucket."""

@@ -17,6 +17,7 @@ from ops_stream.rules.possible import RANGES, SIGNED, WORDS, Effort, branches, c
 from tests.rules.building import compiled, policy, problems_of
 from tests.rules.conditions import condition as any_condition
 from tests.rules.conditions import full_view, view
+from tests.thorough import examples
 
 MODELS = """version: 1
 models:
@@ -331,7 +332,7 @@ def test_comparing_policies_comes_to_an_end() -> None:
     assert time.perf_counter() - started < 10
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(any_condition(), min_size=2, max_size=4),
     st.lists(st.one_of(view, full_view), min_size=1, max_size=5),

@@ -47,7 +47,7 @@ def test_one_history_alone() -> None:
 
 def test_a_seed_always_gives_the_same_history() -> None:
     """Another process with other hash seeds sees the same bytes land on the broker at the same moments."""
-    seeds = range(40, 52)
+    seeds = range(40, 48)
     here = [History(seed).run().trace for seed in seeds]
     program = (
         "from tests.simulation.history import History\n"
