@@ -208,7 +208,7 @@ def _quotient(entry: Entry) -> float | None:
 
 
 def _share(top: float, bottom: float) -> float | None:
-    return top / bottom if abs(bottom) >= NUMBER_MIN else None
+    return round(top / bottom, 6) if abs(bottom) >= NUMBER_MIN else None
 
 
 def _over(sums: Mapping[int, list[float]], first: int, last: int) -> tuple[float, float]:

@@ -53,6 +53,13 @@ def test_tenants_add_up_to_the_system() -> None:
     assert rows["system", COST]["value"] is None
 
 
+def test_values_have_as_many_digits_as_what_is_told() -> None:
+    """2.91 / 10 is 0.291, also where binary fractions make 0.29100000000000004 of it."""
+    wanted = Wanted(SPANS["1d"])
+    book = book_of(wanted, told(FUTURE, 2.91, 10, kpi=COST))
+    assert rows_of(book, wanted)[0]["value"] == 0.291
+
+
 def test_days_add_up_and_are_compared_with_as_many_before() -> None:
     """7d: today and the six days before, against the seven before those; a hole is nothing, and a dot in the line."""
     wanted = Wanted(SPANS["7d"])
