@@ -8,10 +8,12 @@ import pytest
 import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
+from structlog.testing import LogCapture
 
 from ops_stream.contract.errors import SettingsInvalid
 from ops_stream.contract.settings import Settings
 from ops_stream.embedded import EmbeddedRedis
+from ops_stream.views import service
 from ops_stream.views.address import connect, shown, why
 from ops_stream.views.position import Position
 from ops_stream.views.reader import Views
@@ -46,15 +48,21 @@ async def test_the_memory_that_redis_may_take_is_kept(store: Store, client: Redi
      (10**9, "allkeys-lru", True), (10**9, "allkeys-random", True)],
 )  # fmt: skip
 async def test_a_redis_that_throws_keys_away_is_warned_of(
-    client: Redis, redis: EmbeddedRedis, maxmemory: int, policy: str, warned: bool
+    client: Redis,
+    redis: EmbeddedRedis,
+    monkeypatch: pytest.MonkeyPatch,
+    maxmemory: int,
+    policy: str,
+    warned: bool,
 ) -> None:
     """What Redis evicts is missing until a rebuild, and nothing else tells: so the log does when a session begins."""
     await client.config_set("maxmemory", maxmemory)
     await client.config_set("maxmemory-policy", policy)
     try:
-        with structlog.testing.capture_logs() as said:
-            await Service(Options(Settings(redis_url=redis.url)))._look_at_eviction()
-        assert [line.get("maxmemory_policy") for line in said] == [policy] * warned
+        said = LogCapture()
+        monkeypatch.setattr(service, "log", structlog.wrap_logger(None, processors=[said]))
+        await Service(Options(Settings(redis_url=redis.url)))._look_at_eviction()
+        assert [line.get("maxmemory_policy") for line in said.entries] == [policy] * warned
     finally:
         await client.config_set("maxmemory", 0)
         await client.config_set("maxmemory-policy", "noeviction")
