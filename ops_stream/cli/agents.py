@@ -103,29 +103,10 @@ def reinstate(out: Out, /, **given: Any) -> int:
     return _command(out, {"command": "reinstate_agent"}, given)
 
 
-def _command(out: Out, body: dict[str, Any], given: dict[str, Any]) -> int:
-    from ops_stream.cli.bus import connect, who
-    from ops_stream.cli.command import issue, outcome
+def _command(out: Out, command: dict[str, Any], given: dict[str, Any]) -> int:
+    from ops_stream.cli.command import order
 
-    settings = load_settings()
-    home = given["tenant"] or settings.tenant
-    body = {
-        **body,
-        "scope": "agent",
-        "target": given["name"],
-        "tenant": home,
-        "issued_by": who(given["person"]),
-    }
-    if given["reason"] is not None:
-        body["reason"] = given["reason"]
-    wait_s: float = given["wait"]
-
-    async def act() -> int:
-        async with connect(settings) as bus:
-            followed = await issue(bus, out, body, tenant=home, everywhere=False, wait_s=wait_s)
-        return outcome(out, followed, wait_s)
-
-    return run(settings, act())
+    return order(out, {**command, "scope": "agent", "target": given["name"]}, given)
 
 
 async def _rows(out: Out, settings: Settings, tenant: str | None, name: str | None) -> list[Row]:

@@ -99,7 +99,7 @@ _limit_options: Final = all_of(
 @_limit_options
 @person_options()
 @output_options
-def set_limit(out: Out, /, person: str | None, wait: float, **given: Any) -> int:
+def set_limit(out: Out, /, **given: Any) -> int:
     """Set a limit, take it back, or release what is unknown. It holds from the next ask on.
 
     A limit takes the place of the rules' one of that scope and unit. One below what is already used revokes
@@ -114,27 +114,9 @@ def set_limit(out: Out, /, person: str | None, wait: float, **given: Any) -> int
     ops-stream budgets set --tenant team-a --release-unknown r-1234 --cost 0.12
     """
     from ops_stream.cli.budgets_command import command_of
-    from ops_stream.cli.bus import connect, who
-    from ops_stream.cli.command import issue, outcome
+    from ops_stream.cli.command import order
 
-    settings = load_settings()
-    tenant = given["tenant"] or settings.tenant
-    body: dict[str, Any] = {
-        "command": "set_budget",
-        "scope": "tenant",
-        "tenant": tenant,
-        "issued_by": who(person),
-    }
-    body |= command_of(given)
-    if given["reason"] is not None:
-        body["reason"] = given["reason"]
-
-    async def act() -> int:
-        async with connect(settings) as bus:
-            followed = await issue(bus, out, body, tenant=tenant, everywhere=False, wait_s=wait)
-        return outcome(out, followed, wait)
-
-    return run(settings, act())
+    return order(out, {"command": "set_budget", "scope": "tenant", **command_of(given)}, given)
 
 
 async def _tree(out: Out, settings: Settings, tenant: str | None, top: int | None, past: bool) -> list[Row]:

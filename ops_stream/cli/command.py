@@ -11,7 +11,8 @@ from typing import Any
 
 from aiokafka.structs import ConsumerRecord
 
-from ops_stream.cli.bus import Bus
+from ops_stream.cli.bus import Bus, connect, who
+from ops_stream.cli.common import load_settings, run
 from ops_stream.cli.output import BAD, GOOD, Out, clean
 from ops_stream.contract.errors import ExitCode
 from ops_stream.core.journal import record as rec
@@ -48,6 +49,23 @@ class Followed:
 def new_id(prefix: str) -> str:
     """Make an id that nobody else has."""
     return f"{prefix}_{secrets.token_hex(12)}"
+
+
+def order(out: Out, command: Body, given: Mapping[str, Any]) -> int:
+    """Give a command about something of one tenant, as the options of a person say, and follow it; the exit code."""
+    settings = load_settings()
+    tenant = given["tenant"] or settings.tenant
+    body = {**command, "tenant": tenant, "issued_by": who(given["person"])}
+    if given["reason"] is not None:
+        body["reason"] = given["reason"]
+    wait_s: float = given["wait"]
+
+    async def act() -> int:
+        async with connect(settings) as bus:
+            followed = await issue(bus, out, body, tenant=tenant, everywhere=False, wait_s=wait_s)
+        return outcome(out, followed, wait_s)
+
+    return run(settings, act())
 
 
 async def issue(

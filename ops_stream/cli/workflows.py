@@ -117,28 +117,10 @@ def cancel(out: Out, /, **given: Any) -> int:
     \b
     ops-stream workflows cancel release-7 --reason "wrong branch"
     """
-    from ops_stream.cli.bus import connect, who
-    from ops_stream.cli.command import issue, outcome
+    from ops_stream.cli.command import order
 
-    settings = load_settings()
-    home = given["tenant"] or settings.tenant
-    body = {
-        "command": "cancel_workflow",
-        "scope": "workflow",
-        "target": given["workflow_id"],
-        "tenant": home,
-        "issued_by": who(given["person"]),
-    }
-    if given["reason"] is not None:
-        body["reason"] = given["reason"]
-    wait_s: float = given["wait"]
-
-    async def act() -> int:
-        async with connect(settings) as bus:
-            followed = await issue(bus, out, body, tenant=home, everywhere=False, wait_s=wait_s)
-        return outcome(out, followed, wait_s)
-
-    return run(settings, act())
+    command = {"command": "cancel_workflow", "scope": "workflow", "target": given["workflow_id"]}
+    return order(out, command, given)
 
 
 def read(file: str) -> dict[str, Any]:
