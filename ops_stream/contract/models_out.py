@@ -38,19 +38,37 @@ Severity = Literal["info", "warning", "critical"]
 RecordKind = Literal["input", "tick", "takeover", "gap"]
 
 
+ErrorClass = Literal["transient", "rate_limit", "bad_input", "policy", "unknown_outcome"]
+
+
 class Retry(Part):
-    """How to try again after a failure."""
+    """How to try again after a failure; `model` is the one to try next where `next` says that it is another."""
 
     max_attempts: Count
     backoff_s: Measure
     next: Literal["same", "model", "agent"] = "same"
+    model: Name | None = None
+
+
+class NextStep(Part):
+    """What to do after an attempt has failed: the answer to a failure report."""
+
+    action: Literal["retry", "retry_model", "retry_agent", "escalate", "give_up"]
+    error_class: ErrorClass
+    attempt: Count
+    max_attempts: Count
+    not_before: Time | None = None
+    model: Name | None = None
+    agent: Id | None = None
+    escalation_id: Id | None = None
 
 
 class QueuePlace(Part):
-    """Where an ask waits, and until when at least."""
+    """Where an ask waits, until when at least, and when it is expected to run."""
 
     position: Count
     not_before: Time
+    expected_start: Time | None = None
 
 
 class MatchedPolicy(Part):
@@ -98,6 +116,9 @@ class TaskApproval(Event):
     edits: JsonObject | None = None
     approved_by: Annotated[tuple[Id, ...], many(100)] = ()
     propensity: Score | None = None
+    retry_at: Time | None = None
+    batch: bool = False
+    next_step: NextStep | None = None
 
 
 class Scores(Part):

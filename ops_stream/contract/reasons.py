@@ -34,6 +34,7 @@ class Reason(StrEnum):
     KILL_REVOKED = "kill_revoked"
     LEASE_EXPIRED = "lease_expired"
     WORKFLOW_CANCELLED = "workflow_cancelled"
+    ATTEMPT_FAILED = "attempt_failed"
 
 
 STOPPED_BY_PEOPLE: Final = (Reason.KILL_REVOKED, Reason.WORKFLOW_CANCELLED)

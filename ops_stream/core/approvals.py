@@ -13,6 +13,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import RECORD_INPUTS, EventInput
 from ops_stream.core.rows import NOTHING, Answer, Ask
+from ops_stream.core.rows_retries import NextStep, RetryPlan
 
 PLAIN: Final = "Every check passed."
 """What an approval says where there is nothing else to say; rows leave it out."""
@@ -60,14 +61,54 @@ def approval_of(ask: Ask) -> dict[str, Any]:
             value["edits"] = msgspec.json.decode(ask.edits)
         if answer.propensity is not None:
             value["propensity"] = answer.propensity / 1_000_000
+        if answer.retry is not None:
+            value["retry"] = _plan(answer.retry)
+        if ask.batched:
+            value["batch"] = True
     if answer.not_before:
-        value["queue"] = {"position": answer.position, "not_before": stamp(answer.not_before)}
+        value["queue"] = _place(answer)
+    if answer.retry_at:
+        value["retry_at"] = stamp(answer.retry_at)
+    if answer.next_step is not None:
+        value["next_step"] = _next(answer.next_step)
     if answer.escalation:
         value["escalation_id"] = answer.escalation
     if answer.would_decide:
         value["would_have"] = {"decision": answer.would_decide, "reason": answer.would_reason}
     if answer.recommendation:
         value["recommendation"] = answer.recommendation
+    return value
+
+
+def _plan(plan: RetryPlan) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "max_attempts": plan.max_attempts,
+        "backoff_s": plan.backoff_ms / 1000,
+        "next": plan.next,
+    }
+    if plan.model:
+        value["model"] = plan.model
+    return value
+
+
+def _place(answer: Answer) -> dict[str, Any]:
+    value: dict[str, Any] = {"position": answer.position, "not_before": stamp(answer.not_before)}
+    if answer.expected_start:
+        value["expected_start"] = stamp(answer.expected_start)
+    return value
+
+
+def _next(step: NextStep) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "action": step.action,
+        "error_class": step.error_class,
+        "attempt": step.attempt,
+        "max_attempts": step.max_attempts,
+    }
+    if step.not_before:
+        value["not_before"] = stamp(step.not_before)
+    named = (("model", step.model), ("agent", step.agent), ("escalation_id", step.escalation))
+    value.update({name: said for name, said in named if said})
     return value
 
 

@@ -34,6 +34,7 @@ def end(
         ended_at=draft.now,
         request=NOTHING,
         edits=NOTHING,
+        wait=None,
     )
 
 

@@ -20,8 +20,10 @@ from ops_stream.core import (
     rows_kills,
     rows_kpis,
     rows_learning,
+    rows_load,
     rows_loops,
     rows_peers,
+    rows_retries,
     rows_routing,
     rows_workflows,
 )
@@ -107,6 +109,14 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     recommendation: str = ""
     propensity: int | None = None
     """How probable the choice of the model was, in millionths, where chance had a part in it."""
+    expected_start: int = 0
+    """When an ask that waits for room is expected to run; 0 where nobody knows."""
+    retry_at: int = 0
+    """When it is worth asking again, of a denial that passes."""
+    retry: rows_retries.RetryPlan | None = None
+    """How to try again, of an approval."""
+    next_step: rows_retries.NextStep | None = None
+    """What to do after the attempt has failed."""
 
 
 class Ask(Row, frozen=True):
@@ -189,6 +199,10 @@ class Ask(Row, frozen=True):
     """The step of a workflow that it is, as `ID|NUMBER|ACCEPTED`; empty for what an agent asks itself."""
     cost: int = 0
     """What a step was settled to; of other asks only budgets know."""
+    wait: rows_load.Wait | None = None
+    """Its place among those that wait for room; None for what waits for a batch, or not at all."""
+    batched: bool = False
+    """Whether it has waited in the batch queue: it is to run at batch price."""
 
 
 class AskFacts(msgspec.Struct, frozen=True, gc=False):
@@ -205,6 +219,7 @@ class AskFacts(msgspec.Struct, frozen=True, gc=False):
     held: int | None = None
     kill: str = ""
     objective: str = ""
+    wait: rows_load.Wait | None = None
 
 
 class Sweep(Row, frozen=True):

@@ -17,7 +17,9 @@ from ops_stream.core.rules_effects import Effects
 from ops_stream.core.rules_escalations import Escalations
 from ops_stream.core.rules_kills import Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
+from ops_stream.core.rules_load import Load
 from ops_stream.core.rules_people import People
+from ops_stream.core.rules_retries import Retries
 from ops_stream.core.rules_routing import Routing
 from ops_stream.core.rules_telemetry import TelemetryRules
 
@@ -195,6 +197,8 @@ class Rules:
     kills: Kills = field(default_factory=Kills)
     telemetry: TelemetryRules = field(default_factory=TelemetryRules)
     routing: Routing = field(default_factory=Routing)
+    load: Load = field(default_factory=Load)
+    retries: Retries = field(default_factory=Retries)
     blocking_digest: str = ""
     """Names what blocks: an approval of a person holds only while this is as it was when they were asked."""
     zones: Mapping[str, Zone] = field(default_factory=lambda: MappingProxyType({}))

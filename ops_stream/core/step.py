@@ -26,6 +26,7 @@ from ops_stream.core.goals import keep_goals
 from ops_stream.core.ids import bytes_digest
 from ops_stream.core.inputs import RECORD_INPUTS, EventInput, Gap, Input, MalformedInput, Takeover, Tick
 from ops_stream.core.lines import end
+from ops_stream.core.load_release import keep_lines
 from ops_stream.core.memory import keep_bound
 from ops_stream.core.notices import alert, dead_letter
 from ops_stream.core.policy import REMIND_MS
@@ -55,6 +56,7 @@ def step(state: State, input_: Input, rules: Rules, now_ms: int) -> Decision:
         draft = Draft(state, rules, now_ms, input_)
         try:
             _take(draft, input_)
+            keep_lines(draft, failures)
             keep_workflows(draft, failures)
             keep_bound(draft)
             keep_goals(draft)

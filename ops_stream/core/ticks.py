@@ -24,6 +24,7 @@ from ops_stream.core.leases import expire
 from ops_stream.core.lifecycle import conduct_due
 from ops_stream.core.limits_command import release_sweep
 from ops_stream.core.lines import end, follow
+from ops_stream.core.load_release import keep_lines
 from ops_stream.core.memory import forget, keep_bound
 from ops_stream.core.resolutions import escalation_due
 from ops_stream.core.rows import ASKS, SWEEPS
@@ -54,6 +55,7 @@ def tick(state: State, input_: Tick, rules: Rules, now_ms: int) -> Decision:
         draft = Draft(state, rules, now_ms, input_)
         try:
             _act(draft, input_.until_ms, failures)
+            keep_lines(draft, failures)
             keep_workflows(draft, failures)
             keep_bound(draft)
             keep_goals(draft)

@@ -21,7 +21,7 @@ TaskRequest: request_id task_id agent task_description tenant? workflow_id? obje
 TaskApproval: approval_id request_id task_id tenant agent decision sequence reason explanation action_digest
   model? priority cost_limit_usd? time_limit_s? token_limit? lease_expires_at? retry? queue?
   escalation_id? matched_policies would_have? recommendation? rules_digest decided_at edits? approved_by?
-  propensity?
+  propensity? retry_at? batch? next_step?
 Telemetry: event_id request_id task_id agent tenant? kind success? latency_ms? cost_usd? input_tokens?
   output_tokens? cached_input_tokens? quality_score? model? error? error_class? output? timestamp?
   attributes?

@@ -12,6 +12,7 @@ malformed_request duplicate_conflict kill_switch agent_unregistered agent_not_al
 agent_blocked policy_error policy_blocked budget_exhausted escalation_denied escalation_expired withdrawn
 retries_exhausted no_model deadline_passed overloaded escalated queued approved approved_after_review
 approved_with_changes kill_revoked lease_expired workflow_cancelled
+attempt_failed
 """
 
 

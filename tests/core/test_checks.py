@@ -15,6 +15,7 @@ ELSEWHERE = {
     Reason.KILL_REVOKED,
     Reason.LEASE_EXPIRED,
     Reason.WORKFLOW_CANCELLED,
+    Reason.ATTEMPT_FAILED,
 }
 
 

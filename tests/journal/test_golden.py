@@ -84,6 +84,7 @@ def test_the_golden_journal_holds_every_kind_of_record_and_nearly_every_answer()
         Reason.DEADLINE_PASSED,
         Reason.OVERLOADED,
         Reason.APPROVED_WITH_CHANGES,
+        Reason.ATTEMPT_FAILED,
     }
     assert {str(reason) for reason in Reason} - reasons == {str(reason) for reason in missing}
 

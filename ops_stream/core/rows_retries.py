@@ -1,0 +1,35 @@
+"""Rows about retries: what an approval plans for a failure, and what was answered to one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+ErrorClass = Literal["transient", "rate_limit", "bad_input", "policy", "unknown_outcome"]
+NextAction = Literal["retry", "retry_model", "retry_agent", "escalate", "give_up"]
+
+
+class RetryPlan(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to try again after a failure."""
+
+    max_attempts: int
+    backoff_ms: int
+    next: Literal["same", "model", "agent"] = "same"
+    model: str = ""
+    """The model to try next, where it is another."""
+
+
+class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What to do after an attempt has failed."""
+
+    action: NextAction
+    error_class: ErrorClass
+    attempt: int
+    """Which attempt has failed, from 1."""
+    max_attempts: int
+    not_before: int = 0
+    """When to try again at the earliest; 0 for at once, or never."""
+    model: str = ""
+    agent: str = ""
+    escalation: str = ""
