@@ -25,10 +25,12 @@ class NoRules(Exception):
     """The rules that were in force cannot be had, so that nothing can be decided again."""
 
 
-def decide_again(ledger: Ledger, record: rec.Record, rules_of: RulesOf) -> Prepared:
+def decide_again(
+    ledger: Ledger, record: rec.Record, rules_of: RulesOf, watch: Callable[..., None] | None = None
+) -> Prepared:
     """Decide a record's input in the state before it; give the record that the sequencer would have written.
 
-    Raises NoRules, and `Unreadable` where the record's input is not what its kind says.
+    Raises NoRules, and `Unreadable` where the record's input is not what its kind says. `watch` is `step`'s.
     """
     header = record.header
     digest = active_digest(ledger.state) or header.rules_digest
@@ -42,18 +44,22 @@ def decide_again(ledger: Ledger, record: rec.Record, rules_of: RulesOf) -> Prepa
         raw = rec.decode_input(record.input)
         read = read_input(raw)
         now_ms = max(ledger.at_ms, raw.timestamp_ms)
-        decision = step(state, read, _as_known_then(rules, read, record), now_ms)
+        decision = step(state, read, _as_known_then(rules, read, record), now_ms, watch)
         return ledger.prepare_input(raw, decision, now_ms, engine, digest)
     if header.kind == "tick":
         # The time of a tick is the broker's, which nothing else records; it can only not go back.
         now_ms = max(ledger.at_ms, header.at_ms)
         tick = rec.decode_tick(record.input)
-        return ledger.prepare_tick(step(state, tick, rules, now_ms), now_ms, engine, digest, tick)
+        return ledger.prepare_tick(step(state, tick, rules, now_ms, watch), now_ms, engine, digest, tick)
     if header.kind == "gap":
         gap = rec.decode_gap(record.input)
-        return ledger.prepare_gap(gap, step(state, gap, rules, ledger.at_ms), ledger.at_ms, engine, digest)
+        return ledger.prepare_gap(
+            gap, step(state, gap, rules, ledger.at_ms, watch), ledger.at_ms, engine, digest
+        )
     takeover = rec.decode_takeover(record.input)
-    return ledger.prepare_takeover(takeover, step(state, takeover, rules, ledger.at_ms), ledger.at_ms, digest)
+    return ledger.prepare_takeover(
+        takeover, step(state, takeover, rules, ledger.at_ms, watch), ledger.at_ms, digest
+    )
 
 
 def active_digest(state: State) -> str | None:

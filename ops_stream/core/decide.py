@@ -52,6 +52,8 @@ def decide(
 
     `ask` is its row so far (a bare one at the first look), `digest` that of a request that a person edited.
     """
+    if draft.watch is not None:
+        draft.watch(draft, request, stage, ask)
     look = look_at(draft, request, stage, ask)
     finding = examine(look)
     fold = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final
 
@@ -20,6 +21,13 @@ ITEMS_MAX: Final = 1_000
 """Asks, escalations and so on that one record may act on."""
 
 _encode = msgspec.json.Encoder().encode
+
+
+def _own(value: Any) -> Any:
+    """Give a value that can be changed without changing this one, as deep as drafts keep things."""
+    if type(value) is dict:
+        return {key: set(one) if type(one) is set else one for key, one in value.items()}
+    return value.copy() if type(value) in (list, set) else value
 
 
 class Draft:
@@ -41,11 +49,19 @@ class Draft:
         "outputs",
         "rules",
         "state",
+        "watch",
         "woken",
         "workflows",
     )
 
-    def __init__(self, state: State, rules: Rules, now_ms: int, input_: Input) -> None:
+    def __init__(
+        self,
+        state: State,
+        rules: Rules,
+        now_ms: int,
+        input_: Input,
+        watch: Callable[..., None] | None = None,
+    ) -> None:
         self.state: Final = state
         self.rules: Final = rules
         self.now: Final = now_ms
@@ -68,9 +84,19 @@ class Draft:
         """Workflows that this draft is about, and whether it tells where they stand."""
         self.woken: set[str] = set()
         """Workflows that time has come for: whoever is free is given what waits of them."""
+        self.watch = watch
+        """Whoever explains decisions is shown each ask before it is looked at; None in operation."""
         self._rows: dict[str, Row | None] = {}
         self._measured_outputs = 0
         self._measured_rows = 0
+
+    def aside(self) -> Draft:
+        """Give a draft that stands where this one does, to find out what would be said without saying it."""
+        other = Draft(self.state, self.rules, self.now, self.input)
+        for name in Draft.__slots__:
+            if name != "watch":
+                setattr(other, name, _own(getattr(self, name)))
+        return other
 
     def get(self, table: Table[R], key: str) -> R | None:
         """Read a row, as this draft leaves it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from ops_stream.contract.digest import action_digest
@@ -42,18 +44,21 @@ from ops_stream.core.workflows_giving import StepFailed
 __all__ = ["Decision", "InvariantBroken", "step"]
 
 
-def step(state: State, input_: Input, rules: Rules, now_ms: int) -> Decision:
+def step(
+    state: State, input_: Input, rules: Rules, now_ms: int, watch: Callable[..., None] | None = None
+) -> Decision:
     """Decide one input. Pure: the state is not changed, `state.apply(decision.changes)` does that.
 
     An exception on the way drops everything that was drafted: the input becomes a dead letter, and an ask
     that nobody has heard of yet is denied. Where it comes from a step of a workflow only that step is denied.
-    `InvariantBroken` comes through: the partition must halt.
+    `InvariantBroken` comes through: the partition must halt. `watch` is shown each ask before it is looked at, with the
+    draft as it is then, which it must not change (`Draft.aside`): so a decision can be explained that is decided again.
     """
     if isinstance(input_, Tick):
-        return tick(state, input_, rules, now_ms)
+        return tick(state, input_, rules, now_ms, watch)
     failures: dict[str, str] = {}
     while True:
-        draft = Draft(state, rules, now_ms, input_)
+        draft = Draft(state, rules, now_ms, input_, watch)
         try:
             _take(draft, input_)
             keep_lines(draft, failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from ops_stream.contract.reasons import Reason
@@ -45,14 +46,16 @@ class _Failed(Exception):
         self.error = error
 
 
-def tick(state: State, input_: Tick, rules: Rules, now_ms: int) -> Decision:
+def tick(
+    state: State, input_: Tick, rules: Rules, now_ms: int, watch: Callable[..., None] | None = None
+) -> Decision:
     """Do what is due, as much as one record takes; the rest is due at once again.
 
     Where the second look at a queued ask fails, or at what runs unanswered, the Tick is drafted anew and that denied.
     """
     failures: dict[str, str] = {}
     while True:
-        draft = Draft(state, rules, now_ms, input_)
+        draft = Draft(state, rules, now_ms, input_, watch)
         try:
             _act(draft, input_.until_ms, failures)
             keep_lines(draft, failures)
