@@ -44,7 +44,7 @@ from ops_stream.core.workflows_steps import took
 
 _NO_FAILURES: Final[Mapping[str, str]] = {}
 GROUPS_MAX: Final = 1_000
-"""Kinds of waiting steps of a tenant that are looked at when a kill switch is turned off."""
+"""Kinds of waiting steps of a tenant that are looked at when a kill switch is turned off, or a record goes on."""
 FORGOTTEN_MAX: Final = 100
 """Workflows that are forgotten to make room for one."""
 BLAMED_MAX: Final = 20
@@ -233,9 +233,12 @@ def _looks(draft: Draft) -> dict[str, set[Group]]:
     for key, row in draft.changed(STEPS.prefix):
         if isinstance(row, StepRow) and row.state == "ready":
             looks.setdefault(key[5 : key.index("|")], set()).add((row.type, row.named))
-    for key in sorted(draft.woken):
-        looks.setdefault(names_of(key)[0], set()).update(_ready(draft, key))
     waiting = draft.state.workflows.waiting
+    for key in sorted(draft.woken):
+        tenant = names_of(key)[0]
+        looks.setdefault(tenant, set()).update(_ready(draft, key))
+        # It may go on for a record that could give out no more: of other kinds, too.
+        looks[tenant].update(nsmallest(GROUPS_MAX, waiting.get(tenant, ())))
     if not waiting:
         return looks
     for tenant, name in _freed(draft):

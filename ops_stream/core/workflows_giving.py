@@ -48,6 +48,8 @@ GIVEN_MAX: Final = 100
 """Steps that one record gives out; the rest goes on at once with a Tick."""
 FAILURES_MAX: Final = 20
 """Steps that one record gives up on."""
+LINE_MAX: Final = 16
+"""Waiting steps of a kind that are looked up at a time."""
 _OF_THE_STEP: Final = frozenset(("step_id", "depends_on", "agent"))
 
 
@@ -80,24 +82,26 @@ class Giving:
         acted = False
         while groups:
             for group in sorted(groups - lines.keys()):
+                line = []
                 if self.agents.any_free(tenant, group):
-                    lines[group] = self._line(tenant, group, fresh.get(group, []))
+                    line = self._line(tenant, group, fresh.get(group, []))
+                if line:
+                    lines[group] = line
                 else:
                     groups.discard(group)
-            waiting = [(lines[group][0], group) for group in groups if lines[group]]
-            if not waiting:
+            if not lines:
                 break
-            item, group = min(waiting)
+            item, group = min((line[0], group) for group, line in lines.items())
             if self.given >= GIVEN_MAX or len(self.failures) >= FAILURES_MAX or self.draft.full():
                 self._go_on_later(item[3])
                 break
             lines[group].pop(0)
-            if not lines[group]:
-                del lines[group]
+            came = not self._may_begin(item[3]) or self._give(tenant, item[3])
+            acted |= came
+            if not came or not self.agents.any_free(tenant, group):
                 groups.discard(group)
-            acted |= self._give(tenant, item[3])
-            if group in groups and not self.agents.any_free(tenant, group):
-                groups.discard(group)
+            if not lines[group] or group not in groups:
+                del lines[group]  # where somebody is free for it yet, the next of its steps are looked up
         return acted
 
     def _fresh(self, tenant: str) -> dict[Group, list[Item]]:
@@ -109,11 +113,30 @@ class Giving:
         return found
 
     def _line(self, tenant: str, group: Group, fresh: list[Item]) -> list[Item]:
-        """Give the first steps of a kind that wait, as this draft leaves them."""
+        """Give the first steps of a kind that may begin, as this draft leaves them."""
         draft = self.draft
+        found = [item for item in fresh if self._may_begin(item[3])]
         heap = draft.state.workflows.waiting.get(tenant, {}).get(group)
-        known = [] if heap is None else heap.earliest(GIVEN_MAX + 1 + len(fresh))
-        return sorted([*fresh, *(item for item in known if not draft.touched(item[3]))])
+        looked = LINE_MAX
+        while heap is not None:
+            items = heap.earliest(looked)
+            known = [item for item in items if not draft.touched(item[3]) and self._may_begin(item[3])]
+            if len(items) < looked:
+                found += known
+                break
+            if known:  # what comes behind the last of them is looked up when these are given
+                found = [item for item in found if item < known[-1]] + known
+                break
+            looked *= 4  # all of these are of workflows that are stopped: they are in nobody's way
+        return sorted(found)
+
+    def _may_begin(self, key: str) -> bool:
+        """Say whether a step still waits for an agent, and its workflow goes on."""
+        step = self.draft.get(STEPS, key)
+        if step is None or step.state != "ready":
+            return False
+        flow = self.draft.get(WORKFLOWS, "workflow/" + key[5:].rpartition("|")[0])
+        return flow is not None and not flow.stopping
 
     def _go_on_later(self, key: str) -> None:
         name = workflow_key(*key[5:].rpartition("|")[0].split("|"))
@@ -122,13 +145,13 @@ class Giving:
             self.draft.put(name, replace(flow, until=self.draft.now))
 
     def _give(self, tenant: str, key: str) -> bool:
-        """Give one step to the best agent that is free, if it may be; says whether anything came of it."""
+        """Give one step to the best agent that is free; says whether anything came of it, or nobody can have it."""
         draft = self.draft
         name, _, number = key[5:].rpartition("|")
         flow_key = "workflow/" + name
         flow, step = draft.get(WORKFLOWS, flow_key), draft.get(STEPS, key)
-        if flow is None or step is None or step.state != "ready" or flow.stopping:
-            return False
+        assert flow is not None
+        assert step is not None
         kill = kill_on(draft, tenant, "", names_of(flow_key)[1], "")
         if kill is not None:
             why = f"The kill switch was pulled by {kill.issued_by}{because(kill.reason)}"

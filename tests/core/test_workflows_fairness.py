@@ -1,0 +1,37 @@
+"""Nothing that could begin waits for what cannot, or for more than one record holds."""
+
+from __future__ import annotations
+
+from tests.core.flows import command, given, hand_in, register, states, status, step
+from tests.core.world import TENANT, World
+
+
+def _world(*agents: str, strict: bool = True, **fields: int) -> World:
+    world = World(strict=strict)
+    world.takeover(0)
+    for agent in agents:
+        register(world, agent, "x", "y", **fields)
+    return world
+
+
+def test_what_one_record_cannot_give_out_follows_whatever_its_kind() -> None:
+    """An agent with many places comes back: the rest goes on at once, also the kinds that nothing was given of yet."""
+    world = _world("ann", strict=False, max_concurrency=1_000)
+    command(world, "quarantine_agent", target="ann", tenant=TENANT)
+    hand_in(world, *(step(f"s{n}", task_type="x") for n in range(150)), workflow_id="w1")
+    hand_in(world, *(step(f"s{n}", task_type="y") for n in range(5)), workflow_id="w2")
+    command(world, "reinstate_agent", target="ann", tenant=TENANT)
+    world.advance(1)
+    assert len(given(world)) == 155
+    assert set(states(world, "w2").values()) == {"running"}
+
+
+def test_steps_of_a_cancelled_workflow_are_in_nobodys_way() -> None:
+    """Many ready steps of it wait before all others: whoever is freed by the cancellation gets those behind them."""
+    world = _world("ann", strict=False)
+    hand_in(world, *(step(f"s{n}", task_type="x") for n in range(600)), workflow_id="w1")
+    hand_in(world, step("a", task_type="x"), workflow_id="w2")
+    command(world, "cancel_workflow", target="w1", tenant=TENANT)
+    assert status(world, "w2")["state"] == "running"
+    world.advance(1)
+    assert status(world, "w1")["state"] == "cancelled"
