@@ -1,45 +1,45 @@
 """What is expected of each model at a type of work: what the catalogue says, and what was measured since.
 
-The catalogue's own figures count as `evidence_weight` imagined reports that went well. What was measured is that of the
-same agent, task type and model, decayed (`core/recall.py`), as it stood before the record that is being decided. It is
-worked out again only where a row or the time makes another of it.
+There are three voices. The catalogue's own figures count as `evidence_weight` imagined reports that went well. What
+the other agents of the tenant measured with the model at the same type of work is weighed against these. What comes of
+both stands behind what the agent itself measured: as so many reports as it is made of, but no more than `pool_weight`.
+What was measured is decayed (`core/recall.py`, `core/pooled.py`), and as it stood before the record that is decided.
+It is worked out again only where a row or the time makes another of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import Final, NamedTuple
 
 import msgspec
 
 from ops_stream.core.decay import STEPS, decayed, steps_between
 from ops_stream.core.draft import Draft
+from ops_stream.core.pooled import hour_of
 from ops_stream.core.recall import SUM_MAX
-from ops_stream.core.rows_learning import HOUR_MS, NO_COUNTS, THOUSAND, Counts, key_of
-from ops_stream.core.rules_routing import ModelCard
+from ops_stream.core.rows_learning import (
+    HOUR_MS,
+    NO_COUNTS,
+    THOUSAND,
+    Counts,
+    Pooled,
+    key_of,
+    looked_at,
+    pooled_key,
+)
+from ops_stream.core.rules_routing import ModelCard, Routing
 
 BEST: Final = 1_000_000
 """The best quality: decayed sums lose less to rounding than decayed numbers do."""
+PICO: Final = 1_000_000
+"""Parts of a micro-dollar in which costs are compared."""
+WHOLE: Final = 1 << 64
+"""What counts in full, in parts so small that rounding them makes no other micro-dollar of any cost."""
 MEMO_MAX: Final = 20_000
 """Expectations that are kept at a time, whatever their number of models."""
-
-
-_looked_at: Final = attrgetter(
-    "good",
-    "failed",
-    "lost",
-    "found",
-    "costed",
-    "cost",
-    "held",
-    "timed",
-    "taken_ms",
-    "rated",
-    "quality_milli",
-)
-_NOTHING: Final = _looked_at(NO_COUNTS)
+NOTHING: Final[Sequence[int]] = looked_at(NO_COUNTS)
 
 
 class _Stats(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -60,6 +60,7 @@ class _Past(msgspec.Struct, frozen=True, gc=False):
 
 _learned: Final = msgspec.json.Decoder(_Learned).decode
 _past: Final = msgspec.json.Decoder(_Past).decode
+_pooled: Final = msgspec.json.Decoder(Pooled).decode
 
 
 class Expected(NamedTuple):
@@ -73,10 +74,16 @@ class Expected(NamedTuple):
     runs: int
     """Runs, and those of them that went well, imagined ones among them: the quotient is how often one has to try."""
     good: int
-    costed: int = 0
-    """Reports that told a cost, what they told, and what had been held for them."""
-    cost: int = 0
+    listed: int = WHOLE
+    """How much its list price counts for what a run costs, of `WHOLE`."""
     held: int = 0
+    """How much what is held for an ask counts: what was measured is what asks cost for each dollar that was held."""
+    flat: int = 0
+    """What was measured where nothing was held, likewise, in millionths of a micro-dollar."""
+
+    def cost(self, listed: int, hold: int) -> int:
+        """Give what a run is expected to cost, in millionths of a micro-dollar, as the list price is."""
+        return (self.listed * listed + self.held * hold * PICO + self.flat) // WHOLE
 
 
 @dataclass(slots=True)
@@ -86,8 +93,10 @@ class _Slot:
     card: ModelCard
     learned_key: str
     past_key: str
+    pooled_key: str
     learned: bytes | None = None
     past: bytes | None = None
+    pooled: bytes | None = None
     expected: Expected | None = None
 
 
@@ -120,20 +129,22 @@ def expected_of_all(draft: Draft, tenant: str, agent: str, task_type: str) -> li
     entry.era = era
     rows, found = draft.state.rows, []
     for slot in entry.slots:
-        learned = rows.get(slot.learned_key)
         known = slot.expected
-        if known is None or slot.learned is not learned or (learned is not None and _stale(rows, slot, aged)):
-            slot.learned, slot.past = learned, rows.get(slot.past_key)
-            known = slot.expected = _worked_out(draft, slot)
+        if (
+            known is None
+            or rows.get(slot.learned_key) is not slot.learned
+            or rows.get(slot.pooled_key) is not slot.pooled
+            or (aged and (slot.learned is not None or slot.pooled is not None))
+            or (slot.learned is not None and rows.get(slot.past_key) is not slot.past)
+        ):
+            known = _worked_out(draft, slot)
         found.append(known)
     return found
 
 
 def expected_of(draft: Draft, tenant: str, agent: str, task_type: str, card: ModelCard) -> Expected:
     """Give what is expected of one model."""
-    slot = _slot(tenant, agent, task_type, card)
-    slot.learned, slot.past = draft.state.rows.get(slot.learned_key), draft.state.rows.get(slot.past_key)
-    return _worked_out(draft, slot)
+    return _worked_out(draft, _slot(tenant, agent, task_type, card))
 
 
 def suits(card: ModelCard, tenant: str, task_type: str) -> bool:
@@ -143,10 +154,6 @@ def suits(card: ModelCard, tenant: str, task_type: str) -> bool:
     )
 
 
-def _stale(rows: dict[str, bytes], slot: _Slot, aged: bool) -> bool:
-    return aged or rows.get(slot.past_key) is not slot.past
-
-
 def _era(draft: Draft) -> tuple[int, int]:
     half_life_s = draft.rules.telemetry.memory.half_life_s
     return half_life_s, draft.now // max(1, half_life_s * THOUSAND // STEPS)
@@ -154,40 +161,86 @@ def _era(draft: Draft) -> tuple[int, int]:
 
 def _slot(tenant: str, agent: str, task_type: str, card: ModelCard) -> _Slot:
     key = key_of(tenant, agent, task_type, card.name)
-    return _Slot(card, f"learned/{key}", f"past/{key}")
+    return _Slot(card, f"learned/{key}", f"past/{key}", pooled_key(tenant, task_type, card.name))
 
 
 def _worked_out(draft: Draft, slot: _Slot) -> Expected:
-    """Weigh what was measured against what the catalogue says."""
-    card, weight = slot.card, draft.rules.routing.evidence_weight * THOUSAND
-    good, failed, lost, found, costed, cost, held, timed, taken_ms, rated, quality = _counts(draft, slot)
-    if card.latency_ms is not None:
-        latency: int | None = (weight * card.latency_ms + taken_ms) // (weight + timed)
-    else:
-        latency = taken_ms // timed if timed else None
+    """Read the rows of a slot anew, and weigh what they say."""
+    rows = draft.state.rows
+    slot.learned, slot.past = rows.get(slot.learned_key), rows.get(slot.past_key)
+    slot.pooled = rows.get(slot.pooled_key)
+    own = _counts(draft, slot)
+    slot.expected = weighed(draft.rules.routing, slot.card, own, _others(draft, slot, own))
+    return slot.expected
+
+
+def weighed(routing: Routing, card: ModelCard, own: Sequence[int], others: Sequence[int]) -> Expected:
+    """Weigh what an agent and the others measured, each by `looked_at`, against what the catalogue says."""
+    weight = routing.evidence_weight * THOUSAND
+    most = max(weight, routing.pool_weight * THOUSAND)
+    good, failed, lost, found, costed, cost, held, timed, taken_ms, rated, quality = own
+    ogood, ofailed, olost, ofound, ocosted, ocost, oheld, otimed, otaken_ms, orated, oquality = others
+
+    prior = (weight * card.quality_percent * 10 + oquality) * THOUSAND // (weight + orated)
+    behind = min(weight + orated, most)
+    expected = (behind * prior + quality * THOUSAND) // (behind + rated)
+
+    listed = card.latency_ms
+    behind = 0 if listed is None else weight
+    usual = (behind * (listed or 0) + otaken_ms) // (behind + otimed) if behind + otimed else 0
+    behind = min(behind + otimed, most)
+    latency = (behind * usual + taken_ms) // (behind + timed) if behind + timed else None
+
+    oruns = weight + ogood + ofailed + max(0, olost - ofound)
+    behind = min(oruns, most)
     return Expected(
         card,
-        min((weight * card.quality_percent * 10 + quality) * THOUSAND // (weight + rated), BEST),
+        min(expected, BEST),
         latency,
-        weight + good + failed + max(0, lost - found),
-        weight + good,
-        costed,
-        cost,
-        held,
+        behind + good + failed + max(0, lost - found),
+        max(1, behind * (weight + ogood) // oruns + good),
+        *_shares(weight, most, (ocosted, ocost, oheld), (costed, cost, held)),
     )
+
+
+def _shares(
+    weight: int, most: int, others: tuple[int, int, int], own: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    """Say how much the list price and what is held count for what a run costs, and what comes to it."""
+    shares = WHOLE, 0, 0
+    for behind, (costed, cost, held) in ((weight, others), (min(weight + others[0], most), own)):
+        if not costed:
+            continue
+        of_list, of_hold, flat = (share * behind for share in shares)
+        if held:
+            of_hold += WHOLE * costed * cost // held
+        else:
+            flat += WHOLE * PICO * cost
+        whole = behind + costed
+        shares = of_list // whole, of_hold // whole, flat // whole
+    return shares
+
+
+def _others(draft: Draft, slot: _Slot, own: Sequence[int]) -> Sequence[int]:
+    """Give what all agents of the tenant measured but this one: all, without what is its own."""
+    if slot.pooled is None:
+        return NOTHING
+    row = _pooled(slot.pooled)
+    steps = steps_between(hour_of(row.used), draft.now, draft.rules.telemetry.memory.half_life_s)
+    return [max(0, decayed(all_, steps) - mine) for all_, mine in zip(looked_at(row.pool), own, strict=True)]
 
 
 def _counts(draft: Draft, slot: _Slot) -> Sequence[int]:
     """Give the decayed counts of a key, in thousandths: those of `core/recall.py`, as far as they are looked at."""
     if slot.learned is None:
-        return _NOTHING
+        return NOTHING
     half_life_s, now = draft.rules.telemetry.memory.half_life_s, draft.now
     row = _learned(slot.learned)
-    steps = steps_between(row.used // HOUR_MS * HOUR_MS, now, half_life_s)
-    present = [decayed(min(count * THOUSAND, SUM_MAX), steps) for count in _looked_at(row.stats.counts)]
+    steps = steps_between(hour_of(row.used), now, half_life_s)
+    present = [decayed(min(count * THOUSAND, SUM_MAX), steps) for count in looked_at(row.stats.counts)]
     if slot.past is None:
         return present
     past = _past(slot.past)
     steps = steps_between(past.hour * HOUR_MS, now, half_life_s)
-    before = [decayed(count, steps) for count in _looked_at(past.decayed.counts)]
+    before = [decayed(count, steps) for count in looked_at(past.decayed.counts)]
     return [min(one + other, SUM_MAX) for one, other in zip(before, present, strict=True)]

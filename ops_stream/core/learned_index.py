@@ -31,11 +31,11 @@ class LearnedIndex:
 
     def __init__(self) -> None:
         self.keys: Final = DueHeap()
-        """The rows `learned/`, the one that was not used for longest first."""
+        """The rows `learned/` and `pooled/`, the one that was not used for longest first."""
         self.flows: Final = DueHeap()
         """The rows `flowlearned/`, likewise."""
         self.of_agent: dict[str, dict[str, int]] = {}
-        """By `T|AGENT`: its rows `learned/`, and when each was last used."""
+        """By `T|AGENT`: its rows `learned/`, and when each was last used; by `T|` likewise its rows `pooled/`."""
         self.bytes = 0
         """What all rows take in memory but those of workflows, about."""
         self.evicted = Evicted()
@@ -48,8 +48,14 @@ class LearnedIndex:
 
     def learned(self, key: str, old: bytes | None, value: bytes | None) -> None:
         """Take in a row `learned/`."""
+        self._kept(key, key[8 : key.index("|", key.index("|") + 1)], old, value)
+
+    def pooled(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        """Take in a row `pooled/`."""
+        self._kept(key, key[7 : key.index("|") + 1], old, value)
+
+    def _kept(self, key: str, agent: str, old: bytes | None, value: bytes | None) -> None:
         self.sized(key, old, value)
-        agent = key[8 : key.index("|", key.index("|") + 1)]
         if value is None:
             self.keys.remove(key)
             own = self.of_agent.get(agent)

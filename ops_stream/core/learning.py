@@ -15,6 +15,7 @@ from ops_stream.contract.reasons import STOPPED_BY_PEOPLE, Reason
 from ops_stream.core.draft import Draft
 from ops_stream.core.learning_flows import flow_ended, flow_lost
 from ops_stream.core.learning_room import make_room
+from ops_stream.core.pooled import pool
 from ops_stream.core.recall import SUM_MAX, decay_stats, faded, look, plus, stats_over, together
 from ops_stream.core.rows import LEARNED, PASTS, PERIODS, Ask, record_key
 from ops_stream.core.rows_learning import (
@@ -55,10 +56,12 @@ def learn(draft: Draft, ask: Ask, event: Telemetry, violations: tuple[str, ...])
     if not _known(draft, ask):
         return
     outcome = (good, failed, cancelled, found)
-    key, row = _row(draft, ask, model_of(draft, ask, event))
+    model = model_of(draft, ask, event)
+    key, row = _row(draft, ask, model)
     counts = _counted(row.stats.counts, ask, event, outcome, latency, late="over_time" in violations)
     spread = row.stats.latency if latency is None else add(row.stats.latency, latency)
     draft.put(key, Learned(draft.now, Stats(counts, spread), row.task_type, row.model))
+    pool(draft, ask, model, row.stats.counts, counts)
 
 
 def lost(draft: Draft, ask: Ask) -> None:
@@ -137,6 +140,8 @@ def _grow(draft: Draft, ask: Ask, counts: Counts) -> None:
     key, row = _row(draft, ask, ask.model)
     stats = Stats(plus(row.stats.counts, counts), row.stats.latency)
     draft.put(key, Learned(draft.now, stats, row.task_type, row.model))
+    if counts is _LOST:
+        pool(draft, ask, ask.model, row.stats.counts, stats.counts)
 
 
 def _row(draft: Draft, ask: Ask, model: str) -> tuple[str, Learned]:

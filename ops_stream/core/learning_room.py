@@ -1,7 +1,8 @@
 """How little is remembered: what was not used for longest makes room, whatever arrives.
 
 A partition keeps `Memory.keys_max` keys and `workflows_max` workflows, and `BYTES_MAX` of keys; one agent keeps at
-most `AGENT_KEYS_MAX` keys, so that one that makes up names forgets its own. Who goes follows from the rows alone.
+most `AGENT_KEYS_MAX` keys, so that one that makes up names forgets its own. What agents have in common counts like
+keys; a tenant keeps `POOLED_MAX` of these. Who goes follows from the rows alone.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from ops_stream.core.rows_learning import keys_of_rows
 
 AGENT_KEYS_MAX: Final = 256
 """Combinations of task type and model that are remembered of one agent."""
+POOLED_MAX: Final = 1_024
+"""Combinations of task type and model that are remembered of all agents of a tenant together."""
 BYTES_MAX: Final = 134_217_728
 """What the rows of a partition's keys may take in memory, of all tenants together."""
 EVICTIONS_MAX: Final = 8
@@ -26,12 +29,16 @@ _EVICTED_KEY: Final = "evicted/learned"
 
 
 def make_room(draft: Draft, agent: str, *, more: int = 1) -> None:
-    """Let keys go before `more` new ones of `agent` (`T|AGENT`) come, or because they take too many bytes."""
+    """Let keys go before `more` new ones of `agent` (`T|AGENT`) come, or because they take too many bytes.
+
+    `T|` stands for what all agents of a tenant have in common.
+    """
     index = draft.state.learned
     gone = 0
     own = index.of_agent.get(agent) if more else None
-    if own is not None and len(own) + more > AGENT_KEYS_MAX:
-        excess = min(len(own) + more - AGENT_KEYS_MAX, EVICTIONS_MAX)
+    bound = POOLED_MAX if agent.endswith("|") else AGENT_KEYS_MAX
+    if own is not None and len(own) + more > bound:
+        excess = min(len(own) + more - bound, EVICTIONS_MAX)
         for _, key in nsmallest(excess, ((used, key) for key, used in own.items())):
             gone += _forget_key(draft, key)
     excess = len(index.keys) + more - gone - draft.rules.telemetry.memory.keys_max
@@ -79,6 +86,9 @@ def _forget_key(draft: Draft, row_key: str) -> bool:
     if draft.touched(row_key):
         return False
     rows = draft.state.rows
+    if row_key.startswith("pooled/"):
+        draft.delete(row_key)
+        return True
     for key in keys_of_rows(row_key.partition("/")[2]):
         if key in rows:
             draft.delete(key)

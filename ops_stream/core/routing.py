@@ -15,15 +15,13 @@ from ops_stream.core.budgets import Purse, hold_for, use_model
 from ops_stream.core.circuit import left_until
 from ops_stream.core.draft import Draft
 from ops_stream.core.effects import Nature
-from ops_stream.core.evidence import Expected, expected_of, expected_of_all, suits
+from ops_stream.core.evidence import PICO, Expected, expected_of, expected_of_all, suits
 from ops_stream.core.ids import percentile, short_hash
 from ops_stream.core.kills import model_killed
 from ops_stream.core.routing_words import Route, Why, is_left
 from ops_stream.core.rows import Agent, Record
 from ops_stream.core.rules_routing import ModelCard
 
-PICO: Final = 1_000_000
-"""Parts of a micro-dollar in which costs are compared."""
 NEEDS: Final = "needs:"
 """A tag `needs:NAME` demands a capability."""
 EXPLORED: Final = frozenset(("none", "reversible"))
@@ -131,7 +129,6 @@ class _Router:
         self.named = request.estimated_cost_micros is not None
         if self.told and not self.named:
             self.hold = None
-        self.weight = routing.evidence_weight * 1_000
         tags = request.tags
         self.needs = frozenset(tag[len(NEEDS) :] for tag in tags if tag.startswith(NEEDS)) if tags else NOBODY
         declared = () if agent is None else agent.models
@@ -270,23 +267,13 @@ class _Router:
     # -- what is expected
 
     def candidate(self, model: Expected) -> Candidate:
-        """Work out what a model would cost here: its price, corrected by what was measured, and by how often it fails.
-
-        What was measured is what asks cost for each dollar that was held for them; or each, where nothing was held.
-        """
-        card, weight, costed = model.card, self.weight, model.costed
-        cost = listed = self.read * card.input_micros_per_mtok + self.written * card.output_micros_per_mtok
+        """Work out what a model would cost here: its price, what was measured, and how often it has to be tried."""
+        card = model.card
+        listed = self.read * card.input_micros_per_mtok + self.written * card.output_micros_per_mtok
         hold = self.hold
         if hold is None:
             hold = hold_for(self.draft, -(-listed // PICO), self.record)
-        if costed:
-            held = model.held
-            if held:
-                cost = (weight * listed * held + costed * hold * PICO * model.cost) // (
-                    (weight + costed) * held
-                )
-            else:
-                cost = (weight * listed + PICO * model.cost) // (weight + costed)
+        cost = model.cost(listed, hold)
         runs, good = model.runs, model.good
         in_time = (
             self.left_ms is None or model.latency_ms is None or model.latency_ms * runs <= self.left_ms * good

@@ -6,12 +6,16 @@ What one agent did at one type of work with one model is a *key*, `T|AGENT|TASK_
 - `period/KEY|h7` and `period/KEY|d3`: hours and days that are over, each in the place of the one before it there.
 - `past/KEY`: all the hours that are over, in full and decayed.
 
+What all agents of a tenant did at a type of work with a model, as far as a choice of models looks at it, is in the row
+`pooled/T|TASK_TYPE|MODEL`.
+
 All are whole numbers; money is in micro-dollars, time in milliseconds.
 """
 
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -114,6 +118,36 @@ class Past(Row, frozen=True):
     """In thousandths."""
 
 
+class Pool(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Those of `Counts` that a choice of models looks at; new fields go to the end."""
+
+    good: int = 0
+    failed: int = 0
+    lost: int = 0
+    found: int = 0
+    costed: int = 0
+    cost: int = 0
+    held: int = 0
+    timed: int = 0
+    taken_ms: int = 0
+    rated: int = 0
+    quality_milli: int = 0
+
+
+NO_POOL: Final = Pool()
+looked_at: Final = attrgetter(*Pool.__struct_fields__)
+"""Gives them, of `Counts` or of a `Pool`."""
+
+
+class Pooled(Row, frozen=True):
+    """What all agents of a tenant did at a type of work with a model."""
+
+    used: int
+    """When something was last counted: up to its hour the figures are decayed, and it tells whose turn it is to go."""
+    pool: Pool = NO_POOL
+    """In thousandths."""
+
+
 class FlowStep(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What went into one type of work of a workflow."""
 
@@ -158,6 +192,11 @@ class Evicted(Row, frozen=True):
 def key_of(tenant: str, agent: str, task_type: str, model: str) -> str:
     """Give the key of what an agent does at a type of work with a model; `model` may be empty."""
     return f"{tenant}|{agent}|{part(task_type)}|{part(model)}"
+
+
+def pooled_key(tenant: str, task_type: str, model: str) -> str:
+    """Give the row's key of what all agents of a tenant do at a type of work with a model."""
+    return f"pooled/{tenant}|{part(task_type)}|{part(model)}"
 
 
 def part(name: str) -> str:

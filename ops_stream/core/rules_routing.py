@@ -59,6 +59,8 @@ class Routing:
     quality_by_complexity: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     evidence_weight: int = 5
     """How many imagined reports stand behind the catalogue's own figures."""
+    pool_weight: int = 20
+    """How many reports at most stand behind what the others measured, beside an agent's own."""
     explore_percent: int = 0
     """The share of low-risk, reversible asks that try another model; 0 for none."""
     breaker: Breaker = field(default_factory=Breaker)

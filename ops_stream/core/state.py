@@ -112,6 +112,7 @@ class State:
             "learned": self.learned.learned,
             "period": self.learned.sized,
             "past": self.learned.sized,
+            "pooled": self.learned.pooled,
             "flowlearned": self.learned.flow,
             "evicted": self.learned.counted,
             "workflow": self._index_workflow,

@@ -74,6 +74,7 @@ class RoutingSection(Part):
     quality_percent: Percent = _SHIPPED.quality_percent
     quality_by_complexity: QualitySection = Field(default_factory=QualitySection)
     evidence_weight: Annotated[int, Field(ge=1, le=1_000)] = _SHIPPED.evidence_weight
+    pool_weight: Annotated[int, Field(ge=1, le=1_000)] = _SHIPPED.pool_weight
     explore_percent: Annotated[int, Field(ge=0, le=50)] = _SHIPPED.explore_percent
     breaker: BreakerSection = Field(default_factory=BreakerSection)
 
@@ -126,6 +127,7 @@ def _routing(file: ModelsFile) -> Routing:
         quality_percent=section.quality_percent,
         quality_by_complexity=MappingProxyType(section.by_complexity()),
         evidence_weight=section.evidence_weight,
+        pool_weight=section.pool_weight,
         explore_percent=section.explore_percent,
         breaker=Breaker(**section.breaker.model_dump()),
         cards=MappingProxyType({entry.name: _card(entry) for entry in file.models}),

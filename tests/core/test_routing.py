@@ -10,9 +10,10 @@ import pytest
 
 from ops_stream.contract.clocktext import format_time
 from ops_stream.core.draft import Draft
-from ops_stream.core.evidence import expected_of, expected_of_all
+from ops_stream.core.evidence import NOTHING, expected_of, expected_of_all, weighed
 from ops_stream.core.inputs import Tick
 from ops_stream.core.learning import look
+from ops_stream.core.rows_learning import looked_at
 from ops_stream.core.rules_budgets import Bound
 from ops_stream.core.rules_model import Budgets, Enforcement, Limit, Rules, Supervisor
 from ops_stream.core.rules_routing import Breaker, ModelCard, Routing
@@ -333,7 +334,7 @@ def test_what_is_expected_is_made_of_what_memory_says() -> None:
         assert seen is not None
         counts = seen.stats.counts
         alone = expected_of(draft, TENANT, "engineer", "general", SMALL)
-        assert (alone.costed, alone.cost, alone.held) == (counts.costed, counts.cost, counts.held)
+        assert alone == weighed(world.rules.routing, SMALL, looked_at(counts), NOTHING)
         assert alone.runs == 10_000 + counts.good + counts.failed
         assert alone.quality == (10_000 * 500 + counts.quality_milli) * 1_000 // (10_000 + counts.rated)
         assert alone in expected_of_all(draft, TENANT, "engineer", "general")

@@ -50,6 +50,7 @@ def test_the_bounds_are_those_of_the_code() -> None:
     assert bounds == [
         f"{memory.keys_max:,}",
         str(learning_room.AGENT_KEYS_MAX),
+        f"{learning_room.POOLED_MAX:,}",
         f"{learning_room.BYTES_MAX >> 20} MiB",
         f"{memory.workflows_max:,}",
         f"{learned_index.IDLE_MS // rows_learning.DAY_MS} days",

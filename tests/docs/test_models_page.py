@@ -44,6 +44,7 @@ def test_the_shipped_values_are_those_of_the_file() -> None:
         "quality_percent": str(routing.quality_percent),
         "quality_by_complexity": ", ".join(map(str, routing.quality_by_complexity.values())),
         "evidence_weight": str(routing.evidence_weight),
+        "pool_weight": str(routing.pool_weight),
         "explore_percent": str(routing.explore_percent),
         "breaker.failures": f"{breaker.failures} of {breaker.window}",
         "breaker.slow_percent": str(breaker.slow_percent),

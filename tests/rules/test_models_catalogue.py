@@ -50,6 +50,7 @@ routing:
   quality_percent: 61
   quality_by_complexity: {low: 41, high: 81}
   evidence_weight: 11
+  pool_weight: 31
   explore_percent: 3
   breaker: {failures: 4, window: 9, slow_percent: 300, open_s: 61, trials: 2}
 """
