@@ -63,6 +63,8 @@ class WorkflowRow(Row, frozen=True):
     traceparent: str = ""
     told: int = 0
     """How many times it was told where it stands."""
+    owed: bool = False
+    """Whether it is still to be told: the record that was to say it had no room for it."""
     ended_at: int = 0
     status: msgspec.Raw = NOTHING
     """Once it is over, the WorkflowStatus that says how."""

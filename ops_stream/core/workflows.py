@@ -117,8 +117,10 @@ def _make_room(draft: Draft) -> None:
     for number, (_, _, _, key) in enumerate(index.ended.earliest(FORGOTTEN_MAX)):
         if number >= over and size < 0:
             break
-        size -= len(draft.state.rows[key])
-        draft.delete(key)
+        flow = draft.get(WORKFLOWS, key)
+        if flow is not None and not flow.owed:
+            size -= len(draft.state.rows[key])
+            draft.delete(key)
 
 
 def cancel(draft: Draft, command: ControlCommand) -> None:
@@ -141,8 +143,11 @@ def workflow_due(draft: Draft, key: str) -> None:
     flow = draft.get(WORKFLOWS, key)
     if flow is None:
         return
+    if flow.owed:
+        tell(draft, key)
     if flow.ended_at:
-        draft.delete(key)
+        if not flow.owed:
+            draft.delete(key)
         return
     flow = replace(flow, until=0)
     draft.put(key, flow)

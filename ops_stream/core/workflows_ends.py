@@ -23,7 +23,7 @@ from ops_stream.core.rows_workflows import (
     step_key,
 )
 from ops_stream.core.words import clip
-from ops_stream.core.workflows_status import closed, tell
+from ops_stream.core.workflows_status import closed, forgotten_at, tell
 
 PIECE_MAX: Final = 250
 """Open steps that one record stops."""
@@ -114,7 +114,7 @@ def _stop_ask(draft: Draft, ask: Ask, why: str) -> None:
 
 def _finish(draft: Draft, key: str, flow: WorkflowRow) -> None:
     """End a workflow for good: one row says how, until it is forgotten; nothing of its steps is kept."""
-    until = draft.now + max(1, draft.rules.supervisor.remember_s) * 1000
+    until = forgotten_at(draft, draft.now)
     state = flow.stopping or "completed"
     flow = replace(flow, state=state, until=until, ended_at=draft.now, left=0, held=0)
     draft.put(key, closed(draft, key, flow))

@@ -47,11 +47,18 @@ def tell(draft: Draft, key: str) -> None:
 
 def publish(draft: Draft, key: str, flow: WorkflowRow) -> None:
     """Say where a workflow stands."""
-    flow = replace(flow, told=flow.told + 1)
+    if flow.owed and flow.ended_at:
+        flow = replace(flow, until=forgotten_at(draft, flow.ended_at))
+    flow = replace(flow, told=flow.told + 1, owed=False)
     draft.put(key, flow)
     value = msgspec.json.decode(flow.status) if flow.status is not NOTHING else status_of(draft, key, flow)
     tenant, workflow_id = names_of(key)
     _emit(draft, value, derived_id("ws_", tenant, workflow_id, flow.accepted_at, flow.told), flow)
+
+
+def forgotten_at(draft: Draft, ended_at: int) -> int:
+    """Say when a workflow that has ended is forgotten."""
+    return ended_at + max(1, draft.rules.supervisor.remember_s) * 1000
 
 
 def refuse(draft: Draft, event: Workflow, troubles: Sequence[Trouble]) -> None:
@@ -88,11 +95,13 @@ def closed(draft: Draft, key: str, flow: WorkflowRow) -> WorkflowRow:
 
 def mended(flow: WorkflowRow, number: int, micros: int) -> WorkflowRow:
     """Add to the cost of a workflow that has ended what a late report tells of one of its steps."""
-    value = msgspec.json.decode(flow.status)
-    step = value["steps"][number - 1]
+    value = msgspec.json.decode(flow.status, type=dict[str, Raw])
+    steps = msgspec.json.decode(value["steps"], type=list[Raw])  # those of the others are not looked at
+    step = msgspec.json.decode(steps[number - 1])
     step["cost_usd"] = usd(max(0, round(step["cost_usd"] * 1_000_000) + micros))
+    steps[number - 1] = Raw(encode_row(step))
     cost = max(0, flow.cost + micros)
-    value["cost_usd"] = usd(cost)
+    value |= {"steps": Raw(encode_row(steps)), "cost_usd": Raw(encode_row(usd(cost)))}
     return replace(flow, cost=cost, status=Raw(encode_row(value)))
 
 
@@ -117,10 +126,14 @@ def status_of(draft: Draft, key: str, flow: WorkflowRow) -> dict[str, Any]:
 
 
 def tell_all(draft: Draft) -> None:
-    """Publish what was to be told of workflows, each once."""
+    """Publish what was to be told of workflows, each once; what the record has no room for is due at once."""
     for key, wanted in draft.workflows.items():
         flow = draft.get(WORKFLOWS, key) if wanted else None
-        if flow is not None:
+        if flow is None:
+            continue
+        if draft.full():
+            draft.put(key, replace(flow, owed=True, until=draft.now))
+        else:
             publish(draft, key, flow)
     draft.workflows.clear()
 

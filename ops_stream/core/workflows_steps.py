@@ -255,10 +255,12 @@ def _over(draft: Draft, key: str, number: int, verdict: _Verdict) -> None:
         stopped = verdict.how == "stop" or flow.stopping == "cancelled"
         state = "cancelled" if verdict.how == "stop" else "failed"
         draft.put(step_key(key, number), replace(step, state=state, reason=reason))
-        draft.put(key, replace(flow, left=flow.left - 1))
+        fewer = replace(flow, left=flow.left - 1)
+        draft.put(key, fewer)
         trouble = Trouble(verdict.code, verdict.text, "" if verdict.how == "stop" else step.step)
         stop(draft, key, "cancelled" if stopped else "failed", trouble)
-        tell(draft, key)
+        if not flow.stopping or told_at(fewer):
+            tell(draft, key)
     advance(draft, key)
 
 
