@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ops_stream.core.rows_retries import ErrorClass
 
 Way = Literal["same", "model", "agent"]
+Said: TypeAlias = ErrorClass | Literal["lost"]
+"""What a word of an error says: its class, or that the answer was lost on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +38,15 @@ class Retries:
 
     on: bool = False
     plans: Mapping[ErrorClass, Plan] = field(default_factory=lambda: MappingProxyType({}))
-    words: tuple[tuple[str, ErrorClass], ...] = ()
-    """What an `error_class` (else the `error`) holds, in lower case, that is of a class; the first that fits counts."""
+    words: tuple[tuple[str, Said], ...] = ()
+    """Words (as `retries_classes.spaced` writes them) of an `error_class`, else of the `error`; the first that fits
+    counts."""
     otherwise: ErrorClass = "transient"
     """The class of what fits nothing."""
+    unsure_effects: frozenset[str] = frozenset(("irreversible", "reversible"))
+    """What changes state, so that an unknown outcome of it needs a person; what cannot be taken back always does."""
+    remember_s: int = 604_800
+    """How long an action with an unknown outcome is remembered."""
     budget_percent: int | None = None
     """So many retries for 100 other asks to a provider at most, on each partition; None for no limit."""
     budget_min_per_minute: int = 10

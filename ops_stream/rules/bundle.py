@@ -20,6 +20,7 @@ from ops_stream.rules.conf_kills import read_kills
 from ops_stream.rules.conf_lifecycle import read_lifecycle
 from ops_stream.rules.conf_people import check_people, read_people
 from ops_stream.rules.conf_policies import read_policies
+from ops_stream.rules.conf_retries import read_retries
 from ops_stream.rules.conf_telemetry import check_models, read_telemetry
 from ops_stream.rules.environment import substitute
 from ops_stream.rules.policies import CompiledPolicies
@@ -39,6 +40,7 @@ PEOPLE: Final = "people.yaml"
 ALERTS: Final = "alerts.yaml"
 KILLS: Final = "kills.yaml"
 TELEMETRY: Final = "telemetry.yaml"
+RETRIES: Final = "retries.yaml"
 FILES: Final = (
     AGENTS,
     POLICIES,
@@ -50,6 +52,7 @@ FILES: Final = (
     LIFECYCLE,
     MODELS,
     PEOPLE,
+    RETRIES,
     SUPERVISOR,
     TELEMETRY,
 )
@@ -149,6 +152,7 @@ def compile_bundle(
     alerts = read_alerts(documents.get(ALERTS), problems)
     kills = read_kills(documents.get(KILLS), problems)
     escalations = read_escalations(documents.get(ESCALATIONS), problems)
+    retries = read_retries(documents.get(RETRIES), problems)
     telemetry = read_telemetry(documents.get(TELEMETRY), problems)
     if not any(problem.file == MODELS for problem in problems) and MODELS not in unread:
         found = check_models(documents.get(TELEMETRY), telemetry, tables.models, tables.routing.aliases)
@@ -171,6 +175,7 @@ def compile_bundle(
         kills=kills,
         escalations=escalations,
         people=people,
+        retries=retries,
         telemetry=telemetry,
         policies=CompiledPolicies(policies),
         blocking_digest=blocking_digest(policies, effects),
