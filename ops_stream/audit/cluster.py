@@ -42,7 +42,7 @@ class Audit:
 async def verify_cluster(audit: Audit, progress: Progress) -> list[PartitionReport]:
     """Audit the partitions; a report each."""
     async with reader(audit.settings) as consumer:
-        rules_of = await _rules(consumer, audit)
+        rules_of = await rules_of_cluster(consumer, audit)
         targets = _targets(audit)
         # An output that was there before the journal's end was looked at has its record below that end.
         journaled_outputs = {tp: end for tp, (_, end) in (await bounds(consumer, targets)).items()}
@@ -69,7 +69,7 @@ def _targets(audit: Audit) -> dict[TopicPartition, str]:
     }
 
 
-async def _rules(consumer: AIOKafkaConsumer, audit: Audit) -> Callable[[str], Rules | None]:
+async def rules_of_cluster(consumer: AIOKafkaConsumer, audit: Audit) -> Callable[[str], Rules | None]:
     """Read every bundle; one is compiled when it is first asked for."""
     tp = TopicPartition(audit.settings.topic("rules"), 0)
     files: dict[str, Mapping[str, str]] = {}

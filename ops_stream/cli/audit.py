@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 import click
 
+from ops_stream.cli.audit_explain import explain
+from ops_stream.cli.audit_plan import key_of, plan_of, progress_shown
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.output import BAD, GOOD, WAIT, Column, Row, clean
 from ops_stream.contract.errors import ExitCode, NotSo
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ops_stream.audit.report import PartitionReport
     from ops_stream.contract.settings import Settings
     from ops_stream.core.journal.chain import JournalKey
-    from ops_stream.core.rules_model import Rules
 
 _SHOWN: Final = 10
 
@@ -28,7 +27,11 @@ def audit() -> None:
 
     \b
     ops-stream audit verify
+    ops-stream audit explain r-17
     """
+
+
+audit.add_command(explain)
 
 
 @audit.command()
@@ -53,7 +56,7 @@ def verify(out: Out, chosen: tuple[int, ...]) -> int:
     ops-stream audit verify --partition 3 --json | jq .findings
     """
     settings = load_settings()
-    key = _key(settings)
+    key = key_of(settings)
     reports = run(settings, _verify(settings, key, chosen))
     out.table([report.as_dict() for report in reports], _COLUMNS)
     if not out.as_json:
@@ -61,62 +64,17 @@ def verify(out: Out, chosen: tuple[int, ...]) -> int:
     return ExitCode.DONE if all(report.passed for report in reports) else ExitCode.NOT_SO
 
 
-def _key(settings: Settings) -> JournalKey:
-    from ops_stream.core.journal.chain import JournalKey
-
-    try:
-        return JournalKey(bytes.fromhex(settings.journal_key_file.read_text().strip()))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not a journal key"
-        raise NotSo(
-            f"The journal key cannot be read ({reason}), and nothing can be proved without it.",
-            where=str(settings.journal_key_file),
-            next_step="Copy it from the worker, and name it in OPS_STREAM_JOURNAL_KEY_FILE.",
-        ) from None
-
-
 async def _verify(settings: Settings, key: JournalKey, chosen: tuple[int, ...]) -> list[PartitionReport]:
-    from ops_stream.audit.cluster import Audit, verify_cluster
-    from ops_stream.cli.bus import connect
-    from ops_stream.rules.engine import engine_version
+    from ops_stream.audit.cluster import verify_cluster
 
-    async with connect(settings) as bus:
-        partitions = bus.partitions_of("journal")
-    beyond = [number for number in chosen if number >= partitions]
+    plan = await plan_of(settings, key)
+    beyond = [number for number in chosen if number >= plan.partitions]
     if beyond:
-        raise NotSo(f"The journal has partitions 0 to {partitions - 1}, no {beyond[0]}.")
-    audited = sorted(set(chosen)) or list(range(partitions))
-    with _progress() as progress:
-        plan = Audit(settings, key, engine_version(), compile_rules, partitions, audited)
+        raise NotSo(f"The journal has partitions 0 to {plan.partitions - 1}, no {beyond[0]}.")
+    if chosen:
+        plan = replace(plan, audited=sorted(set(chosen)))
+    with progress_shown() as progress:
         return await verify_cluster(plan, progress)
-
-
-def compile_rules(files: Mapping[str, str]) -> tuple[str, Rules] | None:
-    from ops_stream.rules.bundle import compile_bundle, digest_of
-    from ops_stream.rules.problems import RulesInvalid
-
-    try:
-        return digest_of(files), compile_bundle(files)
-    except RulesInvalid:
-        return None  # of another version of the program
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
-    if not sys.stderr.isatty():
-        yield lambda _what, _done, _total: None
-        return
-    from ops_stream.cli.folding import progress_bar
-
-    tasks: dict[str, Any] = {}
-    with progress_bar() as shown:
-
-        def progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = shown.add_task(what, total=total)
-            shown.update(tasks[what], completed=done, total=total)
-
-        yield progress
 
 
 def _explain(out: Out, reports: list[PartitionReport]) -> None:

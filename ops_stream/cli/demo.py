@@ -107,7 +107,7 @@ def _figures(out: Out, settings: Settings) -> None:
 def _audit(settings: Settings) -> tuple[bool, list[str], dict[str, int]]:
     """Say whether the journal is proved, what is wrong, and how many verdicts were signed and not."""
     from ops_stream.audit.cluster import Audit, verify_cluster
-    from ops_stream.cli.audit import compile_rules
+    from ops_stream.cli.audit_plan import compile_rules
     from ops_stream.core.journal.chain import JournalKey
     from ops_stream.rules.engine import engine_version
 

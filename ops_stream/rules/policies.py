@@ -46,6 +46,16 @@ class Policy:
         """The kind of event that it looks at."""
         return self.condition.when
 
+    @property
+    def sees(self) -> frozenset[str]:
+        """The fields of an event that its condition looks at."""
+        return _seen(self)
+
+    def concerns(self, view: Mapping[str, Any]) -> bool:
+        """Say whether it is for the tenant and the agent of a view, whatever its condition says."""
+        agents = (ANY, view.get("agent"), view.get("role"))
+        return self.tenant in (ANY, view.get("tenant")) and self.agent in agents
+
     def in_force(self, now_ms: int | None) -> bool:
         """Say whether it is valid at a time; where no time is known, it is."""
         if now_ms is None:

@@ -42,6 +42,34 @@ def test_an_ask_is_answered_and_reported(world: World) -> None:
     assert "$0.50" in shown.out
 
 
+def test_the_life_of_an_ask_is_explained(world: World) -> None:
+    """What was asked, what every check and policy saw, the money and the report, from the journal of a real worker."""
+    asked = world.ops(
+        "ask",
+        "explain me",
+        "--register",
+        "--cost",
+        "0.25",
+        "--report",
+        "completed",
+        "--tenant",
+        "told",
+        "--json",
+    )
+    request_id = asked.rows[0]["request_id"]
+    (life,) = world.ops("audit", "explain", request_id, "--tenant", "told", "--json").rows
+    assert [moment["cause"]["event"] for moment in life["moments"]][:2] == ["TaskRequest", "Telemetry"]
+    look = life["moments"][0]["looks"][0]
+    assert {check["result"] for check in look["checks"]} == {"passed"}
+    assert look["policies"]["looked_at"]
+    shown = world.ops("audit", "explain", request_id, "--tenant", "told", "--whole")
+    assert shown.code == 0
+    assert "explain me" in shown.out
+    unknown = world.ops("audit", "explain", "no-such-ask", "--tenant", "told")
+    assert unknown.code == 1
+    assert "no-such-ask" in unknown.err
+
+
 def test_an_ask_that_is_refused_is_exit_code_1(world: World) -> None:
     """The reason and the sentence are printed, not raised."""
     result = world.ops("ask", "tidy up", "--register", "--task-type", "drop_database", "--json")
