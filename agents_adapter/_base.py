@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from importlib.util import find_spec
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from agents_adapter import _background, _tracing
 from agents_adapter._background import Background
@@ -23,6 +23,9 @@ from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.errors import SettingsInvalid, WrongUse
 from ops_stream.contract.models import AgentRegistration, TaskRequest, Telemetry
 from ops_stream.contract.settings import Settings, Verify
+
+if TYPE_CHECKING:
+    from agents_adapter._serving import Served, Serving
 
 logger = logging.getLogger("agents_adapter")
 
@@ -81,6 +84,8 @@ class ClientBase:
         self._session: Session | None = None
         self._counting = threading.Lock()
         self._handed = 0
+        self._served: dict[str, Served] = {}
+        self._serving: Serving | None = None
 
     @property
     def tenant(self) -> str:
@@ -186,6 +191,28 @@ class ClientBase:
     ) -> AgentRegistration:
         told = {"agent": agent, "role": role, "capabilities": list(capabilities), "tenant": self.tenant}
         return build(AgentRegistration, {**fields, **told})
+
+    # -- serving ---------------------------------------------------------------------------------------------
+
+    def _serve(self, served: Served) -> None:
+        agent = served.registration.agent
+        if agent in self._served:
+            raise WrongUse(f"Agent {agent} is served already.", next_step="Give each function its own agent.")
+        if self._serving is not None:
+            raise WrongUse(f"Agent {agent} comes too late: this client serves already.")
+        self._served[agent] = served
+
+    def _begin_serving(self, serving: Serving) -> list[Served]:
+        self._at_work()
+        if self._serving is not None:
+            raise WrongUse("This client serves already.", next_step="One `serving` block at a time.")
+        if not self._served:
+            raise WrongUse("This client serves no agent.", next_step="Decorate a function with `@serves`.")
+        self._serving = serving
+        return list(self._served.values())
+
+    def _end_serving(self) -> None:
+        self._serving = None
 
     # -- running and reporting -------------------------------------------------------------------------------
 

@@ -86,9 +86,15 @@ async def call_awaiting(
     future = client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
     approval = await awaited(future, client._abandon)
     args, kwargs = _applied(client, plan, approval, args, kwargs)
+    return await run_awaiting(client, plan, approval, lambda: function(*args, **kwargs))
+
+
+async def run_awaiting(
+    client: ClientBase, plan: Plan, approval: Approval, function: Callable[[], Awaitable[Any]]
+) -> Any:
+    """Await what is approved, and report."""
     _still_approved(client, approval)
-    run = _Run(client, plan, approval)
-    return await _awaiting(client, plan, run, approval, lambda: function(*args, **kwargs))
+    return await _awaiting(client, plan, _Run(client, plan, approval), approval, function)
 
 
 async def _awaiting(
@@ -141,12 +147,17 @@ def call_blocking(
     future = client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
     approval = blocked(future, client._abandon)
     args, kwargs = _applied(client, plan, approval, args, kwargs)
+    return run_blocking(client, plan, approval, lambda: function(*args, **kwargs))
+
+
+def run_blocking(client: ClientBase, plan: Plan, approval: Approval, function: Callable[[], Any]) -> Any:
+    """Call what is approved, and report; gives a coroutine where what was called only now begins to await."""
     _still_approved(client, approval)
     run = _Run(client, plan, approval)
     client._begin(approval, _nothing)
     try:
         with under(approval), run.call:
-            result = function(*args, **kwargs)
+            result = function()
     except BaseException as error:
         try:
             _clean_up(plan, approval)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import contextvars
 import functools
 import inspect
 import logging
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from agents_adapter._threads import in_thread
 from agents_adapter.approval import Approval, under
 from ops_stream.contract.errors import WrongUse
 
@@ -80,7 +79,7 @@ class CleaningUp:
 
     async def _begun(self, approval: Approval) -> None:
         """What awaits runs on this loop. What may block is called in a thread, which holds nothing up when late."""
-        if _awaits(self.cleanup):
+        if awaits(self.cleanup):
             with under(approval):
                 made = self.cleanup(approval)
         else:
@@ -98,28 +97,20 @@ class CleaningUp:
 
 
 def _in_thread(approval: Approval, work: Callable[[], T]) -> concurrent.futures.Future[T]:
-    """Run something in a thread that nobody waits for at the end of the program."""
-    done: concurrent.futures.Future[T] = concurrent.futures.Future()
+    def whole() -> T:
+        with under(approval):
+            return work()
 
-    def run() -> None:
-        try:
-            with under(approval):
-                done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
-    done.set_running_or_notify_cancel()  # else whoever gives up waiting could take the result's place away
-    context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(run,), name="ops-stream-cleanup", daemon=True).start()
-    return done
+    return in_thread(whole, "ops-stream-cleanup")
 
 
 async def _finish(made: Awaitable[Any]) -> None:
     await made
 
 
-def _awaits(cleanup: Cleanup) -> bool:
-    inner = cleanup.func if isinstance(cleanup, functools.partial) else cleanup
+def awaits(function: Callable[..., object]) -> bool:
+    """Whether a function is declared to await, also behind `partial` or as a `__call__`."""
+    inner = function.func if isinstance(function, functools.partial) else function
     return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(getattr(inner, "__call__", None))  # noqa: B004
 
 

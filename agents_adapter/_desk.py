@@ -7,11 +7,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+from aiokafka.structs import ConsumerRecord
+
 from agents_adapter._leases import Leases
 from agents_adapter._line import Line
 from agents_adapter._notes import Notes
 from agents_adapter._outbox import Outbox
 from agents_adapter._proving import Proving
+from agents_adapter._reader import Position
 from agents_adapter._records import now_ms
 from agents_adapter._seat import Seat
 from agents_adapter._sender import Outgoing
@@ -20,12 +23,22 @@ from agents_adapter.errors import Denied, NoAnswer, Revoked
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.digest import action_digest
 from ops_stream.contract.errors import OpsError, WrongUse
-from ops_stream.contract.models import TaskRequest
+from ops_stream.contract.headers import read_headers
+from ops_stream.contract.models import TaskAssignment, TaskRequest
 
 if TYPE_CHECKING:
     from agents_adapter._spans import AskTrace
 
 _WORKER: Final = "Is a worker running? `ops-stream status` tells."
+
+
+class Missed(Exception):
+    """A step came so late that it may have been revoked without anybody here knowing."""
+
+    def __init__(self, line: Line) -> None:
+        """Keep what was not taken up."""
+        super().__init__()
+        self.line = line
 
 
 class Desk:
@@ -96,7 +109,7 @@ class Desk:
     def ask_again(self) -> None:
         """After a reconnect answers may be missing: whoever asks again gets the decision in force."""
         for line in self._lines:
-            if line.posted is not None and line.posted.done.done():
+            if line.assigned or (line.posted is not None and line.posted.done.done()):
                 self._send(line)
 
     async def _decision(self, line: Line, first_by: float) -> bool:
@@ -207,6 +220,45 @@ class Desk:
             self._seat.reader.unwatch(line.request.request_id, line.listener)
         if isinstance(line.listener, Proving):
             line.listener.close()
+
+    # -- assignments -----------------------------------------------------------------------------------------
+
+    async def take_up(
+        self, assignment: TaskAssignment, record: ConsumerRecord, position: Position, at_ms: int
+    ) -> Line:
+        """Listen to what is decided about a step that was handed out at `at_ms`, also since then.
+
+        Raises Missed where too much has been decided since for it to be known.
+        """
+        place, reader = self._seat.place, self._seat.reader
+        assert place is not None
+        assert reader is not None
+        assert reader.lately is not None
+        request, answer = assignment.request, assignment.approval
+        traceparent = read_headers(record.headers).traceparent
+        asked = place.record(
+            request,
+            request.request_id,
+            agent=request.agent,
+            subject=request.request_id,
+            traceparent=traceparent,
+        )
+        line = Line(request, answer.action_digest, asked, traceparent, self._seat.options.observe)
+        if not reader.lately.covers(at_ms):
+            raise Missed(line)
+        line.given(answer, record, position, at_ms)
+        line.listener = self._seat.listener(line, self._send)
+        reader.watch(request.request_id, line.listener)
+        self._lines.add(line)
+        self._running[line.mark] = line
+        reader.lately.tell(request.request_id, line.listener)
+        if isinstance(line.listener, Proving):
+            await line.listener.settled()
+        return line
+
+    def hand_back(self, line: Line) -> None:
+        """Give up a step that was not taken up."""
+        self._notes.cancelled(line.request, line.traceparent)
 
     # -- running and reporting -------------------------------------------------------------------------------
 

@@ -21,11 +21,11 @@ from pydantic import ValidationError
 
 from agents_adapter._proof import Unproved
 from agents_adapter._reader import stop_consumer
-from ops_stream.contract.answers import TYPE
+from ops_stream.contract.answers import PROVED
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.headers import JournalPosition
 from ops_stream.contract.jsontext import NotJson, parse
-from ops_stream.contract.models import TaskApproval
+from ops_stream.contract.models import Event
 from ops_stream.contract.wire import DEPTH_MAX_OUTPUT
 
 logger = logging.getLogger("agents_adapter")
@@ -44,10 +44,13 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A journal record: when it was decided, and which answers it holds, by their index in its outputs."""
+    """A journal record: when it was decided, and which answers and assignments it holds.
+
+    They stand by their index in its outputs, each with its type.
+    """
 
     at_ms: int
-    answers: Mapping[int, Mapping[str, Any]]
+    answers: Mapping[int, tuple[str, Mapping[str, Any]]]
 
 
 class JournalProver:
@@ -57,18 +60,18 @@ class JournalProver:
         """`journal` is shared by all clients of the process that mean the same cluster."""
         self._journal = journal
 
-    async def prove(self, record: ConsumerRecord, position: JournalPosition, answer: TaskApproval) -> int:
+    async def prove(self, record: ConsumerRecord, position: JournalPosition, answer: Event) -> int:
         """Compare an answer with the output of the journal record from which it says it comes."""
         entry = await self._journal.find(position.partition, position.offset)
         if entry is None:
             raise Unproved(
                 f"the journal has no record at {position.partition}:{position.offset}", "no record"
             )
-        body = entry.answers.get(position.index)
-        if body is None:
+        kind, body = entry.answers.get(position.index, ("", None))
+        if body is None or kind != type(answer).__name__:
             raise Unproved(f"the journal has no answer at {position}", "no answer")
         try:
-            written = TaskApproval.from_wire(body)
+            written = type(answer).from_wire(body)
         except ValidationError:
             raise Unproved(
                 f"what the journal has at {position} cannot be read as an answer", "unreadable"
@@ -245,9 +248,9 @@ def read_entry(value: bytes, partition: int, offset: int) -> Entry | None:
         if where != ("JournalRecord", partition, offset):
             return None
         answers = {
-            index: output["value"]
+            index: (output["type"], output["value"])
             for index, output in enumerate(body["outputs"])
-            if (output["topic"], output["type"]) == ("approvals", TYPE) and type(output["value"]) is dict
+            if PROVED.get(output["topic"], "") == output["type"] and type(output["value"]) is dict
         }
         return Entry(parse_time(body["at"]), answers)
     return None

@@ -114,6 +114,17 @@ class Line:
         if self.running and self.stops(answer):
             self.revoke(answer, answer.explanation)
 
+    @property
+    def assigned(self) -> bool:
+        """Whether it was handed out, and may be asked for again: what a person has changed is another body."""
+        return self.posted is None and self.running and self.latest is not None and not self.latest.edits
+
+    def given(self, answer: TaskApproval, record: ConsumerRecord, position: Position, at_ms: int) -> None:
+        """Begin approved: `record` is the assignment that holds the answer, journaled at `at_ms`."""
+        self._asked_ms = at_ms
+        self.running = True
+        self.take(answer, record, position)
+
     async def asked_ms(self) -> int:
         """When this ask first stood on its topic, in milliseconds of the broker's clock.
 

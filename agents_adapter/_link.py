@@ -20,6 +20,7 @@ logger = logging.getLogger("agents_adapter")
 TOPICS: Final = ("task-requests", "telemetry", "agents", "approvals")
 """The topics that an agent writes and reads."""
 JOURNAL: Final = "journal"
+ASSIGNMENTS: Final = "assignments"
 _TRY_S: Final = 10.0
 _BACKOFF_S: Final = 0.5
 
@@ -43,7 +44,8 @@ class Link:
         self.intake = Intake(connection, self._reconnected)
         self._connection = connection
         self._journal: Journal | None = None
-        self._journal_partitions = 0
+        self._others: dict[str, int] = {}
+        """The partition counts of topics that not every client needs."""
         self._connecting: asyncio.Task[None] | None = None
         self._trouble: Exception | None = None
 
@@ -78,7 +80,7 @@ class Link:
 
         Raises NotSo where this cluster shows us none that answers can be looked up in.
         """
-        if self._journal_partitions != self.partitions:
+        if self._others.get(JOURNAL) != self.partitions:
             raise NotSo(
                 f"Answers are to be verified by the journal, and {self._settings.topic(JOURNAL)} cannot be seen.",
                 where=self._settings.bootstrap_servers,
@@ -87,6 +89,17 @@ class Link:
         if self._journal is None:
             self._journal = Journal(self._connection, self._settings.topic(JOURNAL))
         return self._journal
+
+    def assignments(self) -> str:
+        """Give the topic of assignments, once connected; raises NotSo where this cluster does not show it."""
+        topic = self._settings.topic(ASSIGNMENTS)
+        if self._others.get(ASSIGNMENTS) != self.partitions:
+            raise NotSo(
+                f"The topic {topic} cannot be seen, or has other partitions than the rest.",
+                where=self._settings.bootstrap_servers,
+                next_step="Make it with `ops-stream topics create`, or give this agent the right to read it.",
+            )
+        return topic
 
     async def connected(self, timeout_s: float) -> None:
         """Wait for the connection; raises KafkaUnreachable, or NotSo where the cluster is not set up."""
@@ -111,9 +124,9 @@ class Link:
                     # Of all topics: asking for one by name could create it.
                     cluster = await producer.client.fetch_all_metadata()
                 self.partitions = self._check(cluster.partitions_for_topic)
-                self._journal_partitions = len(
-                    cluster.partitions_for_topic(self._settings.topic(JOURNAL)) or ()
-                )
+                for name in (JOURNAL, ASSIGNMENTS):
+                    found = cluster.partitions_for_topic(self._settings.topic(name))
+                    self._others[name] = len(found or ())
                 await producer.client.set_topics([self._settings.topic(name) for name in TOPICS])
                 return
             except (KafkaError, OSError, TimeoutError) as error:

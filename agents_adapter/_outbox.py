@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from typing import Final
 
 from agents_adapter._seat import Seat
@@ -37,9 +38,17 @@ class Outbox:
         posted.done.add_done_callback(self._landed)
         return posted
 
-    async def deliver(self, record: Outgoing, until: float) -> None:
-        """Send a record and wait until Kafka has it; raises NotDelivered past `until`."""
+    async def deliver(
+        self, record: Outgoing, until: float, landed: Callable[[int], None] = lambda at_ms: None
+    ) -> None:
+        """Send a record and wait until Kafka has it; raises NotDelivered past `until`.
+
+        `landed` is told the broker's time of it, at once, however late that is.
+        """
         posted = self.post(record)
+        posted.done.add_done_callback(
+            lambda done: None if posted.timestamp_ms is None else landed(posted.timestamp_ms)
+        )
         await asyncio.wait([posted.done], timeout=max(0.0, until - time.monotonic()))
         if not posted.done.done():
             raise NotDelivered("Kafka did not acknowledge the record in time.", where=record.topic)

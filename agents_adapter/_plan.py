@@ -23,7 +23,7 @@ Apply = Callable[[Approval, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, .
 AgentName = str | Callable[[Any], str] | None
 
 _NOT_IN_IDS: Final = re.compile(r"[^A-Za-z0-9._:@/-]+")
-_PROBE: Final = {"event_id": "e", "request_id": "r", "task_id": "t", "agent": "a", "kind": "completed"}
+PROBE: Final = {"event_id": "e", "request_id": "r", "task_id": "t", "agent": "a", "kind": "completed"}
 
 
 class CallArgs(tuple[Any, ...]):
@@ -111,7 +111,7 @@ class Plan:
             return {}
         try:
             fields = dict(self.measure(result))
-            build(Telemetry, {**_PROBE, **fields})
+            build(Telemetry, {**PROBE, **fields})
         except Exception as error:
             logger.warning("What %s returned could not be measured: %s", self.name, type(error).__name__)
             return {"attributes": {"ops_stream.measure_error": type(error).__name__}}

@@ -7,10 +7,10 @@ from typing import Final, Protocol
 
 from aiokafka.structs import ConsumerRecord
 
-from ops_stream.contract.answers import TYPE, place_of
+from ops_stream.contract.answers import place_of
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.headers import JournalPosition
-from ops_stream.contract.models import TaskApproval
+from ops_stream.contract.models import Event
 from ops_stream.contract.signing import HEADER, BadSignature, read_signature, verify
 
 
@@ -29,7 +29,7 @@ class Unproved(Exception):
 class Prover(Protocol):
     """One way to prove answers."""
 
-    async def prove(self, record: ConsumerRecord, position: JournalPosition, answer: TaskApproval) -> int:
+    async def prove(self, record: ConsumerRecord, position: JournalPosition, answer: Event) -> int:
         """Give the time of the journal record behind an answer, in milliseconds of the broker's clock.
 
         Raises Unproved for what is not the supervisor's. Waits where that cannot be told at the moment.
@@ -43,7 +43,7 @@ class SignatureProver:
         """`trusted` are the supervisor's public keys by their ids."""
         self._trusted = dict(trusted)
 
-    async def prove(self, record: ConsumerRecord, position: JournalPosition, answer: TaskApproval) -> int:
+    async def prove(self, record: ConsumerRecord, position: JournalPosition, answer: Event) -> int:
         """Check the signature over the record as it came, its place in the journal and its time."""
         headers = dict(record.headers)
         written, time = headers.get(HEADER), _text(headers.get("ce_time"))
@@ -62,7 +62,7 @@ class SignatureProver:
         if signature.expires_ms is not None:  # the supervisor's hold without end, see the contract's answers
             raise Unproved("its signature is one for another purpose")
         place, key, value = place_of(position, time), _text(record.key), record.value or b""
-        if not verify(public, signature, TYPE, record.topic, key, value, position=place):
+        if not verify(public, signature, type(answer).__name__, record.topic, key, value, position=place):
             raise Unproved("its signature does not fit what it says or where it stands")
         return at_ms
 

@@ -86,6 +86,11 @@ class Proving:
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._work())
 
+    async def settled(self) -> None:
+        """Wait until all that came is proved, or is not."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
     def close(self) -> None:
         """Listen to nothing more."""
         if self._task is not None:

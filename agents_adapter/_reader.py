@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
@@ -28,6 +29,9 @@ _FETCH_BYTES: Final = 4 * 1024 * 1024
 _BACKOFF_S: Final = 0.2
 _GRACE_S: Final = 0.5
 _DIGITS_MAX: Final = 18
+LATELY_MAX: Final = 4096
+LATELY_BYTES_MAX: Final = 4 * 1024 * 1024
+SUBJECT: Final = "ce_subject"
 
 Position = tuple[int, int]
 """Where the journal says an output comes from: offset and index."""
@@ -54,10 +58,10 @@ class Watcher(Protocol):
 class PartitionReader:
     """Reads one partition and hands records to those who watch their subject."""
 
-    def __init__(self, tp: TopicPartition, *, by_key: bool = False) -> None:
-        """Describe a reader; `Intake.open` starts it. The subject is in a header, or else it is the key."""
+    def __init__(self, tp: TopicPartition, *, by: str | None = SUBJECT) -> None:
+        """Describe a reader; `Intake.open` starts it. The subject is in the header `by`; None: it is the key."""
         self.tp = tp
-        self.by_key = by_key
+        self.by = by
         self.users = 0
         self.next_offset: int | None = None
         self.highest: Position = (-1, -1)
@@ -65,6 +69,8 @@ class PartitionReader:
         self.established = asyncio.Event()
         self.seen = self.stale = self.unmarked = 0
         self.task: asyncio.Task[None] | None = None
+        self.lately: Lately | None = None
+        """What came last, where somebody wants to know that."""
         self._watchers: dict[bytes, list[Watcher]] = {}
 
     def watch(self, subject: str, watcher: Watcher) -> None:
@@ -97,8 +103,8 @@ class PartitionReader:
                 continue
             self.next_offset = record.offset + 1
             self.seen += 1
-            subject, position = _marks(record, self.tp.partition)
-            if self.by_key:
+            subject, position = _marks(record, self.tp.partition, self.by)
+            if self.by is None:
                 subject = record.key
             if position is None:
                 self._tell_unmarked(record)
@@ -108,9 +114,41 @@ class PartitionReader:
                 self.stale += 1
                 logger.debug("A late record of %s at offset %d.", self.tp.topic, record.offset)
             self.highest = max(self.highest, position)
+            if self.lately is not None:
+                self.lately.add(record, subject, position, stale)
             for watcher in self._watchers.get(subject, ()) if subject is not None else ():
                 if watcher.proves or not stale:
                     _offer(watcher, record, position)
+
+
+class Lately:
+    """What a partition brought last: for who begins to watch a subject of which something may have come already."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._kept: deque[tuple[ConsumerRecord, bytes | None, Position, bool]] = deque()
+        self._bytes = 0
+        self._lost_ms = -1
+
+    def add(self, record: ConsumerRecord, subject: bytes | None, position: Position, stale: bool) -> None:
+        """Keep a record, and forget the oldest where that is too much."""
+        self._kept.append((record, subject, position, stale))
+        self._bytes += len(record.value or b"")
+        while len(self._kept) > LATELY_MAX or self._bytes > LATELY_BYTES_MAX:
+            lost = self._kept.popleft()[0]
+            self._bytes -= len(lost.value or b"")
+            self._lost_ms = max(self._lost_ms, lost.timestamp)
+
+    def covers(self, since_ms: int) -> bool:
+        """Whether nothing was forgotten that came at a time, on the broker's clock, or after."""
+        return self._lost_ms < since_ms
+
+    def tell(self, subject: str, watcher: Watcher) -> None:
+        """Hand over what came about a subject."""
+        wanted = subject.encode()
+        for record, about, position, stale in tuple(self._kept):
+            if about == wanted and (watcher.proves or not stale):
+                _offer(watcher, record, position)
 
 
 class Intake:
@@ -157,7 +195,7 @@ class Intake:
         if self._consumer is not None:
             await stop_consumer(self._consumer)
 
-    def open(self, topic: str, partition: int, *, by_key: bool = False) -> PartitionReader:
+    def open(self, topic: str, partition: int, *, by: str | None = SUBJECT) -> PartitionReader:
         """Read a partition, or share the reader that is there.
 
         Wait for `established` before relying on it.
@@ -165,7 +203,7 @@ class Intake:
         tp = TopicPartition(topic, partition)
         reader = self._readers.get(tp)
         if reader is None:
-            reader = self._readers[tp] = PartitionReader(tp, by_key=by_key)
+            reader = self._readers[tp] = PartitionReader(tp, by=by)
             reader.task = asyncio.get_running_loop().create_task(self._read(reader))
         reader.users += 1
         return reader
@@ -276,7 +314,7 @@ async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
         logger.debug("The consumer ended with %r.", stopping.exception())
 
 
-def _marks(record: ConsumerRecord, partition: int) -> tuple[bytes | None, Position | None]:
+def _marks(record: ConsumerRecord, partition: int, by: str | None) -> tuple[bytes | None, Position | None]:
     """Give the subject and the journal position from the headers.
 
     The latter is None where it cannot be right.
@@ -284,7 +322,7 @@ def _marks(record: ConsumerRecord, partition: int) -> tuple[bytes | None, Positi
     subject: bytes | None = None
     position: Position | None = None
     for name, value in record.headers:
-        if name == "ce_subject":
+        if name == by:
             subject = value
         elif name == "ops-journal":
             position = _position(value, partition)

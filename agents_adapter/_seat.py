@@ -86,6 +86,11 @@ class Seat:
         timeout_s = self.options.timeout_s
         return Proving(line, self.reader, self._prover, self.doubts, timeout_s=timeout_s, ask_again=ask_again)
 
+    @property
+    def prover(self) -> Prover | None:
+        """Who proves answers; None where they are believed as they come."""
+        return self._prover
+
     def taken(self) -> Link:
         """Give the link; raises WrongUse where the client is not open."""
         if self.link is None:

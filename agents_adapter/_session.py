@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable, Sequence
 
 from aiokafka.structs import ConsumerRecord
 
+from agents_adapter._assignments import Assignments, HandOver
 from agents_adapter._desk import Desk
 from agents_adapter._outbox import Outbox
 from agents_adapter._reader import Position
@@ -25,6 +27,7 @@ class Session:
         self.seat = Seat(options)
         self.outbox = Outbox(self.seat)
         self.desk = Desk(self.seat, self.outbox)
+        self.assignments = Assignments(self.seat, self.desk)
 
     async def open(self) -> None:
         """Connect."""
@@ -39,6 +42,7 @@ class Session:
         if self.seat.link is None:
             return
         self.seat.link.listeners.discard(self.desk.ask_again)
+        await self.assignments.close()
         await self.desk.close()
         try:
             await self.outbox.flush(self.options.timeout_s)
@@ -50,20 +54,42 @@ class Session:
 
         Return when Kafka has it or, with a time, when the status that follows is there.
         """
+        return await self._register(event, wait_status_s, lambda at_ms: None)
+
+    async def serve(
+        self, agents: Sequence[tuple[AgentRegistration, HandOver]], wait_status_s: float
+    ) -> list[AgentStatus | None]:
+        """Register agents and hand over what is assigned to them from then on; give what became of each."""
+        inboxes = await self.assignments.open(agents)
+        events = [event for event, _ in agents]
+        made = (
+            self._register(event, wait_status_s, inbox.begins)
+            for event, inbox in zip(events, inboxes, strict=True)
+        )
+        try:
+            return await asyncio.gather(*made)
+        except BaseException:
+            await self.assignments.close()
+            raise
+
+    async def _register(
+        self, event: AgentRegistration, wait_status_s: float | None, began: Callable[[int], None]
+    ) -> AgentStatus | None:
+        """Do so; `began` is told the broker's time of the registration, before anything can follow from it."""
         until = time.monotonic() + self.options.timeout_s
         place, _ = await self.seat.ready(until)
         record = place.record(event, new_id("event"), agent=event.agent, subject=event.agent)
         if wait_status_s is None:
-            await self.outbox.deliver(record, until)
+            await self.outbox.deliver(record, until, began)
             return None
         intake = self.seat.taken().intake
-        reader = intake.open(self.options.settings.topic("agent-status"), place.partition, by_key=True)
+        reader = intake.open(self.options.settings.topic("agent-status"), place.partition, by=None)
         status, subject = _Status(event), f"{event.tenant}/{event.agent}"
         reader.watch(subject, status)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + self.options.timeout_s):
                 await reader.established.wait()
-            await self.outbox.deliver(record, until)
+            await self.outbox.deliver(record, until, began)
             async with asyncio.timeout(wait_status_s):
                 return await status.found
         except TimeoutError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
 from agents_adapter import _tracing
 from agents_adapter._base import ClientBase, awaited
+from agents_adapter._serving import GRACE_S, Serving, serve_until_told
 from agents_adapter._stop import Stoppable, revoked
 from agents_adapter.approval import Approval
 from ops_stream.contract.models import AgentStatus
@@ -98,6 +100,22 @@ class OpsClient(ClientBase):
         """Wait until Kafka has everything; raises NotDelivered for what was lost or took too long."""
         wait_s = self._options.timeout_s if timeout_s is None else timeout_s
         await awaited(self._run(self._at_work()[1].outbox.flush(wait_s)))
+
+    def serving(self, *, grace_s: float = GRACE_S) -> Serving:
+        """Serve the agents that `@serves` has named, while an `async with` block runs.
+
+        On entering they are registered. On leaving nothing new begins, what has not begun is handed back, and what runs
+        has `grace_s` seconds; left by an exception, none.
+        """
+        return Serving(self, grace_s)
+
+    async def serve_forever(self, *, grace_s: float = GRACE_S) -> None:
+        """Serve until SIGTERM or Ctrl-C, then leave as `serving` does; a second signal ends what runs at once.
+
+        Opens the client where it is not open.
+        """
+        async with self if self._session is None else contextlib.nullcontext():
+            await serve_until_told(self, grace_s)
 
     def running(self, approval: Approval) -> Stoppable:
         """Renew the lease while an `async with` block runs; a revoked approval ends it with Revoked.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Self
 
 from agents_adapter import _tracing
 from agents_adapter._base import ClientBase, blocked
+from agents_adapter._serving import GRACE_S, Serving, serve_until_told
 from agents_adapter._stop import revoked
+from agents_adapter._threads import in_thread
 from agents_adapter.approval import Approval
 from ops_stream.contract.errors import WrongUse
 from ops_stream.contract.models import AgentStatus
@@ -82,6 +86,37 @@ class SyncOpsClient(ClientBase):
         """Wait until Kafka has everything; see OpsClient.flush."""
         wait_s = self._options.timeout_s if timeout_s is None else timeout_s
         blocked(self._run(self._at_work()[1].outbox.flush(wait_s)))
+
+    @contextmanager
+    def serving(self, *, grace_s: float = GRACE_S) -> Iterator[None]:
+        """Serve the agents that `@serves` has named, in the background, while a block runs; see OpsClient.serving."""
+        begun: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
+        serving, ended = Serving(self, grace_s), asyncio.Event()
+
+        async def serve() -> None:
+            async with serving:
+                begun.set_result(asyncio.get_running_loop())
+                await ended.wait()
+
+        work = in_thread(lambda: asyncio.run(serve()), "ops-stream-serving")
+        either: list[concurrent.futures.Future[Any]] = [begun, work]
+        concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
+        if not begun.done():
+            work.result()
+        loop = begun.result()
+        try:
+            yield
+        except BaseException:
+            loop.call_soon_threadsafe(serving.hurry)
+            raise
+        finally:
+            loop.call_soon_threadsafe(ended.set)
+            work.result()
+
+    def serve_forever(self, *, grace_s: float = GRACE_S) -> None:
+        """Serve until SIGTERM or Ctrl-C; see OpsClient.serve_forever. Not from inside a running loop."""
+        with self if self._session is None else nullcontext():
+            asyncio.run(serve_until_told(self, grace_s))
 
     @contextmanager
     def running(self, approval: Approval) -> Iterator[None]:

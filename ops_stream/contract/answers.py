@@ -1,10 +1,11 @@
-"""What makes an answer on `ops.approvals` the supervisor's own: its signature, and the keys that are trusted for it.
+"""What makes an answer on `ops.approvals`, or an assignment, the supervisor's own: its signature, and the keys trusted.
 
 The signature is that of `signing.sign`, without an expiry, and over the place of the answer: the journal position in
 the header `ops-journal`, an @, and the time in the header `ce_time`, which is the journal record's. The time is what
 tells an old answer written to the topic once more from the answer to an ask made since.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from ops_stream.contract.errors import SettingsInvalid
@@ -12,6 +13,8 @@ from ops_stream.contract.headers import JournalPosition
 from ops_stream.contract.signing import PUBLIC_PREFIX, BadSignature, key_id_of, read_public
 
 TYPE: Final = "TaskApproval"
+PROVED: Final[Mapping[str, str]] = {"approvals": TYPE, "assignments": "TaskAssignment"}
+"""What the supervisor signs: the topics that let agents run, and the event on each."""
 KEYS_MAX: Final = 100
 KEYS_BYTES_MAX: Final = 65_536
 

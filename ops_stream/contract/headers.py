@@ -13,6 +13,8 @@ NOTIFIER_SOURCE: Final = "/ops-stream/notifier"
 WEBHOOK_FAILED: Final = "webhook_failed"
 """Their reason."""
 JOURNAL_HEADER: Final = "ops-journal"
+AGENT_HEADER: Final = "ops-agent"
+"""Names the agent that an assignment is for, so that others need not read it."""
 
 _CONTENT_TYPES: Final = {"json": JSON_TYPE.encode(), "avro": AVRO_TYPE.encode()}
 _TRACEPARENT: Final = re.compile(

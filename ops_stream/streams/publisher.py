@@ -14,18 +14,30 @@ from time import monotonic
 import msgspec
 from aiokafka import AIOKafkaProducer
 
+from ops_stream.contract.answers import PROVED as SIGNED
 from ops_stream.contract.avro import encode_avro
 from ops_stream.contract.clocktext import format_time
-from ops_stream.contract.headers import JournalPosition, event_headers
+from ops_stream.contract.headers import AGENT_HEADER, JournalPosition, event_headers
 from ops_stream.contract.signing import SigningKey
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.record import OutputDoc
 from ops_stream.streams.lane import Lane, Parcel
-from ops_stream.streams.signing import SIGNED_TOPIC, answer_signature
+from ops_stream.streams.signing import answer_signature
 
 FORWARD_MAC_HEADER = "ops-mac"
 PROVED = ("forwarded", "control")
 """What supervisors write to each other, on topics that others may write to as well."""
+
+
+ASSIGNED = "assignments"
+
+
+class _Named(msgspec.Struct):
+    agent: str
+
+
+class _Assigned(msgspec.Struct):
+    request: _Named
 
 
 @dataclass(slots=True)
@@ -102,6 +114,7 @@ class Publisher:
 
     def _send(self, entry: _Entry, offset: int, at_ms: int, index: int, output: OutputDoc) -> None:
         value = bytes(output.value)
+        agent = _agent_of(value) if output.topic == ASSIGNED else None
         position, time = JournalPosition(self.partition, offset, index), format_time(at_ms)
         if output.encoding == "avro":
             value = encode_avro(output.type, msgspec.json.decode(value))
@@ -114,13 +127,17 @@ class Publisher:
             traceparent=output.traceparent,
             journal=position,
         )
+        if agent is not None:
+            headers.append((AGENT_HEADER, agent))
         target = self.partition if output.partition is None else output.partition
         if output.topic in PROVED:
             mac = forward_mac(self._key, str(position), value, output.topic, target)
             headers.append((FORWARD_MAC_HEADER, mac))
-        if self._signing_key is not None and output.topic == SIGNED_TOPIC:
-            topic = self._topic_name(output.topic)
-            headers.append(answer_signature(self._signing_key, topic, output.key, value, position, time))
+        if self._signing_key is not None and output.topic in SIGNED:
+            topic, type_ = self._topic_name(output.topic), SIGNED[output.topic]
+            headers.append(
+                answer_signature(self._signing_key, topic, output.key, value, position, time, type_)
+            )
         self._lane(output.topic, target).put(Parcel(output.key.encode(), value, headers, entry))
 
     def _lane(self, topic: str, partition: int) -> Lane[_Entry]:
@@ -155,6 +172,11 @@ class Publisher:
                 entry.ack()
         if moved:
             self.on_progress()
+
+
+def _agent_of(assignment: bytes) -> bytes:
+    """Whom an assignment is for; only that is read of it."""
+    return msgspec.json.decode(assignment, type=_Assigned).request.agent.encode()
 
 
 def forward_mac(

@@ -1,4 +1,4 @@
-"""The supervisor's signature on its answers, where a signing key is set (`OPS_STREAM_SIGNING_KEY_FILE`).
+"""The supervisor's signature on answers and assignments, where there is a key (`OPS_STREAM_SIGNING_KEY_FILE`).
 
 An agent that trusts the public key needs no right to read the journal to tell a forged answer.
 """
@@ -12,7 +12,6 @@ from ops_stream.contract.headers import JournalPosition
 from ops_stream.contract.signing import HEADER, BadSignature, SigningKey, load_key, sign
 from ops_stream.streams.exits import Refusal
 
-SIGNED_TOPIC = "approvals"
 _KEY_BYTES_MAX = 4_096
 
 
@@ -36,8 +35,14 @@ def load_signing_key(path: Path | None) -> SigningKey | None:
 
 
 def answer_signature(
-    signing_key: SigningKey, topic: str, key: str, value: bytes, position: JournalPosition, time: str
+    signing_key: SigningKey,
+    topic: str,
+    key: str,
+    value: bytes,
+    position: JournalPosition,
+    time: str,
+    type_: str = TYPE,
 ) -> tuple[str, bytes]:
     """The header that signs one answer; `topic` is its full name in Kafka, `time` the header `ce_time`."""
-    signature = sign(signing_key, TYPE, topic, key, value, position=place_of(position, time))
+    signature = sign(signing_key, type_, topic, key, value, position=place_of(position, time))
     return HEADER, signature.header()

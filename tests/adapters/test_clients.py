@@ -51,8 +51,11 @@ print(sorted(ours))
 
 
 def test_the_names_of_the_contract_are_there_and_typed() -> None:
-    """All ten names, and a py.typed beside them."""
-    wanted = "OpsClient SyncOpsClient supervise supervised current_approval Approval Refused Denied Revoked NoAnswer"
+    """All ten names, those for serving, and a py.typed beside them."""
+    wanted = (
+        "OpsClient SyncOpsClient supervise supervised current_approval Approval Refused Denied Revoked NoAnswer "
+        "serves Assignment Done"
+    )
     assert set(wanted.split()) == set(agents_adapter.__all__)
     assert all(hasattr(agents_adapter, name) for name in wanted.split())
     assert Path(agents_adapter.__file__).with_name("py.typed").exists()

@@ -46,7 +46,7 @@ def test_a_record_gives_its_answers_by_their_place_among_all_outputs() -> None:
     answer = {"topic": "approvals", "type": "TaskApproval", "value": {"n": 1}}
     found = entry(record(7, [], outputs=[alert, answer, misplaced, nothing]))
     assert found is not None
-    assert found.answers == {1: {"n": 1}}
+    assert found.answers == {1: ("TaskApproval", {"n": 1})}
     assert found.at_ms == 1_795_525_200_000
 
 
@@ -118,7 +118,7 @@ async def test_records_are_found_in_any_order_and_what_is_not_there_is_not(
     for offset in (29, 3, 17, 5, 4, 0):
         found = await reader.find(0, offset)
         assert found is not None
-        assert found.answers == {0: {"n": offset}}
+        assert found.answers == {0: ("TaskApproval", {"n": offset})}
     for partition, offset in ((0, 30), (0, 31), (0, 1000), (0, 10**18 - 1), (1, 0)):
         assert await reader.find(partition, offset) is None
     await producer.send_and_wait(topic, record(31, [{"n": 31}]), partition=0)
