@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from typing import Final
+from heapq import heapify, heappop
+from typing import Final, TypeAlias
 
 from ops_stream.core.draft import Draft
 from ops_stream.core.kills import kill_on
@@ -15,6 +16,9 @@ from ops_stream.core.state import FORGETTING
 from ops_stream.core.workflows_check import is_capable
 from ops_stream.core.workflows_index import AgentFacts, Group
 
+Free: TypeAlias = tuple[float, str, AgentFacts]
+"""The share of an agent's places that are taken, its name, and what it can be given. No two bear one name."""
+
 
 class Agents:
     """The agents as one draft leaves them, and how much each has to do."""
@@ -24,12 +28,17 @@ class Agents:
         self._changed: Final = _changed(draft)
         self._more: Final = _more(draft)
         """How many open asks each has more than the state's index knows, by tenant and name."""
-        self._capable: Final[dict[tuple[str, Group], list[tuple[str, AgentFacts]]]] = {}
+        self._free: Final[dict[tuple[str, Group], list[Free]]] = {}
+        """Those that had room for a kind of step: where they are many the ones with most of it, a heap of the others."""
+        self._others: Final[dict[tuple[str, Group], list[Free]]] = {}
+        self._killed: Final[set[tuple[str, str]]] = set()
         self._scores: Final[dict[tuple[str, str], float]] = {}
 
     def any_free(self, tenant: str, group: Group) -> bool:
         """Say whether anybody has room for a step of such a kind."""
-        return any(self._room(tenant, name, agent) > 0 for name, agent in self._capable[tenant, group])
+        if any(self._taken(tenant, name, agent) < 1 for _, name, agent in self._free[tenant, group]):
+            return True
+        return bool(self._freest(tenant, group))
 
     def best(self, tenant: str, group: Group, workflow: str, tried: Collection[str]) -> str | None:
         """Give the agent that a step goes to, or None where nobody is free.
@@ -37,26 +46,35 @@ class Agents:
         One that has not failed on it goes before one that has, one that is not warned before one that is; then what
         counts is the mean of the scores, times the share of its places that are free.
         """
-        draft = self._draft
-        free = []
-        for name, agent in self._capable[tenant, group]:
-            room = self._room(tenant, name, agent)
-            if room > 0 and kill_on(draft, tenant, name, workflow, "") is None:
-                free.append((room, name, agent))
-        if len(free) > RANKED_MAX:  # scores are read from rows: not of everybody
-            free = sorted(free, key=lambda one: (-one[0] / one[2].max_concurrency, one[1]))[:RANKED_MAX]
-        if not free:
-            return None
-        room, name, agent = min(
-            free,
-            key=lambda one: (
-                one[1] in tried,
-                one[2].state == "warned",
-                -self._score(tenant, one[1]) * one[0] / one[2].max_concurrency,
-                one[1],
-            ),
-        )
-        return name
+        while free := self._freest(tenant, group):
+            _, name, _ = min(
+                free,
+                key=lambda one: (
+                    one[1] in tried,
+                    one[2].state == "warned",
+                    -self._score(tenant, one[1]) * (1 - one[0]),
+                    one[1],
+                ),
+            )
+            if kill_on(self._draft, tenant, name, workflow, "") is None:
+                return name
+            self._killed.add((tenant, name))
+        return None
+
+    def _freest(self, tenant: str, group: Group) -> list[Free]:
+        """Give those that have room, of many the ones that had most of it: scores are not read of everybody."""
+        others, found = self._others[tenant, group], []
+        for _, name, agent in self._free[tenant, group]:
+            taken = self._taken(tenant, name, agent)
+            if taken < 1:
+                found.append((taken, name, agent))
+        while others and len(found) < RANKED_MAX:
+            _, name, agent = heappop(others)
+            taken = self._taken(tenant, name, agent)
+            if taken < 1:
+                found.append((taken, name, agent))
+        self._free[tenant, group] = found
+        return found
 
     def counts(self, tenant: str, name: str, request_id: str) -> None:
         """Count what was just given to an agent, if it is open."""
@@ -65,18 +83,21 @@ class Agents:
             self._more[tenant, name] = self._more.get((tenant, name), 0) + 1
 
     def look_up(self, tenant: str, groups: Collection[Group]) -> None:
-        """Find all that could be given steps of some kinds, if they had room: in one go through the tenant's agents."""
+        """Find all that could be given steps of some kinds now: in one go through the tenant's agents."""
         wanted = {task_type for task_type, named in groups if not named}
-        found: dict[Group, list[tuple[str, AgentFacts]]] = {group: [] for group in groups}
+        found: dict[Group, list[Free]] = {group: [] for group in groups}
         for task_type, named in groups:
             agent = self._agent(tenant, named) if named else None
             if agent is not None and self._may(tenant, named, agent, task_type):
-                found[task_type, named].append((named, agent))
+                found[task_type, named].append((self._taken(tenant, named, agent), named, agent))
         for name, agent in self._all(tenant) if wanted else ():
             for task_type in wanted.intersection(agent.capabilities):
-                if self._may(tenant, name, agent, task_type):
-                    found[task_type, ""].append((name, agent))
-        self._capable.update({(tenant, group): agents for group, agents in found.items()})
+                taken = self._taken(tenant, name, agent)
+                if taken < 1 and self._may(tenant, name, agent, task_type):
+                    found[task_type, ""].append((taken, name, agent))
+        for group, agents in found.items():
+            heapify(agents)
+            self._free[tenant, group], self._others[tenant, group] = [], agents
 
     def _may(self, tenant: str, name: str, agent: AgentFacts, task_type: str) -> bool:
         return (
@@ -96,10 +117,13 @@ class Agents:
                 yield name, agent
         yield from changed.items()
 
-    def _room(self, tenant: str, name: str, agent: AgentFacts) -> int:
+    def _taken(self, tenant: str, name: str, agent: AgentFacts) -> float:
+        """Give the share of an agent's places that are taken; 1 and more where it can have nothing."""
+        if (tenant, name) in self._killed:
+            return 1
         index = self._draft.state.tenants.get(tenant)
         busy = 0 if index is None else len(index.by_agent.get(name, ()))
-        return agent.max_concurrency - busy - self._more.get((tenant, name), 0)
+        return (busy + self._more.get((tenant, name), 0)) / agent.max_concurrency
 
     def _score(self, tenant: str, name: str) -> float:
         found = self._scores.get((tenant, name))

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ops_stream.core import workflows_agents
+from ops_stream.core.draft import Draft
+from ops_stream.core.kills import kill_on
+from ops_stream.core.ranks import RANKED_MAX
+from ops_stream.core.rows import Kill
 from tests.core.flows import command, given, hand_in, register, states, status, step
 from tests.core.world import TENANT, World
 
@@ -35,3 +42,21 @@ def test_steps_of_a_cancelled_workflow_are_in_nobodys_way() -> None:
     assert status(world, "w2")["state"] == "running"
     world.advance(1)
     assert status(world, "w1")["state"] == "cancelled"
+
+
+def test_of_more_agents_than_are_ranked_each_gets_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is free is found however many there are, and nobody is looked at once for each step that is given out."""
+    looked = []
+
+    def counting(draft: Draft, tenant: str, agent: str, workflow: str, model: str) -> Kill | None:
+        looked.append(agent)
+        return kill_on(draft, tenant, agent, workflow, model)
+
+    monkeypatch.setattr(workflows_agents, "kill_on", counting)
+    count = RANKED_MAX + 50
+    world = _world(*(f"a{n:03d}" for n in range(count)), strict=False)
+    command(world, "kill", scope="agent", target="a007", tenant=TENANT)
+    hand_in(world, *(step(f"s{n}", task_type="x") for n in range(count)))
+    world.advance(1)
+    assert sorted(agent for _, agent in given(world)) == [f"a{n:03d}" for n in range(count) if n != 7]
+    assert len(looked) < 2 * count
