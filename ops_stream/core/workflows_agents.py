@@ -29,7 +29,7 @@ class Agents:
         self._more: Final = _more(draft)
         """How many open asks each has more than the state's index knows, by tenant and name."""
         self._free: Final[dict[tuple[str, Group], list[Free]]] = {}
-        """Those that had room for a kind of step: where they are many the ones with most of it, a heap of the others."""
+        """Those that had room for a kind of step: of many the ones with most of it, and a heap of the others."""
         self._others: Final[dict[tuple[str, Group], list[Free]]] = {}
         self._killed: Final[set[tuple[str, str]]] = set()
         self._scores: Final[dict[tuple[str, str], float]] = {}
