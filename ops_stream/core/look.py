@@ -21,7 +21,7 @@ from ops_stream.core.policy import (
     Weighed,
     evaluate,
 )
-from ops_stream.core.routing import next_cheaper, own_model, priced, route
+from ops_stream.core.routing import estimated, next_cheaper, own_model, route
 from ops_stream.core.routing_words import Route
 from ops_stream.core.rows import (
     AGENTS,
@@ -125,9 +125,8 @@ class Look:
 
     def _hold_for_model(self) -> None:
         """Hold what the model costs that a policy demands, where what is held follows from its price."""
-        estimate = priced(self.draft, self.request, self.model)
-        if estimate is not None:
-            self.hold = hold_for(self.draft, estimate, self.record)
+        self.estimate = estimated(self.draft, self.request, self.model)
+        self.hold = hold_for(self.draft, self.estimate, self.record)
 
     def _cap(self, caps: Caps) -> None:
         self.caps = caps
@@ -139,7 +138,7 @@ class Look:
     def observe(self) -> None:
         """Let the ask run as it was asked: where it is only observed, no policy changes anything about it."""
         self.hold, self.model, self.caps = self.uncapped, own_model(self.draft, self.request), UNCAPPED
-        self.estimate = _estimate_of(self.draft, self.request)
+        self.estimate = estimated(self.draft, self.request, self.model)
         self.purse.tokens = tokens_of(self.draft, self.request)
         use_model(self.draft, self.purse, self.request.tenant, self.model)
 
@@ -174,7 +173,8 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
     """Fetch what the checks of an ask need. `ask` is its row so far."""
     rules = draft.rules
     tenant, name = request.tenant, request.agent
-    estimate = _estimate_of(draft, request)
+    own = model = own_model(draft, request)
+    estimate = estimated(draft, request, own)
     agent = draft.get(AGENTS, agent_key(tenant, name))
     record = draft.get(RECORDS, record_key(tenant, name))
     own_hold = hold = hold_for(draft, estimate, record)
@@ -182,13 +182,13 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
         draft, tenant, request.task_id, name, request.workflow_id or "", tokens_of(draft, request)
     )
     nature = nature_of(draft, request, ask, anew=stage in ("first", "edited"))
-    model, chosen = own_model(draft, request), None
+    chosen = None
     if rules.routing.mode != "off":
         chosen = route(draft, request, agent, record, purse, nature, hold)
-        model = model if chosen is None else chosen.model
-        price = priced(draft, request, model)
-        if price is not None:
-            estimate, hold = price, hold_for(draft, price, record)
+        model = own if chosen is None else chosen.model
+        if model != own:
+            estimate = estimated(draft, request, model)
+            hold = hold_for(draft, estimate, record)
     return Look(
         draft,
         request,
@@ -205,12 +205,6 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
         model,
         route=chosen,
     )
-
-
-def _estimate_of(draft: Draft, request: TaskRequest) -> int:
-    """Give what an ask estimates, or the setting where it does not."""
-    estimate = request.estimated_cost_micros
-    return draft.rules.supervisor.default_hold_micros if estimate is None else estimate
 
 
 def tokens_of(draft: Draft, request: TaskRequest) -> int:

@@ -57,15 +57,26 @@ def own_model(draft: Draft, request: TaskRequest) -> str:
     return draft.rules.routing.resolve(named)
 
 
+def estimated(draft: Draft, request: TaskRequest, model: str) -> int:
+    """Give what an ask estimates to cost with a model, in micro-dollars: what it names, else its tokens at the price.
+
+    An ask that names neither, or whose model has no price, estimates the setting `default_hold_usd`.
+    """
+    if request.estimated_cost_micros is not None:
+        return request.estimated_cost_micros
+    price = priced(draft, request, model)
+    return draft.rules.supervisor.default_hold_micros if price is None else price
+
+
 def priced(draft: Draft, request: TaskRequest, model: str) -> int | None:
     """Give what an ask's own tokens cost with a model, in micro-dollars; None where it names its cost, or no tokens."""
-    if request.estimated_cost_micros is not None or draft.rules.routing.mode == "off":
+    if request.estimated_cost_micros is not None:
         return None
     read, written = request.estimated_input_tokens, request.estimated_output_tokens
-    card = draft.rules.routing.cards.get(model)
-    if card is None or (read is None and written is None):
+    if read is None and written is None:
         return None
-    return -(-_listed(card, read or 0, written or 0) // PICO)
+    card = draft.rules.routing.cards.get(model)
+    return None if card is None else -(-_listed(card, read or 0, written or 0) // PICO)
 
 
 def next_cheaper(draft: Draft, model: str) -> str:
@@ -126,9 +137,12 @@ class _Router:
         self.read, self.written = read or 0, written or 0
         self.hold: int | None = hold
         """What is held with any model; None where it follows from its price."""
-        self.named = request.estimated_cost_micros is not None
-        if self.told and not self.named:
+        named = request.estimated_cost_micros
+        self.bounded = named is not None and self.told
+        """Whether what it names is a bound: where it tells no tokens nobody knows what any model would cost."""
+        if self.told and named is None:
             self.hold = None
+        self.scale = self._scale(named) if named and not self.told else None
         tags = request.tags
         self.needs = frozenset(tag[len(NEEDS) :] for tag in tags if tag.startswith(NEEDS)) if tags else NOBODY
         declared = () if agent is None else agent.models
@@ -140,6 +154,15 @@ class _Router:
         )
         self.circuits = draft.state.counts["circuit/"] > 0
         self.killed = draft.state.counts["kill/"] > 0 or draft.kills
+
+    def _scale(self, named: int) -> tuple[int, int] | None:
+        """Take what an ask names, where it tells no tokens, for what they cost with its own model.
+
+        Gives what the price of other models is to be multiplied with and divided by; None where its own has no price.
+        """
+        card = self.routing.cards.get(own_model(self.draft, self.request))
+        price = 0 if card is None else _listed(card, self.read, self.written)
+        return (named * PICO, price) if price else None
 
     # -- the ways
 
@@ -270,6 +293,8 @@ class _Router:
         """Work out what a model would cost here: its price, what was measured, and how often it has to be tried."""
         card = model.card
         listed = self.read * card.input_micros_per_mtok + self.written * card.output_micros_per_mtok
+        if self.scale is not None:
+            listed = listed * self.scale[0] // self.scale[1]
         hold = self.hold
         if hold is None:
             hold = hold_for(self.draft, -(-listed // PICO), self.record)
@@ -304,7 +329,7 @@ class _Router:
 
     def fits(self, one: Candidate, *, strictly: bool = True) -> bool:
         """Say whether the budgets can take it; `strictly` also whether it is expected to cost what the ask names."""
-        if strictly and self.named and one.cost > one.hold * PICO:
+        if strictly and self.bounded and one.cost > one.hold * PICO:
             return False
         use_model(self.draft, self.purse, self.request.tenant, one.name)
         return self.purse.lacking(one.hold) is None

@@ -160,6 +160,31 @@ def test_an_ask_that_estimates_nothing_is_taken_for_three_quarters_read() -> Non
     assert "(0.008 USD" in told["explanation"]
 
 
+def test_a_cost_without_tokens_is_taken_for_what_the_own_model_costs() -> None:
+    """A medium costs a fifth of a large, the default: 0.01 of 0.05. Dear or cheap, it is good enough that counts."""
+    none = {"estimated_input_tokens": None, "estimated_output_tokens": None}
+    world = routed(LARGE, MEDIUM, replace(SMALL, context_tokens=100))
+    told = answer(world, "r1", estimated_cost_usd=0.05, **none)
+    assert (told["model"], told["cost_limit_usd"]) == ("medium", 0.05)
+    assert "(0.01 USD, quality 0.75 of 0.60); second is large (0.05 USD" in told["explanation"]
+    world = routed(MEDIUM, LARGE, quality_percent=80)
+    told = answer(world, "r1", estimated_cost_usd=0.01, **none)
+    assert (told["model"], told["cost_limit_usd"]) == ("large", 0.01)
+    assert told["explanation"].startswith(
+        "Model large is the cheapest expected to do what is asked (0.05 USD"
+    )
+
+
+def test_what_is_remembered_of_an_estimate_is_that_of_the_model_that_is_used() -> None:
+    """Where the past doubles holds: the price of the model that a policy demanded, not of the one before it."""
+    policy = TestPolicy("p", "downgrade_model", "priority == 1")
+    world = routed(policies=TestPolicies([policy]), supervisor=Supervisor(hold_safety="learned"))
+    runs(world, "medium", 20, cost_usd=0.007)
+    told = answer(world, "r1", priority=1)
+    row = world.ask_row("r1")
+    assert (told["model"], row.held, row.asked) == ("small", 600, 300)
+
+
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
@@ -271,7 +296,7 @@ def test_what_is_only_observed_keeps_its_own_model() -> None:
     rules = Supervisor(enforcement=(Enforcement(mode="observe"),))
     world = routed(supervisor=rules)
     told = answer(world, "r1")
-    assert (told["model"], told["cost_limit_usd"]) == ("large", 0.1)
+    assert (told["model"], told["cost_limit_usd"]) == ("large", 0.0175)
     assert told["explanation"].startswith(
         "Observed only; enforced, this ask would be approved: Model medium is"
     )
