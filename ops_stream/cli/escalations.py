@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +10,7 @@ import click
 
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.escalation_rows import COLUMNS, Known, by_urgency, columns_for, find, seen_token, take_in
+from ops_stream.cli.live import drawn
 from ops_stream.cli.output import QUIET, Row, table_of
 from ops_stream.contract.errors import WrongUse
 
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from ops_stream.cli.bus import Bus
     from ops_stream.contract.settings import Settings
 
-_REFRESH_S: Final = 1.0
 _HEAD_LINES: Final = 4
 """Lines of a terminal that the list does not use: the titles, the hint, the prompt below."""
 _EMPTY: Final = "Nothing waits for a person."
@@ -138,33 +136,16 @@ def _line(row: Row) -> str:
 
 async def _draw(out: Out, bus: Bus, known: Known, changes: AsyncIterator[Any], wanted: _Wanted) -> None:
     """Draw the list again with every change and once a second, so that ages and expiries are true."""
-    from rich.console import Console
-    from rich.live import Live
 
-    console = Console(no_color=not out.color, highlight=False, markup=False, emoji=False)
+    def picture(width: int, height: int) -> RenderableType:
+        return _picture(wanted.of(known), wanted, width, height)
 
-    def picture() -> RenderableType:
-        return _picture(wanted.of(known), wanted, console.width, console.height)
-
-    async def tick() -> None:
-        while True:
-            await asyncio.sleep(_REFRESH_S)
-            live.refresh()
-
-    # Drawn from this loop alone: a thread of the library's would read what is being changed.
-    with Live(console=console, get_renderable=picture, auto_refresh=False) as live:
-        live.refresh()
-        ticking = asyncio.create_task(tick())
-        try:
-            async for record in changes:
-                row = take_in(known, bus.take(record))
-                _forget_closed(known, row, wanted)
-                if row is not None:
-                    live.refresh()
-        finally:
-            ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticking
+    async with drawn(out, picture) as redraw:
+        async for record in changes:
+            row = take_in(known, bus.take(record))
+            _forget_closed(known, row, wanted)
+            if row is not None:
+                redraw()
 
 
 def _picture(rows: list[dict[str, Any]], wanted: _Wanted, width: int, height: int) -> RenderableType:

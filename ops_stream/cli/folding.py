@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
@@ -13,10 +13,12 @@ from ops_stream.cli.output import Out, clean
 from ops_stream.core.journal.chain import JournalKey
 
 if TYPE_CHECKING:
+    from aiokafka import TopicPartition
     from rich.progress import Progress, TaskID
 
     from ops_stream.cli.bus import Bus
     from ops_stream.contract.settings import Settings
+    from ops_stream.core.journal.record import Record
 
 Advance: TypeAlias = Callable[[int], None]
 
@@ -27,17 +29,30 @@ _LOOK_EVERY = 256
 
 
 async def fold(
-    bus: Bus, out: Out, *prefixes: str, partitions: frozenset[int] | None = None
+    bus: Bus,
+    out: Out,
+    *prefixes: str,
+    partitions: frozenset[int] | None = None,
+    starts: Mapping[TopicPartition, int] | None = None,
+    heard: Callable[[Record], object] | None = None,
 ) -> dict[int, PartitionFold]:
-    """Fold the journal's rows whose key begins with one of `prefixes`, by partition."""
+    """Fold the journal's rows whose key begins with one of `prefixes`, by partition.
+
+    From `starts` on, where that is given; `heard` is told of each record that counts.
+    """
     places = [tp for tp in bus.places(["journal"]) if partitions is None or tp.partition in partitions]
-    ranges = await bus.ends(places)
+    ranges = {
+        tp: (max(first, (starts or {}).get(tp, first)), end)
+        for tp, (first, end) in (await bus.ends(places)).items()
+    }
     key = journal_key(bus.settings)
     folds = {tp.partition: PartitionFold(tp.partition, prefixes=prefixes, key=key) for tp in places}
     total = sum(end - start for start, end in ranges.values())
     with bar("reading the journal", total) as advance:
         async for record in bus.read(ranges):
-            folds[record.partition].take(record.offset, record.value)
+            counted = folds[record.partition].take(record.offset, record.value)
+            if heard is not None and counted is not None:
+                heard(counted)
             advance(1)
     doubtful = {number: folded for number, folded in folds.items() if folded.astray}
     if doubtful:

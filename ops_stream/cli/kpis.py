@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +11,7 @@ import click
 
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.kpis_book import DAY_S, SCORES, SPANS, SYSTEM, Book, Span, row_of, standing_of
+from ops_stream.cli.live import drawn
 from ops_stream.cli.output import QUIET, Column, Row, clean, table_of
 from ops_stream.contract.errors import ExitCode, NotSo, WrongUse
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from ops_stream.cli.bus import Bus
     from ops_stream.contract.settings import Settings
 
-_REFRESH_S: Final = 1.0
 _AHEAD_MS: Final = 3_600_000
 """How far the clocks of two brokers may be apart: a window begins before it is told, by the broker's time."""
 _EMPTY: Final = "No figure has been told yet: they come a minute after the first asks and reports."
@@ -290,28 +288,10 @@ def _line(row: Row) -> str:
 
 
 async def _draw(out: Out, book: Book, wanted: Wanted, changes: AsyncIterator[Any]) -> None:
-    """Draw the page again once a second and with what changes, so that the window shown is the one that lasts."""
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(no_color=not out.color, highlight=False, markup=False, emoji=False)
-
-    async def tick() -> None:
-        while True:
-            await asyncio.sleep(_REFRESH_S)
-            live.refresh()
-
-    # Drawn from this loop alone: a thread of the library's would read what is being changed.
-    with Live(console=console, get_renderable=lambda: _picture(book, wanted), auto_refresh=False) as live:
-        live.refresh()
-        ticking = asyncio.create_task(tick())
-        try:
-            async for record in changes:
-                _take(book, record)
-        finally:
-            ticking.cancel()
-            with suppress(asyncio.CancelledError):
-                await ticking
+    """Draw the page again once a second, so that the window shown is the one that lasts."""
+    async with drawn(out, lambda _width, _height: _picture(book, wanted)):
+        async for record in changes:
+            _take(book, record)
 
 
 def _picture(book: Book, wanted: Wanted) -> RenderableType:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ops_stream.cli.events import money
 from ops_stream.cli.kpis_book import SCORES, SYSTEM, Book, Span, row_of, standing_of
-from ops_stream.cli.output import BAD, GOOD, QUIET, Column, Row, clean
+from ops_stream.cli.output import BAD, GOOD, QUIET, Column, Row, clean, lasting
 
 TOP: Final = 10
 """Tenants, workflows and agents of which a page shows the most urgent."""
@@ -47,15 +47,6 @@ def amount(kpi: str, value: float | None) -> str:
     if kpi.endswith("_s"):
         return lasting(value)
     return f"{value:.1%}" if kpi in SYSTEM else f"{value:.2f}"
-
-
-def lasting(seconds: float) -> str:
-    """Write how long something took."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    if seconds < 3_600:
-        return f"{seconds / 60:.1f} min"
-    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
 
 
 def line(values: list[float | None]) -> str:

@@ -26,6 +26,7 @@ __all__ = [
     "Row",
     "bar",
     "clean",
+    "lasting",
     "table_of",
     "to_json",
 ]
@@ -155,3 +156,12 @@ def bar(share: float, width: int = 20) -> str:
     eighths = round(max(0.0, min(1.0, share)) * width * 8)
     full, rest = divmod(eighths, 8)
     return ("█" * full + (" ▏▎▍▌▋▊▉"[rest] if rest else "")).ljust(width, "·")
+
+
+def lasting(seconds: float) -> str:
+    """Write how long something took."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3_600:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3_600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

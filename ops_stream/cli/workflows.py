@@ -12,9 +12,11 @@ import click
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.groups import NameGroup
 from ops_stream.cli.options import person_options
-from ops_stream.contract.errors import ExitCode, NotSo, WrongUse
+from ops_stream.contract.errors import ExitCode, WrongUse
 
 if TYPE_CHECKING:
+    from aiokafka import TopicPartition
+
     from ops_stream.cli.bus import Bus
     from ops_stream.cli.output import Row
     from ops_stream.contract.settings import Settings
@@ -30,20 +32,20 @@ BYTES_MAX: Final = 262_144
 def workflows(out: Out, tenant: str | None, ended_too: bool) -> int:
     """List the workflows that run, or show one: `workflows ID`; hand one in with `workflows submit`.
 
-    For each its state, how many of its steps are done, what it has cost and since when it runs.
+    For each its state, how many of its steps are done, what it has cost of what it may, and since when it runs.
 
     \b
     ops-stream workflows
     ops-stream workflows --all --json
-    ops-stream workflows release-7
-    ops-stream workflows submit release.yaml
+    ops-stream workflows release-7 --watch
+    ops-stream workflows submit release.yaml --watch
     ops-stream workflows cancel release-7 --reason "wrong branch"
     """
     if click.get_current_context().invoked_subcommand is None:
         from ops_stream.cli.workflows_show import COLUMNS
 
         settings = load_settings()
-        rows = run(settings, _rows(out, settings, tenant, None))
+        rows = run(settings, _list(out, settings, tenant))
         shown = [row for row in rows if ended_too or "ended_at" not in row]
         empty = (
             "No workflow is known."
@@ -57,25 +59,25 @@ def workflows(out: Out, tenant: str | None, ended_too: bool) -> int:
 @workflows.command()
 @click.argument("workflow_id", metavar="ID")
 @click.option("--tenant", help="Only this tenant's.")
+@click.option("--watch", is_flag=True, help="Go on until it has ended.")
 @output_options
-def show(out: Out, workflow_id: str, tenant: str | None) -> int:
-    """Show one workflow as a tree: each step below the first that it waits for, with its state, agent and cost.
+def show(out: Out, workflow_id: str, tenant: str | None, watch: bool) -> int:
+    """Show one workflow as a tree: of each step its state and agent, how long it waited and ran, and its cost.
+
+    A step stands below what it waits for; one that waits for several names them: "needs a, b". WAITED is the time in
+    which it could have run: for an agent, a person or its turn.
+
+    With --watch the tree is drawn again as things change, until the workflow has ended or Ctrl-C; where nobody sees a
+    terminal there is a line for each change, and the tree before and after. Exit code 1 where it did not complete.
 
     \b
     ops-stream workflows release-7
+    ops-stream workflows release-7 --watch
     ops-stream workflows show release-7 --tenant team-a --json
+    ops-stream workflows release-7 --watch --json | jq -r 'select(.step_id) | .step_id + " " + .state'
     """
-    from ops_stream.cli.workflows_show import tree
-
     settings = load_settings()
-    rows = run(settings, _rows(out, settings, tenant, workflow_id))
-    if not rows:
-        raise NotSo(
-            f"No workflow '{workflow_id}' is known.", next_step="List them with: ops-stream workflows --all"
-        )
-    for row in rows:
-        out.row(row, tree(out, row))
-    return ExitCode.DONE
+    return run(settings, _show(out, settings, workflow_id, tenant, watch=watch))
 
 
 @workflows.command()
@@ -90,20 +92,25 @@ def show(out: Out, workflow_id: str, tenant: str | None) -> int:
     metavar="SECONDS",
     help="How long to wait for the answer; 0: not at all.",
 )
+@click.option("--watch", is_flag=True, help="Then show how it goes until it has ended.")
 @output_options
-def submit(out: Out, file: str, tenant: str | None, wait_s: float) -> int:
+def submit(out: Out, file: str, tenant: str | None, wait_s: float, watch: bool) -> int:
     """Hand a workflow in, from a file in YAML or JSON (`-`: standard input), and print the answer.
 
-    Exit code 1 where it is rejected, or nobody answers in time. The fields are those of the event Workflow.
+    Exit code 1 where it is rejected, or nobody answers in time; with --watch also where it does not complete. The
+    fields are those of the event Workflow.
 
     \b
     ops-stream workflows submit release.yaml
+    ops-stream workflows submit release.yaml --watch
     ops-stream workflows submit - --tenant team-a < release.json
     """
+    if watch and not wait_s:
+        raise WrongUse("--watch waits for the answer.", where="--wait", next_step="Leave --wait 0 out.")
     settings = load_settings()
     body = read(file)
     body["tenant"] = tenant or body.get("tenant") or settings.tenant
-    return run(settings, _submit(out, settings, body, wait_s))
+    return run(settings, _submit(out, settings, body, wait_s, watch=watch))
 
 
 @workflows.command()
@@ -154,31 +161,50 @@ def _bytes_of(path: Path) -> bytes:
         return opened.read(BYTES_MAX + 1)
 
 
-async def _submit(out: Out, settings: Settings, body: dict[str, Any], wait_s: float) -> int:
+async def _submit(out: Out, settings: Settings, body: dict[str, Any], wait_s: float, *, watch: bool) -> int:
     from ops_stream.cli.bus import check, connect
     from ops_stream.cli.command import new_id
     from ops_stream.cli.workflows_show import answer
 
     check("Workflow", body)
-    tenant = body["tenant"]
+    tenant, workflow_id = body["tenant"], body["workflow_id"]
     async with connect(settings) as bus:
-        home = bus.home(tenant, "workflow-status")
-        ranges = await bus.ends(bus.places(["workflow-status"], home))
+        told = await _ends(bus, "workflow-status", tenant)
+        journal = await _ends(bus, "journal", tenant)
         await bus.send_event("workflows", "Workflow", body, new_id("wf"), tenant)
         if not wait_s:
             return ExitCode.DONE
         try:
             async with asyncio.timeout(wait_s):
-                starts = {tp: end for tp, (_, end) in ranges.items()}
-                row = await _answer(bus, starts, tenant, body["workflow_id"])
+                row = await _answer(bus, told, tenant, workflow_id)
         except TimeoutError:
             out.note(
                 f"Nobody has answered within {wait_s:g} s. It stays on the topic and will be taken in as soon as a "
                 "worker reads it; see: ops-stream status"
             )
             return ExitCode.NOT_SO
-    out.row(row, answer(out, row))
-    return ExitCode.NOT_SO if row["state"] == "rejected" else ExitCode.DONE
+        out.row(row, answer(out, row, watched=watch))
+        if row["state"] == "rejected":
+            return ExitCode.NOT_SO
+        return await _watch_new(out, bus, workflow_id, tenant, journal) if watch else ExitCode.DONE
+
+
+async def _ends(bus: Bus, topic: str, tenant: str) -> dict[TopicPartition, int]:
+    """Give where the next record on a tenant's partition of a topic will stand."""
+    ranges = await bus.ends(bus.places([topic], bus.home(tenant, topic)))
+    return {tp: end for tp, (_, end) in ranges.items()}
+
+
+async def _watch_new(
+    out: Out, bus: Bus, workflow_id: str, tenant: str, starts: dict[TopicPartition, int]
+) -> int:
+    """Follow a workflow that has only been handed in; one that was known before is read from the beginning."""
+    from ops_stream.cli.workflows_watch import View, follow
+
+    view = await View.read(bus, out, workflow_id, tenant, starts)
+    if not view.begins():
+        view = await View.read(bus, out, workflow_id, tenant)
+    return await follow(out, view)
 
 
 async def _answer(bus: Bus, starts: Any, tenant: str, workflow_id: str) -> Row:
@@ -190,16 +216,27 @@ async def _answer(bus: Bus, starts: Any, tenant: str, workflow_id: str) -> Row:
     raise AssertionError("a topic is followed for ever")
 
 
-async def _rows(out: Out, settings: Settings, tenant: str | None, workflow_id: str | None) -> list[Row]:
+async def _show(out: Out, settings: Settings, workflow_id: str, tenant: str | None, *, watch: bool) -> int:
+    from ops_stream.cli.bus import connect
+    from ops_stream.cli.workflows_watch import View, follow, show
+
+    async with connect(settings) as bus:
+        view = await View.read(bus, out, workflow_id, tenant)
+        if watch:
+            return await follow(out, view)
+    show(out, view.found())
+    return ExitCode.DONE
+
+
+async def _list(out: Out, settings: Settings, tenant: str | None) -> list[Row]:
     from ops_stream.cli.bus import connect
     from ops_stream.cli.folding import fold
-    from ops_stream.cli.workflows_show import PREFIXES, rows_of
+    from ops_stream.cli.workflows_rows import PREFIXES, listed
 
     async with connect(settings) as bus:
         partitions = None if tenant is None else frozenset((bus.home(tenant),))
-        prefixes = PREFIXES[:1] if workflow_id is None else PREFIXES
-        folds = await fold(bus, out, *prefixes, partitions=partitions)
-    rows = [row for folded in folds.values() for row in rows_of(folded, workflow_id)]
+        folds = await fold(bus, out, PREFIXES[0], partitions=partitions)
+    rows = [row for folded in folds.values() for row in listed(folded)]
     return sorted(
         (row for row in rows if tenant in (None, row["tenant"])),
         key=lambda row: (row["accepted_at"], row["tenant"], row["workflow_id"]),

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-import msgspec
+from ops_stream.cli.events import money
+from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, clean, lasting
+from ops_stream.cli.workflows_tree import branches
 
-from ops_stream.audit.fold import PartitionFold
-from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Out, Row, clean
-from ops_stream.contract.clocktext import format_time
-from ops_stream.contract.money import usd
-from ops_stream.core.rows import NOTHING, STEP_BODIES, STEPS, WORKFLOWS, WorkflowRow
-
-PREFIXES: Final = (WORKFLOWS.prefix, STEPS.prefix, STEP_BODIES.prefix)
 COLORS: Final = {
     "completed": GOOD,
     "running": GOOD,
@@ -26,137 +21,125 @@ COLORS: Final = {
     "escalated": WAIT,
     "queued": WAIT,
 }
+WIDE: Final = 90
+"""Columns of a terminal from which on there is room for all figures of a step."""
+_NEEDS_MAX: Final = 5
+_REASON_MAX: Final = 200
 
 
-def rows_of(folded: PartitionFold, workflow_id: str | None) -> Iterator[dict[str, Any]]:
-    """Give the workflows of a partition, or those of one id, with their steps where the fold has them."""
-    for key, raw in folded.rows.items():
-        if key.startswith(WORKFLOWS.prefix):
-            tenant, _, name = key[len(WORKFLOWS.prefix) :].partition("|")
-            if workflow_id in (None, name):
-                yield _row(folded, tenant, name, WORKFLOWS.decode(raw), whole=workflow_id is not None)
+def tree(out: Out, row: Row, width: int = WIDE) -> str:
+    """Give one workflow as text: how it stands, its steps, and what went wrong."""
+    steps = in_tree(row["steps"])
+    table = out.render(steps, step_columns(steps, width)).rstrip("\n")
+    return "\n".join([*head(out, row), *([table] if steps else ()), *problems(out, row)])
 
 
-def _row(folded: PartitionFold, tenant: str, name: str, flow: WorkflowRow, *, whole: bool) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        "workflow_id": name,
-        "tenant": tenant,
-        "state": flow.state,
-        "size": flow.size,
-        "left": flow.left,
-        "cost_usd": usd(flow.cost),
-        "accepted_at": format_time(flow.accepted_at),
-    }
-    if flow.stopping and not flow.ended_at:
-        row["will_be"] = flow.stopping
-    if flow.ended_at:
-        row["ended_at"] = format_time(flow.ended_at)
-    if not whole:
-        return row
-    if flow.status is not NOTHING:
-        told: dict[str, Any] = msgspec.json.decode(flow.status)
-        return row | told
-    row["problems"] = [
-        {"code": one.code, "explanation": one.text, "step_id": one.step} for one in flow.troubles
-    ]
-    return row | {"steps": list(_steps(folded, f"{tenant}|{name}", flow.size))}
+def in_tree(steps: Sequence[Row]) -> list[dict[str, Any]]:
+    """Give the steps in the order of their tree, each with what is drawn before its name and what it waits for."""
+    return [{**steps[one.at], "stem": one.stem, "needs": one.needs} for one in branches(steps)]
 
 
-def _steps(folded: PartitionFold, name: str, size: int) -> Iterator[dict[str, Any]]:
-    names: dict[int, str] = {}
-    for number in range(1, size + 1):
-        raw, body = folded.rows.get(f"step/{name}|{number}"), folded.rows.get(f"stepbody/{name}|{number}")
-        if raw is not None and body is not None:
-            names[number] = STEPS.decode(raw).step
-    for number in names:
-        step = STEPS.decode(folded.rows[f"step/{name}|{number}"])
-        needs = STEP_BODIES.decode(folded.rows[f"stepbody/{name}|{number}"]).needs
-        row: dict[str, Any] = {
-            "step_id": step.step,
-            "state": step.state,
-            "attempts": step.attempts,
-            "cost_usd": usd(step.cost),
-            "depends_on": [names[other] for other in needs if other in names],
-        }
-        for field, value in (("agent", step.agent), ("request_id", step.request), ("reason", step.reason)):
-            if value:
-                row[field] = value
-        yield row
-
-
-def tree(out: Out, row: Row) -> str:
-    """Give one workflow as lines: each step below the first that it waits for, and once."""
+def head(out: Out, row: Row) -> list[str]:
+    """Say how a workflow stands: its state, how far it is, what it costs and how long it takes."""
     state = str(row["state"])
     if "will_be" in row:
         state += f", to be {row['will_be']}"
     done = sum(step["state"] == "completed" for step in row["steps"])
-    head = [out.style(clean(row["workflow_id"]), bold=True), out.style(state, COLORS.get(row["state"], ""))]
-    head += [
+    first = [
+        out.style(clean(row["workflow_id"]), bold=True),
+        out.style(state, COLORS.get(row["state"], "")),
         f"{done} of {len(row['steps'])} steps done",
-        f"{row['cost_usd']:,} USD",
-        f"since {row['accepted_at']}",
+        spent(row),
     ]
+    second = [f"{lasting(row['lasted_s'])} since {row['accepted_at']}"]
     if "ended_at" in row:
-        head[-1] = f"{row['accepted_at']} to {row['ended_at']}"
-    return "\n".join(["  ".join(head), *_branches(out, row["steps"]), *_problems(out, row)])
+        second = [f"{lasting(row['lasted_s'])}, {row['accepted_at']} to {row['ended_at']}"]
+    if "deadline" in row:
+        second.append(f"deadline {clean(row['deadline'])}")
+    return ["  ".join(first), out.style("  ".join(second), QUIET)]
 
 
-def _branches(out: Out, steps: list[dict[str, Any]]) -> Iterator[str]:
-    below: dict[str, list[dict[str, Any]]] = {}
-    for step in steps:
-        below.setdefault((step.get("depends_on") or [""])[0], []).append(step)
-    todo = [(step, "", at == len(below.get("", ())) - 1) for at, step in enumerate(below.get("", ()))][::-1]
-    while todo:
-        step, indent, last = todo.pop()
-        yield f"{indent}{'└─' if last else '├─'} {_line(out, step)}"
-        inner = below.get(step["step_id"], [])
-        deeper = indent + ("   " if last else "│  ")
-        todo += [(one, deeper, at == len(inner) - 1) for at, one in enumerate(inner)][::-1]
+def spent(row: Row) -> str:
+    """Write what a workflow has cost, of what it may, and what is set aside for what runs."""
+    text = money(row["cost_usd"])
+    if "budget_usd" in row:
+        text += f" of {money(row['budget_usd'])}"
+    return text + (f", {money(row['held_usd'])} held" if "held_usd" in row else "")
 
 
-def _line(out: Out, step: Row) -> str:
-    parts = [clean(step["step_id"]), out.style(step["state"], COLORS.get(step["state"], ""))]
-    if step.get("agent"):
-        parts.append(clean(step["agent"]))
-    if step["attempts"] > 1:
-        parts.append(f"attempt {step['attempts']}")
-    if step["cost_usd"]:
-        parts.append(f"{step['cost_usd']:,} USD")
-    after = [clean(name) for name in step.get("depends_on", [])[1:]]
-    if after:
-        more = f" and {len(after) - 5} more" if len(after) > 5 else ""
-        parts.append(out.style(f"(after {', '.join(after[:5])}{more} too)", QUIET))
-    if step.get("reason"):
-        parts.append(out.style(clean(step["reason"])[:200], QUIET))
-    return "  ".join(parts)
-
-
-def answer(out: Out, row: Row) -> str:
-    """Give the answer to a workflow that was handed in."""
+def answer(out: Out, row: Row, *, watched: bool) -> str:
+    """Give the answer to a workflow that was handed in, and how to see more where that is not shown anyway."""
     name = clean(row["workflow_id"])
     state = out.style(row["state"], COLORS.get(row["state"], ""))
-    lines = [f"Workflow {name}: {state}, {len(row['steps'])} steps.", *_problems(out, row)]
-    if row["state"] != "rejected":
-        lines.append(f"See how it goes with: ops-stream workflows {name}")
+    lines = [f"Workflow {name}: {state}, {len(row['steps'])} steps.", *problems(out, row)]
+    if row["state"] != "rejected" and not watched:
+        lines.append(f"See how it goes with: ops-stream workflows {name} --watch")
     return "\n".join(lines)
 
 
-def _problems(out: Out, row: Row) -> Iterator[str]:
+def problems(out: Out, row: Row) -> Iterator[str]:
+    """Write what speaks against a workflow, or what it failed by."""
     for problem in row["problems"]:
         step = f"{clean(problem['step_id'])}: " if problem.get("step_id") else ""
         yield f"  {out.style(clean(problem['code']), BAD)}  {step}{clean(problem['explanation'])}"
 
 
-def _state(row: Row) -> str:
+def state_color(row: Row) -> str:
+    """Give the colour of the state of a workflow or a step."""
     return COLORS.get(row["state"], "")
 
+
+def step_columns(steps: Sequence[Row], width: int) -> tuple[Column, ...]:
+    """Choose what is shown of steps: what fits, and says something of any of them."""
+    return tuple(
+        column
+        for column in STEP_COLUMNS
+        if column in _ALWAYS
+        or ((width >= WIDE or column not in _FOR_WIDE) and any(column.text(step) for step in steps))
+    )
+
+
+def why(step: Row) -> str:
+    """Say what a step waits for besides what it stands below, and why its last attempt failed."""
+    names = [str(name) for name in step.get("needs", ())]
+    more = f" and {len(names) - _NEEDS_MAX} more" if len(names) > _NEEDS_MAX else ""
+    parts = [f"needs {', '.join(names[:_NEEDS_MAX])}{more}"] if names else []
+    return "; ".join([*parts, *([str(step["reason"])[:_REASON_MAX]] if step.get("reason") else ())])
+
+
+def _to_the_second(moment: str) -> str:
+    return f"{moment[:19]}Z" if moment else ""
+
+
+def _time(step: Row, name: str) -> str:
+    return lasting(step[name]) if step.get(name) else ""
+
+
+_STEP: Final = Column("STEP", lambda step: f"{step.get('stem', '')}{step['step_id']}")
+_STATE: Final = Column("STATE", "state", state_color)
+_TRY: Final = Column("TRY", lambda step: step["attempts"] if step["attempts"] > 1 else "", right=True)
+_WAITED: Final = Column("WAITED", lambda step: _time(step, "waited_s"), right=True)
+_COST: Final = Column("COST", lambda step: money(step["cost_usd"]) if step["cost_usd"] else "", right=True)
+STEP_COLUMNS: Final = (
+    _STEP,
+    _STATE,
+    Column("AGENT", "agent"),
+    _TRY,
+    _WAITED,
+    Column("RAN", lambda step: _time(step, "ran_s"), right=True),
+    _COST,
+    Column("", why, QUIET, wrap=True),
+)
+_ALWAYS: Final = (_STEP, _STATE)
+_FOR_WIDE: Final = (_WAITED, _COST)
 
 COLUMNS: Final = (
     Column("WORKFLOW", "workflow_id"),
     Column("TENANT", "tenant"),
-    Column("STATE", "state", _state),
+    Column("STATE", "state", state_color),
     Column("DONE", lambda row: f"{row['size'] - row['left']}/{row['size']}", right=True),
-    Column("COST USD", lambda row: f"{row['cost_usd']:,}", right=True),
-    Column("SINCE", "accepted_at"),
-    Column("ENDED", "ended_at"),
+    Column("COST", lambda row: money(row["cost_usd"]), right=True),
+    Column("BUDGET", lambda row: money(row.get("budget_usd")), right=True),
+    Column("SINCE", lambda row: _to_the_second(row["accepted_at"])),
+    Column("ENDED", lambda row: _to_the_second(row.get("ended_at", ""))),
 )

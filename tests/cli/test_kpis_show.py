@@ -8,8 +8,8 @@ import pytest
 
 from ops_stream.cli.kpis import Wanted, rows_of, tables_of
 from ops_stream.cli.kpis_book import DAY_S, HOUR_S, SPANS, SYSTEM, Book, trend_of
-from ops_stream.cli.kpis_show import amount, lasting, line, made_from
-from ops_stream.cli.output import Out
+from ops_stream.cli.kpis_show import amount, line, made_from
+from ops_stream.cli.output import Out, lasting
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.headers import JournalPosition
 
