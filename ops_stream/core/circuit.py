@@ -20,10 +20,11 @@ from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.notices import alert
+from ops_stream.core.retries_classes import classed
 from ops_stream.core.rows import ASKS, CIRCUITS, Ask, Circuit, ask_key
 from ops_stream.core.rows_learning import kept_name, part
 from ops_stream.core.rows_routing import CircuitState
-from ops_stream.core.rules_routing import Breaker, ModelCard
+from ops_stream.core.rules_routing import ModelCard
 from ops_stream.core.validation import model_of
 
 Happening = Literal["failures", "trial", "trial_failed", "trials_well", "idle"]
@@ -46,9 +47,12 @@ WINDOW_MAX: Final = 100
 """No window looks at more reports, whatever the rules say."""
 NOT_ITS_FAULT: Final = frozenset(("bad_input", "policy"))
 """Classes of errors that say nothing of the model."""
+LIMITED: Final = "rate_limit"
+"""The class of errors that say nothing of a model but of its provider."""
 EVERYBODY: Final = "default"
 """Alerts about circuits go to this tenant: a circuit is about all tenants of a partition."""
 _SOURCE_LENGTH: Final = 8
+_GOOD, _BAD, _LIMITED = "+", "-", "r"
 
 
 def circuit_keys(card: ModelCard) -> tuple[str, ...]:
@@ -68,6 +72,12 @@ def left_until(draft: Draft, card: ModelCard) -> int | None:
         if row is not None and not _lets_in(draft, row):
             until = max(until or 0, _open_until(draft, row), draft.now + 1)
     return until
+
+
+def provider_left(draft: Draft, card: ModelCard) -> str:
+    """Give the provider of a model that is left where it is left itself, with all of its models; else nothing."""
+    row = draft.get(CIRCUITS, circuit_keys(card)[-1]) if card.provider else None
+    return "" if row is None or _lets_in(draft, row) else card.provider
 
 
 def tried(draft: Draft, ask: Ask) -> None:
@@ -109,47 +119,55 @@ def heard(draft: Draft, ask: Ask, event: Telemetry) -> None:
     if routing.mode == "off":
         return
     card = routing.cards.get(model_of(draft, ask, event))
-    good = None if card is None else _went_well(routing.breaker, card, ask, event)
-    if card is None or good is None:
+    said = None if card is None else _says(draft, card, ask, event)
+    if card is None or said is None:
         return
-    agent, model = _source(ask.tenant, ask.agent), _source(card.name)
-    for key, name, source in zip(
-        circuit_keys(card), (card.name, card.provider), (agent, model), strict=False
-    ):
-        _count(draft, key, name, ask_key(ask.tenant, ask.request_id), source, good=good)
+    agent, model, name = (
+        _source(ask.tenant, ask.agent),
+        _source(card.name),
+        ask_key(ask.tenant, ask.request_id),
+    )
+    own, *providers = circuit_keys(card)
+    if said != _LIMITED or not providers:
+        _count(draft, own, card.name, name, agent, _BAD if said == _LIMITED else said)
+    for provider in providers:
+        _count(draft, provider, card.provider, name, model + agent, said)
 
 
-def _went_well(breaker: Breaker, card: ModelCard, ask: Ask, event: Telemetry) -> bool | None:
-    """Say whether a report is good for the model, or bad; None where it says nothing of it."""
+def _says(draft: Draft, card: ModelCard, ask: Ask, event: Telemetry) -> str | None:
+    """Say whether a report is good for a model, bad, or bad for its provider alone; None where it says nothing."""
     if event.kind == "cancelled" or ask.answer.reason == Reason.KILL_REVOKED:
         return None
     if event.kind == "failed" or event.success is False:
-        return None if event.error_class in NOT_ITS_FAULT else False
-    latency, usual = event.latency_ms, card.latency_ms
-    if latency is None or usual is None or not breaker.slow_percent:
-        return True
-    return latency * 100 <= usual * breaker.slow_percent
+        error = classed(draft, ask, event)
+        if error in NOT_ITS_FAULT:
+            return None
+        return _LIMITED if error == LIMITED else _BAD
+    latency, usual, slow = event.latency_ms, card.latency_ms, draft.rules.routing.breaker.slow_percent
+    if latency is None or usual is None or not slow:
+        return _GOOD
+    return _GOOD if latency * 100 <= usual * slow else _BAD
 
 
-def _count(draft: Draft, key: str, name: str, ask: str, source: str, *, good: bool) -> None:
+def _count(draft: Draft, key: str, name: str, ask: str, source: str, said: str) -> None:
     row = draft.get(CIRCUITS, key)
     if row is None:
-        if good:
+        if said == _GOOD:
             return
         row = Circuit(0, kept_name(name))
     if row.state == "closed":
-        _counted(draft, key, name, row, source, good=good)
+        _counted(draft, key, name, row, source, said)
     elif row.state == "half_open" and row.trial == ask:
-        _trial_over(draft, key, name, replace(row, trial=""), good=good)
+        _trial_over(draft, key, name, replace(row, trial=""), good=said == _GOOD)
     # Whatever else comes while it is left was begun before that, and is counted no more.
 
 
-def _counted(draft: Draft, key: str, name: str, row: Circuit, source: str, *, good: bool) -> None:
+def _counted(draft: Draft, key: str, name: str, row: Circuit, source: str, said: str) -> None:
     breaker = draft.rules.routing.breaker
     window = max(1, min(breaker.window, WINDOW_MAX))
-    last = (row.last + ("+" if good else "-"))[-window:]
+    last = (row.last + said)[-window:]
     row = replace(row, last=last, by=(*row.by, source)[-window:])
-    if "-" not in last:
+    if last.count(_GOOD) == len(last):
         draft.delete(key)
     elif _fails(key, row, max(1, min(breaker.failures, window))):
         row = _moved(draft, replace(row, last="", by=(), opened=draft.now), "failures")
@@ -163,13 +181,22 @@ def _fails(key: str, row: Circuit, failures: int) -> bool:
     """Say whether it fails so often that it is left, and not only with one who uses it badly.
 
     No agent counts for more than half of the failures of a model, rounded up, unless nobody else has used it of late;
-    no model for more than half of its provider's, which is left only where two of its models fail.
+    no model for more than half of its provider's, which is left only where two of its models fail. What a provider
+    refuses because it was asked too often counts by agents, as with a model, whichever models they used.
     """
-    if row.last.count("-") < failures:
+    reports = list(zip(row.by, row.last, strict=True))
+    if sum(said != _GOOD for _, said in reports) < failures:
         return False
-    if key.startswith("circuit/model|") and len(set(row.by)) == 1:
+    of_model = key.startswith("circuit/model|")
+    failing = Counter(
+        source[-_SOURCE_LENGTH:] if of_model or said == _LIMITED else source[:_SOURCE_LENGTH]
+        for source, said in reports
+        if said != _GOOD
+    )
+    alone = len({source[-_SOURCE_LENGTH:] for source, _ in reports}) == 1
+    limited = sum(said == _LIMITED for _, said in reports)
+    if alone and (of_model or limited >= failures):
         return True
-    failing = Counter(source for source, said in zip(row.by, row.last, strict=True) if said == "-")
     most = -(-failures // 2)
     return len(failing) > 1 and sum(min(count, most) for count in failing.values()) >= failures
 
@@ -218,7 +245,7 @@ def circuit_due(draft: Draft, key: str) -> None:
 
 
 def _tell_open(draft: Draft, key: str, name: str, row: Circuit, last: str) -> None:
-    failed, of = last.count("-"), len(last)
+    failed, of = len(last) - last.count(_GOOD), len(last)
     card = draft.rules.routing.cards.get(name)
     fallbacks = card.fallbacks if card is not None and key.startswith("circuit/model|") else ()
     where = f"to {', '.join(fallbacks)}" if fallbacks else "to other models"

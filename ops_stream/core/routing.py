@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.models import TaskRequest
 from ops_stream.core.budgets import Purse, hold_for, use_model
-from ops_stream.core.circuit import left_until
+from ops_stream.core.circuit import left_until, provider_left
 from ops_stream.core.draft import Draft
 from ops_stream.core.effects import Nature
 from ops_stream.core.evidence import PICO, Expected, expected_of, expected_of_all, suits
@@ -191,20 +191,28 @@ class _Router:
             return None
         for other in self.fallbacks(card):
             if self.fits(other) or self.fits(other, strictly=False):
-                return self.routed(other, None, Why("fallback", left=card.name, until=until, required=True))
-        return Route(card.name, refusal=f"{is_left(card.name, until)} None of its fallbacks may be used.")
+                return self.routed(
+                    other, None, Why("fallback", card.name, provider_left(self.draft, card), True)
+                )
+        return Route(
+            card.name,
+            refusal=f"{is_left(card.name, provider_left(self.draft, card), until)} None of its fallbacks may be used.",
+        )
 
     def instead(self, left: Candidate, until: int, found: Sequence[Candidate]) -> Route:
         """Choose for an ask whose model is left: its fallbacks in their order, else as if it were not there."""
-        why = Why("fallback", left=left.name, until=until)
+        provider = provider_left(self.draft, left.card)
+        why = Why("fallback", left.name, provider)
         for other in self.fallbacks(left.card):
             if self.will_do(other) and self.fits(other):
                 return self.routed(other, None, why)
         rest = [one for one in found if not _left(self.draft, one.card)]
         if not rest:
-            return Route("", refusal=f"{is_left(left.name, until)} So is every other that may be used.")
+            return Route(
+                "", refusal=f"{is_left(left.name, provider, until)} So is every other that may be used."
+            )
         chosen, second, verdict = self.pick(rest)
-        return self.routed(chosen, second, verdict._replace(left=left.name, until=until))
+        return self.routed(chosen, second, verdict._replace(left=left.name, provider=provider))
 
     def explored(
         self,
@@ -239,7 +247,7 @@ class _Router:
         said = Why(
             why.kind,
             why.left,
-            why.until,
+            why.provider,
             why.required,
             why.instead,
             self.demanded,

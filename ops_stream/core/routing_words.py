@@ -16,8 +16,9 @@ class Why(NamedTuple):
 
     kind: Literal["cheapest", "best", "dear", "fallback", "tried"]
     left: str = ""
-    """The model that would have been chosen and is left, and until when at least."""
-    until: int = 0
+    """The model that would have been chosen and is left."""
+    provider: str = ""
+    """Its provider, where that is left with all of its models."""
     required: bool = False
     instead: str = ""
     """The model in whose place it is tried out."""
@@ -49,15 +50,19 @@ class Route:
         return "" if self.why is None else _sentence(self.model, self.why)
 
 
-def is_left(name: str, until: int) -> str:
-    """Say that a model is left."""
-    return f"Model {name} keeps failing or is slow, and is left until {format_time(until)}."
+def is_left(name: str, provider: str, until: int) -> str:
+    """Say that a model is left, and until when at least."""
+    who = f"Provider {provider} of model {name}" if provider else f"Model {name}"
+    return f"{who} keeps failing or is slow, and is left until {format_time(until)}."
 
 
 def _sentence(model: str, why: Why) -> str:
+    fails = f"{why.left} is left since its provider {why.provider} keeps failing"
+    if not why.provider:
+        fails = f"{why.left} keeps failing and is left"
     if why.required:
-        return f"The required model {why.left} keeps failing and is left: its fallback {model} is used{_figures(why)}."
-    begin = f"Model {why.left} keeps failing and is left: " if why.left else ""
+        return f"The required model {fails}: its fallback {model} is used{_figures(why)}."
+    begin = f"Model {fails}: " if why.left else ""
     if why.kind == "fallback":
         text = f"its fallback {model} is used{_figures(why)}"
     elif why.kind == "tried":

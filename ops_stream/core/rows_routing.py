@@ -22,9 +22,10 @@ class Circuit(Row, frozen=True):
     opened: int = 0
     """When it opened first since it was last closed."""
     last: str = ""
-    """What the latest reports said while it was closed, oldest first: `+` for good, `-` for a failure."""
+    """What the latest reports said while it was closed, oldest first: `+` for good, `-` for a failure, `r` for one that
+    a provider refused because it was asked too often."""
     by: tuple[str, ...] = ()
-    """Whom each of them is from: short hashes of agents, or of models where it is a provider's."""
+    """Whom each of them is from: short hashes of agents; where it is a provider's, of models and then of agents."""
     trial: str = ""
     """The key of the ask that tries it."""
     good: int = 0

@@ -11,6 +11,7 @@ from ops_stream.core.circuit import IDLE_MS, TABLE
 from ops_stream.core.rows import CIRCUITS, Circuit
 from ops_stream.core.rules_budgets import Bound
 from ops_stream.core.rules_model import Budgets, Limit
+from ops_stream.core.rules_retries import Retries
 from ops_stream.core.rules_routing import Breaker
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.routes import LARGE, MEDIUM, SMALL, SPARE, answer, routed, runs, tell
@@ -143,13 +144,19 @@ def test_a_trial_of_which_nobody_hears_makes_room_for_the_next() -> None:
         ({"kind": "completed"}, False),
         ({"kind": "cancelled"}, False),
         ({"kind": "failed", "error_class": "bad_input"}, False),
+        ({"kind": "failed", "error_class": "BadInputError"}, False),
+        ({"kind": "failed", "error": "403: blocked by the content policy"}, False),
+        ({"kind": "failed", "error_class": "rate_limit"}, False),
+        ({"kind": "failed", "error": "503 service unavailable"}, True),
+        ({"kind": "failed", "error_class": "unheard of"}, True),
         ({"kind": "failed", "model": "unheard"}, False),
         ({"kind": "completed", "latency_ms": 900_000_000}, False),
     ],
 )
 def test_what_counts_as_a_failure(report: dict[str, Any], counts: bool) -> None:
     """Failures, and what took four times as long as usual; not what says nothing of the model or is not believed."""
-    world = world_of(replace(MEDIUM, fallbacks=()), replace(LARGE, fallbacks=()))
+    words = Retries(words=((" bad input ", "bad_input"), (" content policy ", "policy")))
+    world = world_of(replace(MEDIUM, fallbacks=()), replace(LARGE, fallbacks=()), retries=words)
     for number in range(3):
         answer(world, f"u{number}", required_model="medium", estimated_time_s=300)
         world.advance(10)
@@ -199,6 +206,50 @@ def test_one_model_that_fails_does_not_take_its_provider_from_the_others() -> No
     assert state(world, "north", "provider") == "closed"
     runs(world, "large", 1, "failed")
     assert state(world, "north", "provider") == "open"
+
+
+def limit(world: World, name: str, agent: str = "engineer", model: str = "medium", **fields: Any) -> None:
+    """Let an agent be refused by a provider because it has asked too often, or report something else."""
+    body = {"agent": agent, "tenant": TENANT, "role": "w", "capabilities": []}
+    world.send("agents", {"event": "AgentRegistration", **body})
+    answer(world, name, agent=agent, required_model=model)
+    tell(world, name, **{"kind": "failed", "agent": agent, "error_class": "rate_limit", **fields})
+
+
+def test_a_rate_limit_counts_against_the_provider_and_not_the_model() -> None:
+    """Three of one model are enough where one agent is alone: what it asks goes to another provider, and comes back."""
+    world = world_of(LARGE, MEDIUM, replace(SMALL, quality_percent=60))
+    for number in range(3):
+        limit(world, f"u{number}")
+    assert (state(world, "medium"), state(world, "north", "provider")) == ("none", "open")
+    assert "Provider north is left: 3 of its last 3 reports failed" in alerts(world)[0][1]
+    assert answer(world, "r1")["model"] == "small"
+    world.advance(60)
+    limit(world, "r2")
+    assert state(world, "north", "provider") == "open", "tried, and refused again"
+    world.advance(60)
+    for number in range(2):
+        limit(world, f"v{number}", kind="completed", error_class=None)
+    assert circuit(world, "north", "provider") is None
+
+
+def test_one_agent_that_asks_too_often_does_not_take_a_provider_from_the_others() -> None:
+    """Its own key may be at its end; where another is refused as well, the provider is left."""
+    world = world_of()
+    for number in range(4):
+        limit(world, f"u{number}")
+        limit(world, f"v{number}", "writer", "large", kind="completed", error_class=None)
+    assert state(world, "north", "provider") == "closed"
+    limit(world, "v9", "writer", "large")
+    assert state(world, "north", "provider") == "open"
+
+
+def test_a_rate_limit_of_a_model_without_a_provider_counts_against_the_model() -> None:
+    """There is nothing else that could be left."""
+    world = world_of(replace(MEDIUM, provider="", fallbacks=()), LARGE)
+    for number in range(3):
+        limit(world, f"u{number}")
+    assert state(world, "medium") == "open"
 
 
 def test_what_is_left_is_not_second() -> None:
