@@ -1,0 +1,1 @@
+"""What would have been: recorded inputs decided again under other rules, and what follows from that carried along."""
