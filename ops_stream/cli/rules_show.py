@@ -75,6 +75,7 @@ def _problem_line(out: Out, directory: Path, problem: Problem) -> str:
 def show_checked(out: Out, directory: Path, checked: Rules, *, webhooks: int = 0) -> None:
     """Show what a valid bundle holds, its digest, and what is worth a second look; and how many webhooks are told."""
     from ops_stream.rules.cautions import cautions, unreached
+    from ops_stream.rules.cautions_load import strained
     from ops_stream.rules.cautions_models import surprises
     from ops_stream.rules.policies import CompiledPolicies
 
@@ -83,6 +84,13 @@ def show_checked(out: Out, directory: Path, checked: Rules, *, webhooks: int = 0
     routing, agents = checked.routing, checked.agents
     noted = [*cautions(policies), *unreached(checked.escalations, checked.supervisor.escalation_ttl_s)]
     noted += surprises(routing, agents, checked.supervisor.registration)
+    supervisor = checked.supervisor
+    noted += strained(
+        checked.load,
+        routing,
+        waiting_max=supervisor.waiting_max,
+        batch_window_s=supervisor.batch_window_s,
+    )
     providers = len({card.provider for card in routing.cards.values() if card.provider})
     budgets, effects = checked.budgets, checked.effects
     limits = (bound for bounds in budgets.more.values() for bound in bounds)

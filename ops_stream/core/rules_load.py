@@ -34,6 +34,15 @@ class ProviderLimits:
     shares: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({ANY: 1}))
     """Tenant or `*` → share, a whole number from 0 on."""
 
+    @property
+    def all_shares(self) -> int:
+        """The sum of all shares."""
+        return sum(self.shares.values())
+
+    def part(self, tenant: str, whole: int) -> int:
+        """Give what a tenant that is named has of a limit, rounded down; of `*`, what all partitions divide."""
+        return whole * self.shares.get(tenant, 0) // max(1, self.all_shares)
+
 
 @dataclass(frozen=True, slots=True)
 class BatchWindow:
@@ -52,8 +61,14 @@ class Batch:
 
     windows: Mapping[str, tuple[BatchWindow, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Tenant or `*` → its windows."""
-    price_percent: int = 100
-    """What is held for an ask that the batch queue lets out, of what would be held otherwise."""
+    price_percent: int | None = None
+    """What is held for an ask that the batch queue lets out, of what would be held otherwise, where `models.yaml` says
+    nothing else of its model. None: there is no batch price, for no model."""
+
+    def of_tenant(self, tenant: str) -> tuple[BatchWindow, ...]:
+        """Give the windows of a tenant; none where asks are let out at any time."""
+        found = self.windows.get(tenant)
+        return self.windows.get(ANY, ()) if found is None else found
 
 
 _IMPACTS: Final = MappingProxyType({"none": 0, "low": 1, "medium": 2, "high": 3})

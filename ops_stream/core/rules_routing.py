@@ -32,6 +32,8 @@ class ModelCard:
     """Whom it may be chosen for; empty for everybody."""
     fallbacks: tuple[str, ...] = ()
     """Where its traffic goes while it is left, in order. Those of a fallback are not followed further."""
+    batch_percent: int | None = None
+    """What its provider's batch interface costs of its price, in hundredths; None where nobody has said."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from ops_stream.rules.conf_effects import read_effects
 from ops_stream.rules.conf_escalations import read_escalations
 from ops_stream.rules.conf_kills import read_kills
 from ops_stream.rules.conf_lifecycle import read_lifecycle
+from ops_stream.rules.conf_load import read_load
 from ops_stream.rules.conf_people import check_people, read_people
 from ops_stream.rules.conf_policies import read_policies
 from ops_stream.rules.conf_retries import read_retries
@@ -41,6 +42,7 @@ ALERTS: Final = "alerts.yaml"
 KILLS: Final = "kills.yaml"
 TELEMETRY: Final = "telemetry.yaml"
 RETRIES: Final = "retries.yaml"
+LOAD: Final = "load.yaml"
 FILES: Final = (
     AGENTS,
     POLICIES,
@@ -50,6 +52,7 @@ FILES: Final = (
     ESCALATIONS,
     KILLS,
     LIFECYCLE,
+    LOAD,
     MODELS,
     PEOPLE,
     RETRIES,
@@ -152,6 +155,7 @@ def compile_bundle(
     alerts = read_alerts(documents.get(ALERTS), problems)
     kills = read_kills(documents.get(KILLS), problems)
     escalations = read_escalations(documents.get(ESCALATIONS), problems)
+    load = read_load(documents.get(LOAD), problems)
     retries = read_retries(documents.get(RETRIES), problems)
     telemetry = read_telemetry(documents.get(TELEMETRY), problems)
     if not any(problem.file == MODELS for problem in problems) and MODELS not in unread:
@@ -173,6 +177,7 @@ def compile_bundle(
         lifecycle=lifecycle,
         alerts=alerts,
         kills=kills,
+        load=load,
         escalations=escalations,
         people=people,
         retries=retries,

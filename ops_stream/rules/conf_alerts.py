@@ -52,7 +52,7 @@ class SilenceEntry(Part):
     @field_validator("daily")
     @classmethod
     def _readable(cls, daily: str) -> str:
-        if daily and _minutes(daily) is None:
+        if daily and minutes_of(daily) is None:
             raise fault(
                 "A window of the day is two times, like 22:00-06:00.", "Write begin and end, HH:MM-HH:MM."
             )
@@ -120,12 +120,12 @@ def silence_from(entry: SilenceEntry) -> Silence:
         severities=frozenset(entry.severities),
         from_ms=entry.valid_from or 0,
         until_ms=entry.valid_until or 0,
-        daily=_minutes(entry.daily),
+        daily=minutes_of(entry.daily),
         weekdays=EVERY_DAY if len(weekdays) == len(WEEKDAYS) else weekdays,
     )
 
 
-def _minutes(daily: str) -> tuple[int, int] | None:
+def minutes_of(daily: str) -> tuple[int, int] | None:
     """Read `22:00-06:00` as minutes of the day; None where it is none, or where begin and end are the same."""
     found = _DAILY.fullmatch(daily)
     if found is None:

@@ -1,7 +1,7 @@
 """Checks a part of a file against its model; what pydantic finds gets a place and a suggestion."""
 
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -101,14 +101,16 @@ def _literal(document: Document, where: Path, what: str, expected: str, given: A
 def _fields(model: type[BaseModel], path: Iterable[str | int]) -> list[str]:
     """Give the names that are known where a key was not."""
     current: Any = model
+    named = False  # whether the next step is a name that the file gives, as in a mapping by tenant
     for step in path:
-        if isinstance(step, int):
+        if isinstance(step, int) or named:
+            named = False
             continue
         field = current.model_fields.get(step)
         inner = _model_in(field.annotation) if field is not None else None
-        if inner is None:
+        if field is None or inner is None:
             return []
-        current = inner
+        current, named = inner, get_origin(field.annotation) is dict
     return list(current.model_fields)
 
 

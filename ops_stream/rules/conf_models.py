@@ -65,6 +65,7 @@ class ModelEntry(Part):
     by_default: bool = True
     tenants: Annotated[list[Name], Field(max_length=1000)] = Field(default_factory=list)
     fallbacks: Annotated[list[Word], Field(max_length=8)] = Field(default_factory=list)
+    batch_percent: Annotated[int, Field(ge=1, le=100)] | None = None
 
 
 class AgentEntry(Part):

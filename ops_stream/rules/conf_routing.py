@@ -149,4 +149,5 @@ def _card(entry: ModelEntry) -> ModelCard:
         by_default=entry.by_default,
         tenants=frozenset(entry.tenants),
         fallbacks=tuple(entry.fallbacks),
+        batch_percent=entry.batch_percent,
     )

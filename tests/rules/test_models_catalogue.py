@@ -43,6 +43,7 @@ models:
     by_default: false
     tenants: [team-a]
     fallbacks: [small]
+    batch_percent: 40
   - {name: small, input_usd: 0, output_usd: 0.4}
 aliases: {big: large}
 routing:
@@ -80,6 +81,7 @@ def test_everything_can_be_set() -> None:
         by_default=False,
         tenants=frozenset(("team-a",)),
         fallbacks=("small",),
+        batch_percent=40,
     )
     assert routing.breaker == Breaker(failures=4, window=9, slow_percent=300, open_s=61, trials=2)
     for given, shipped in ((routing, Routing()), (routing.breaker, Breaker()), (large, ModelCard("", 0, 0))):
@@ -117,10 +119,10 @@ def test_an_alias_leads_to_its_model_in_one_step() -> None:
 @pytest.mark.parametrize(
     "directory", [CONF, CONF / "strict", CONF / "demo"], ids=["shipped", "strict", "demo"]
 )
-def test_what_is_shipped_is_whole_and_chooses_nothing_yet(directory: Path) -> None:
-    """Every model has a provider and a context size, nothing in it may surprise, and the choice is off."""
+def test_what_is_shipped_is_whole(directory: Path) -> None:
+    """Every model has a provider and a context size; models are chosen but where each is named by hand."""
     rules = compile_bundle(read_conf(directory, {}))
-    assert rules.routing.mode == "off"
+    assert rules.routing.mode == ("off" if directory.name == "strict" else "cheapest")
     assert rules.routing.cards.keys() == rules.models.prices.keys()
     for card in rules.routing.cards.values():
         assert (bool(card.provider), bool(card.context_tokens), bool(card.capabilities)) == (True, True, True)
