@@ -39,6 +39,7 @@ _TRIGGERS: Final = {
     "violation": "a violation",
     "unknown_outcome": "an unknown outcome",
     "automatic_kill": "an automatic kill",
+    "retries_exhausted": "no attempt left",
 }
 """What triggers are called by people, with what stands behind the colon."""
 _NAMES: Final = {

@@ -86,7 +86,7 @@ def _plan(plan: RetryPlan) -> dict[str, Any]:
         "backoff_s": plan.backoff_ms / 1000,
         "next": plan.next,
     }
-    if plan.model:
+    if plan.model and plan.next == "model":
         value["model"] = plan.model
     return value
 

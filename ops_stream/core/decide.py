@@ -25,6 +25,7 @@ from ops_stream.core.lines import end
 from ops_stream.core.look import Look, Stage, look_at
 from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
 from ops_stream.core.policy import tell
+from ops_stream.core.retries import planned
 from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, encode_row
 from ops_stream.core.windows import admitted
 from ops_stream.core.words import clip, dollars
@@ -209,6 +210,8 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
     ask = charge(draft, look.purse, ask, hold, look.estimate)
     tried(draft, ask)
     admitted(draft, ask, look.record)
+    if draft.rules.retries.on:
+        ask = replace(ask, answer=replace(ask.answer, retry=planned(draft, look.request, ask.model)))
     return ask
 
 

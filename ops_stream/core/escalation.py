@@ -106,8 +106,8 @@ def call_person(
     stake: int | None,
     digest: str,
     rule: Trigger,
-) -> None:
-    """Call a person about what has happened; no ask waits for the answer.
+) -> str:
+    """Call a person about what has happened; no ask waits for the answer. Gives the escalation, if any is open.
 
     What is the same (tenant, trigger, and agent or else subject) folds into the escalation that is open already.
     `agent`, `request_id`, `subject` and `digest` are empty and `stake` (micro-dollars) is None where there is none.
@@ -116,10 +116,10 @@ def call_person(
     known = folded(draft, fold)
     if known is not None:
         _count(draft, *known, rule, stake)
-        return
+        return known[0]
     if _full(draft):
         _tell_full(draft)
-        return
+        return ""
     ttl_s = draft.rules.supervisor.escalation_ttl_s if rule.ttl_s is None else rule.ttl_s
     row = EscalationRow(
         tenant=tenant,
@@ -142,7 +142,9 @@ def call_person(
         suspends=rule.deny_suspends and agent != "",
         blocking=draft.rules.blocking_digest,
     )
-    open_row(draft, free_id(draft, tenant, trigger, agent, subject, request_id), row, fold)
+    id_ = free_id(draft, tenant, trigger, agent, subject, request_id)
+    open_row(draft, id_, row, fold)
+    return id_
 
 
 def close(draft: Draft, escalation_id: str, row: EscalationRow, status: EscalationState) -> EscalationRow:

@@ -17,7 +17,7 @@ class RetryPlan(msgspec.Struct, frozen=True, omit_defaults=True):
     backoff_ms: int
     next: Literal["same", "model", "agent"] = "same"
     model: str = ""
-    """The model to try next, where it is another."""
+    """The first fallback of its model that fits it, whatever is next; empty where there is none."""
 
 
 class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -22,6 +22,7 @@ TriggerName = Literal[
     "violation",
     "unknown_outcome",
     "automatic_kill",
+    "retries_exhausted",
 ]
 BEFORE: Final[tuple[TriggerName, ...]] = ("policy", "effect", "cost", "words", "priority", "loop")
 """These make an ask wait. The others call a person about what has happened already."""
@@ -77,7 +78,7 @@ class Trigger:
     within_s: int = 600
     """loop: what is longer ago does not count."""
     effects: frozenset[str] = frozenset(("irreversible", "unknown", "reversible"))
-    """unknown_outcome: of asks of these effects."""
+    """unknown_outcome: of asks of these effects; retries_exhausted: of these, or of `impacts`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from ops_stream.core.lifecycle import came_late, counted, ran_unasked, violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import alert, dead_letter
 from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, evaluate, tell
+from ops_stream.core.retries_answers import answer_failure
 from ops_stream.core.rows import (
     AGENTS,
     ASKS,
@@ -107,6 +108,7 @@ def _over(draft: Draft, key: str, ask: Ask, event: Telemetry, believed: Telemetr
     for kind, what in found:
         violated(draft, before, kind, what, scored=kind in certain)
     came_late(draft, before)
+    answer_failure(draft, key, before, event)
     return ask
 
 

@@ -15,6 +15,7 @@ from ops_stream.core.calls import SEVERITIES
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import call_person
 from ops_stream.core.rows import Ask, Record
+from ops_stream.core.rows_retries import NextStep
 from ops_stream.core.rules_escalations import Severity, Trigger, TriggerName
 from ops_stream.core.rules_lifecycle import Violation
 from ops_stream.core.rules_model import PolicyMatch
@@ -157,10 +158,42 @@ def violation(
 def unknown_outcome(draft: Draft, ask: Ask, why: str) -> None:
     """An ask was taken from its agent, and nobody knows whether it was done. `ask` is as it was before."""
     tried(draft, ask, well=False)
+    _unknown(draft, ask, why)
+
+
+def unknown_of_report(draft: Draft, ask: Ask, event: Telemetry) -> str:
+    """A report says that nobody knows whether an ask was done; gives the escalation, if a person is called."""
+    error = clip(event.error or event.error_class or "", 300)
+    return _unknown(draft, ask, f"Its report: {error}" if error else "So it reports.")
+
+
+def exhausted(draft: Draft, ask: Ask, event: Telemetry, step: NextStep, *, always: bool) -> str:
+    """No attempt at an ask is left; gives the escalation, if a person is called.
+
+    One is called for what weighs much, by its impact on customers or its effect, and where the plan says so (`always`).
+    """
+    rule = rule_for(draft, "retries_exhausted", ask.tenant)
+    effects = {ask.effect, draft.rules.effects.effective(ask.effect)}
+    if rule is None or not (always or ask.impact in rule.impacts or effects & rule.effects):
+        return ""
+    error = f" Its last error: {clip(event.error, 300)}" if event.error else ""
+    return _call(
+        draft,
+        "retries_exhausted",
+        rule,
+        ask,
+        summary=f"Ask {ask.request_id} of agent {ask.agent} has failed at attempt {step.attempt} of "
+        f"{step.max_attempts} ({step.error_class}), and is not tried again.{error}",
+        advice="Have it done in another way, or say that it is not needed; the agent waits for neither.",
+        stake=ask.held,
+    )
+
+
+def _unknown(draft: Draft, ask: Ask, why: str) -> str:
     rule = rule_for(draft, "unknown_outcome", ask.tenant)
     if rule is None or ask.effect not in rule.effects:
-        return
-    _call(
+        return ""
+    return _call(
         draft,
         "unknown_outcome",
         rule,
@@ -174,8 +207,8 @@ def unknown_outcome(draft: Draft, ask: Ask, why: str) -> None:
 
 def _call(
     draft: Draft, trigger: str, rule: Trigger, ask: Ask, *, summary: str, advice: str, stake: int | None
-) -> None:
-    call_person(
+) -> str:
+    return call_person(
         draft,
         trigger=trigger,
         tenant=ask.tenant,

@@ -143,6 +143,13 @@ class UnknownOutcome(Called):
     ) = None
 
 
+class RetriesExhausted(UnknownOutcome):
+    """`retries_exhausted`."""
+
+    FIELDS = {"customer_impact": "impacts"}
+    customer_impact: Annotated[list[Literal["low", "medium", "high"]], Field(max_length=3)] | None = None
+
+
 class Triggers(Part):
     """The triggers of all tenants, or what is other for one of them."""
 
@@ -158,6 +165,7 @@ class Triggers(Part):
     violation: ViolationEntry | None = None
     unknown_outcome: UnknownOutcome | None = None
     automatic_kill: Called | None = None
+    retries_exhausted: RetriesExhausted | None = None
 
 
 class RungEntry(Part):
@@ -246,6 +254,8 @@ def _trigger(name: TriggerName, entries: list[Entry]) -> Trigger:
     """Put a trigger together from its entries, of which the later ones say what is other."""
     # Listed is on: whoever writes a threshold down means it.
     rule = Trigger(on=True, severity="critical" if name == "effect" else "warning")
+    if name == "retries_exhausted":
+        rule = replace(rule, effects=frozenset(("irreversible",)))
     lists: dict[str, list[str]] = {}
     for entry in entries:
         given = entry.model_dump(exclude_none=True)

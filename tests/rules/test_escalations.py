@@ -76,6 +76,7 @@ def test_everything_can_be_set() -> None:
   violation: {weights: [minor, major]}
   unknown_outcome: {effects: [none, reversible]}
   automatic_kill: {severity: critical}
+  retries_exhausted: {customer_impact: [low]}
 """
     )
     on = Trigger(on=True)
@@ -94,6 +95,9 @@ def test_everything_can_be_set() -> None:
         "violation": dataclasses.replace(on, weights=frozenset(("minor", "major"))),
         "unknown_outcome": dataclasses.replace(on, effects=frozenset(("none", "reversible"))),
         "automatic_kill": dataclasses.replace(on, severity="critical"),
+        "retries_exhausted": dataclasses.replace(
+            on, impacts=frozenset(("low",)), effects=frozenset(("irreversible",))
+        ),
     }
     for name, trigger in expected.items():
         assert rules.trigger(name, "acme") == trigger, name  # type: ignore[arg-type]

@@ -36,6 +36,7 @@ from tests.scenarios.choosing import routing_in
 from tests.scenarios.driver import PolicySpec, Seen, Setup
 from tests.scenarios.people import escalations_in
 from tests.scenarios.reporting import telemetry_in
+from tests.scenarios.retrying import retries_in
 from tests.scenarios.signing import people_of
 
 
@@ -92,6 +93,7 @@ def rules_of(setup: Setup) -> Rules:
         escalations=escalations_in(setup),
         telemetry=telemetry_in(setup),
         routing=routing_in(setup),
+        retries=retries_in(setup),
         blocking_digest=_blocking(setup),
         known=frozenset(setup.known_rules),
     )

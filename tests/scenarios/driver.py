@@ -58,6 +58,10 @@ class Setup:
     aliases: dict[str, str] = field(default_factory=dict)
     routing: dict[str, Any] = field(default_factory=dict)
     """How a model is chosen, the breaker's fields among the others; nothing for not at all."""
+    retries: dict[str, Any] | None = None
+    """What differs from the rules about retries that are shipped; None where nothing is tried again by plan."""
+    plans: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Class of error → what differs from its plan as it is shipped."""
     declared: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Agent → its task types."""
     kills: dict[str, Any] = field(default_factory=dict)

@@ -47,6 +47,8 @@ SETUP_VERBS = frozenset(
         "model",
         "alias",
         "routing",
+        "retries",
+        "plan",
     )
 )
 

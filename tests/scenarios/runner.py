@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from ops_stream.contract.clocktext import format_time
-from tests.scenarios import choosing, reporting, workflows
+from tests.scenarios import choosing, reporting, retrying, workflows
 from tests.scenarios.alerting import silence_of
 from tests.scenarios.driver import Driver, PolicySpec, Seen, Setup
 from tests.scenarios.expecting import DECISIONS as DECISIONS
@@ -112,7 +112,8 @@ class _Play:
         elif line.verb == "partitions":
             setup.partitions = int(words[0])
         elif not any(
-            take(setup, line, values_of(named)) for take in (set_up, reporting.set_up, choosing.set_up)
+            take(setup, line, values_of(named))
+            for take in (set_up, reporting.set_up, choosing.set_up, retrying.set_up)
         ):
             setup.policies.append(_policy(line))
             self.policies = setup.policies

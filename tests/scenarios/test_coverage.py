@@ -18,8 +18,8 @@ from tests.scenarios.language import Scenario
 from tests.scenarios.runner import DECISIONS
 from tests.scenarios.test_scenarios_on_the_core import SCENARIOS
 
-NOT_GIVEN_YET: Final[dict[str, str]] = {"attempt_failed": "retries"}
-"""Reasons of the contract that this engine cannot give yet, with what brings them."""
+NOT_GIVEN_YET: Final[dict[str, str]] = {}
+"""Reasons of the contract that this engine cannot give yet, with what brings them. There are none."""
 
 
 def _expectations(scenario: Scenario) -> Iterator[tuple[str, ...]]:
