@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
 """From the least to the most."""
-UNSEEN: Final = frozenset(("first", "again", "released"))
+UNSEEN: Final = frozenset(("first", "again", "released", "let_in", "let_in_batched"))
 """Stages of an ask that no person has seen."""
 
 

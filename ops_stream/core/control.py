@@ -13,6 +13,7 @@ from ops_stream.core.authority import authority_of, is_spent, may_command, spend
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.limits_command import set_budget
+from ops_stream.core.load_release import rules_change
 from ops_stream.core.notices import dead_letter
 from ops_stream.core.refusals import Refused
 from ops_stream.core.rows import COMMANDS, ActiveRules, Command, Suspension, encode_row
@@ -126,6 +127,7 @@ def _activate_rules(draft: Draft, command: ControlCommand) -> None:
     if not isinstance(digest, str) or digest not in draft.rules.known:
         raise Refused("unknown_rules", "parameters.digest names no bundle on the rules topic.")
     draft.put("rules", ActiveRules(digest, draft.now, command.command_id))
+    rules_change(draft)
 
 
 _ACTS: Final[Mapping[str, Callable[[Draft, ControlCommand], None]]] = {

@@ -22,6 +22,9 @@ from ops_stream.core.ids import percentile
 from ops_stream.core.kpis import asked
 from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
+from ops_stream.core.load_changes import began, left
+from ops_stream.core.load_gates import gates_of, line_of, take
+from ops_stream.core.load_lines import line_up
 from ops_stream.core.look import Look, Stage, look_at
 from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
 from ops_stream.core.policy import tell
@@ -37,6 +40,10 @@ _APPROVED: Final[dict[Stage, Reason]] = {
     "again": Reason.APPROVED,
     "released": Reason.APPROVED,
     "released_after_review": Reason.APPROVED_WITH_CHANGES,
+    "let_in": Reason.APPROVED,
+    "let_in_batched": Reason.APPROVED,
+    "let_in_reviewed": Reason.APPROVED_AFTER_REVIEW,
+    "let_in_edited": Reason.APPROVED_WITH_CHANGES,
 }
 
 
@@ -70,12 +77,17 @@ def decide(
     answer = _answer(draft, look, finding, observed, sequence, digest, ask)
     if observed:
         look.observe()
+    if ask.wait is not None:
+        left(draft, ask.tenant, ask.wait)
+        ask = replace(ask, wait=None)
     ask = replace(ask, answer=answer, model=look.model, effect=look.nature.known, depth=look.nature.depth)
     if answer.decision == "approved":
         ask = _admit(draft, look, ask)
     elif answer.decision == "escalated":
         assert look.call is not None
         ask = open_for_ask(draft, look, ask, look.call, fold)
+    elif answer.decision == "queued" and look.lines_up and look.place is not None:
+        ask = line_up(draft, look, ask, look.place)
     elif answer.decision == "queued":
         ask = _queue(draft, look, ask)
     else:
@@ -136,6 +148,7 @@ def _answer(
         would_reason=would[1],
         recommendation=recommendation,
         propensity=_propensity(look) if finding is None and not observed else None,
+        retry_at=0 if observed else look.retry_at,
     )
 
 
@@ -209,6 +222,9 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
         note(look)
     ask = charge(draft, look.purse, ask, hold, look.estimate)
     tried(draft, ask)
+    if draft.rules.load.limited:
+        began(draft, ask)
+        take(draft, gates_of(draft, ask.tenant, line_of(draft.rules, ask.model)))
     admitted(draft, ask, look.record)
     if draft.rules.retries.on:
         ask = replace(ask, answer=replace(ask.answer, retry=planned(draft, look.request, ask.model)))

@@ -10,6 +10,7 @@ import msgspec
 
 from ops_stream.core.decision import Decision
 from ops_stream.core.inputs import RECORD_INPUTS, Input
+from ops_stream.core.load_changes import LoadChanges
 from ops_stream.core.outputs import Output
 from ops_stream.core.rows import R, Row, Table, encode_row
 from ops_stream.core.rules_model import Rules
@@ -44,6 +45,7 @@ class Draft:
         "input",
         "kills",
         "limits",
+        "load",
         "now",
         "opened",
         "outputs",
@@ -86,6 +88,8 @@ class Draft:
         """Workflows that time has come for: whoever is free is given what waits of them."""
         self.watch = watch
         """Whoever explains decisions is shown each ask before it is looked at; None in operation."""
+        self.load: LoadChanges | None = None
+        """What this draft has changed about what runs and waits for room; None where nothing."""
         self._rows: dict[str, Row | None] = {}
         self._measured_outputs = 0
         self._measured_rows = 0

@@ -38,14 +38,14 @@ class DueHeap:
 
     def next_ms(self) -> int | None:
         """Give the earliest due time, or None where nothing is due ever."""
-        item = self._first()
+        item = self.first()
         return None if item is None else item[0]
 
     def earliest(self, limit: int, until_ms: int | None = None) -> list[Item]:
         """Give the first items in order, at most `limit`, none due after `until_ms`. Nothing is taken out."""
         found: list[Item] = []
         while len(found) < limit:
-            item = self._first()
+            item = self.first()
             if item is None or (until_ms is not None and item[0] > until_ms):
                 break
             found.append(heappop(self._heap))
@@ -56,7 +56,8 @@ class DueHeap:
             heappush(self._heap, item)
         return found
 
-    def _first(self) -> Item | None:
+    def first(self) -> Item | None:
+        """Give the item that comes first, or None where there is none."""
         heap, items = self._heap, self._items
         while heap:
             item = heap[0]

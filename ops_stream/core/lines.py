@@ -8,6 +8,7 @@ from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import finish
 from ops_stream.core.kpis import ran
+from ops_stream.core.load_changes import over
 from ops_stream.core.rows import NOTHING, Ask, Decided
 
 
@@ -27,6 +28,7 @@ def end(
     if ask.escalation:
         finish(draft, ask, outcome, cost)
     ran(draft, ask, outcome, cost if believed is None else believed)
+    over(draft, ask)
     return replace(
         ask,
         phase="unknown" if ask.money == "unknown" else "ended",

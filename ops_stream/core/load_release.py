@@ -1,13 +1,295 @@
-"""Asks that wait for room are let in as soon as there is some."""
+"""Asks that wait for room are let in as soon as there is some, by themselves and in their order.
+
+Who goes first: of a line the level whose longest-waiting ask has the smallest rank, so that waiting counts like
+urgency; in a level what is fair between workflows, and every `OLDEST_EVERY`th time the one that has waited for longest.
+What tenants share goes to the line with the smallest rank.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from heapq import heappop, heappush, nsmallest
+from typing import Final
 
+from msgspec.structs import replace
+
+from ops_stream.contract.reasons import Reason
+from ops_stream.core.decide import decide
+from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
+from ops_stream.core.due import DueHeap, Item
+from ops_stream.core.escalation_edits import request_of
+from ops_stream.core.lines import end, follow
+from ops_stream.core.load_changes import LoadChanges, changes_of, length
+from ops_stream.core.load_gates import (
+    Gate,
+    gates_of,
+    is_open,
+    line_of,
+    look_later,
+    pool_gate,
+    set_due,
+    shared,
+)
+from ops_stream.core.load_index import Level
+from ops_stream.core.look import Stage
+from ops_stream.core.rows import ASKS, GATES, LINES, Ask, GateRow
+from ops_stream.core.rows_load import SWEEP_KEY, gate_key, line_key
+from ops_stream.core.workflows_giving import FAILURES_MAX, StepFailed
+
+LET_IN_MAX: Final = 100
+"""Asks that one record looks at again; the rest goes on at once with a Tick."""
+OLDEST_EVERY: Final = 8
+"""So often the ask of a level that has waited for longest goes first, whatever its workflow had."""
+SWEPT_MAX: Final = 100
+"""Tenants that one record looks at when the rules have changed."""
 
 
 def keep_lines(draft: Draft, failures: Mapping[str, str]) -> None:
     """Let in what waits for room, in its order, as much as one record takes. `failures`: asks that are to be denied."""
-    if not draft.rules.load.limited:
+    changes = draft.load
+    if changes is None or not draft.state.load.count:
         return
+    _Letting(draft, changes, failures).run()
+
+
+def keep_on(draft: Draft) -> None:
+    """Let a Tick go on at once where this draft has made room, or lined something up, since lines were looked at."""
+    changes = draft.load
+    if changes is None or not (changes.joined or changes.freed):
+        return
+    tenants, pools = _looks(draft, changes)
+    for tenant, provider in changes.joined:
+        if length(draft, tenant, provider):
+            tenants.setdefault(tenant)
+    for tenant in sorted(tenants):
+        lines = {*draft.state.load.lines.get(tenant, ()), *(p for t, p in changes.joined if t == tenant)}
+        for provider in sorted(lines):
+            if length(draft, tenant, provider) and _all_open(draft, gates_of(draft, tenant, provider)):
+                look_later(draft, tenant, "")
+                if shared(draft.rules, tenant, provider):
+                    pools.setdefault(provider)
+    for provider in sorted(pools):
+        if is_open(draft, pool_gate(draft, provider)):
+            look_later(draft, "", provider)
+
+
+def gate_due(draft: Draft, key: str) -> None:
+    """Look at who may pass a limit now; the row is kept while its rate has not all its tokens."""
+    row = draft.get(GATES, key)
+    if row is None:
+        return
+    if key == SWEEP_KEY:
+        _sweep(draft, row)
+        return
+    changes_of(draft).woken[row.tenant, row.provider] = None
+    load = draft.rules.load
+    gates = gates_of(draft, row.tenant, row.provider) if row.tenant else ()
+    if not row.tenant and row.provider in load.providers:
+        gates = (pool_gate(draft, row.provider),)
+    mine = [gate for gate in gates if gate_key(gate.tenant, gate.provider) == key]
+    if mine:
+        set_due(draft, mine[0])
+    else:
+        draft.delete(key)
+
+
+def rules_change(draft: Draft) -> None:
+    """Other rules will be in force: everything that waits is looked at by them, at once and a piece at a time."""
+    if draft.state.load.count:
+        draft.put(SWEEP_KEY, GateRow(draft.now))
+
+
+def _sweep(draft: Draft, row: GateRow) -> None:
+    changes, index = changes_of(draft), draft.state.load
+    tenants = nsmallest(SWEPT_MAX + 1, (tenant for tenant in index.lines if tenant > row.cursor))
+    for tenant in tenants[:SWEPT_MAX]:
+        changes.woken[tenant, ""] = None
+    if len(tenants) > SWEPT_MAX:
+        draft.put(SWEEP_KEY, replace(row, until=draft.now, cursor=tenants[SWEPT_MAX - 1]))
+    else:
+        draft.delete(SWEEP_KEY)
+
+
+def _looks(draft: Draft, changes: LoadChanges) -> tuple[dict[str, None], dict[str, None]]:
+    """Give the tenants and the shared limits of whom somebody may be let in."""
+    index, rules = draft.state.load, draft.rules
+    tenants: dict[str, None] = {}
+    pools: dict[str, None] = {}
+    for tenant, model in changes.freed:
+        if tenant in index.lines:
+            tenants[tenant] = None
+        provider = line_of(rules, model)
+        if provider in index.pools and shared(rules, tenant, provider):
+            pools[provider] = None
+    for tenant, provider in changes.woken:
+        if tenant in index.lines:
+            tenants[tenant] = None
+        elif not tenant and provider in index.pools and provider in rules.load.providers:
+            pools[provider] = None
+    return tenants, pools
+
+
+def _all_open(draft: Draft, gates: tuple[Gate, ...]) -> bool:
+    return all(is_open(draft, gate) for gate in gates)
+
+
+class _Ahead:
+    """The items of a heap in their order, as far as somebody asks for them; nothing is taken out."""
+
+    def __init__(self, heap: DueHeap) -> None:
+        self.heap = heap
+        self.items: list[Item] = []
+        self.at = 0
+
+    def item(self) -> Item | None:
+        """Give the next one, or None where there is none."""
+        if self.at == len(self.items) < len(self.heap):
+            self.items = self.heap.earliest(max(4, 2 * len(self.items)))
+        return self.items[self.at] if self.at < len(self.items) else None
+
+
+class _Letting:
+    """Lets in for one record."""
+
+    def __init__(self, draft: Draft, changes: LoadChanges, failures: Mapping[str, str]) -> None:
+        self.draft = draft
+        self.changes = changes
+        self.failures = failures
+        self.index = draft.state.load
+        self.looked = 0
+        self.ahead: dict[DueHeap, _Ahead] = {}
+
+    def run(self) -> None:
+        """Let in wherever there may be room: first where tenants share a limit, so that the first of all goes first."""
+        tenants, pools = _looks(self.draft, self.changes)
+        self.changes.freed.clear()
+        self.changes.woken.clear()
+        for provider in sorted(pools):
+            self._pool(provider)
+        for tenant in sorted(tenants):
+            self._tenant(tenant)
+
+    def _pool(self, provider: str) -> None:
+        """Let in by a limit that tenants share: the line goes first whose first has the smallest rank."""
+        draft, gate = self.draft, pool_gate(self.draft, provider)
+        known, found = _Ahead(self.index.pools[provider]), list[tuple[int, str]]()
+        while is_open(draft, gate):
+            first = known.item()
+            while first is not None and (not found or first[0] <= found[0][0]):
+                known.at += 1
+                if shared(draft.rules, first[3], provider):
+                    heappush(found, (first[0], first[3]))
+                first = known.item()
+            if not found:
+                return
+            rank, tenant = heappop(found)
+            now = self._rank(tenant, provider)
+            if now is None or not _all_open(draft, gates_of(draft, tenant, provider)):
+                continue
+            if now == rank:
+                if self._full():
+                    look_later(draft, "", provider)
+                    return
+                self._let_in(tenant, provider)
+                now = self._rank(tenant, provider)
+            if now is not None:
+                heappush(found, (now, tenant))
+
+    def _tenant(self, tenant: str) -> None:
+        """Let in of one tenant: of its lines that have room that one goes first whose first has the smallest rank."""
+        draft = self.draft
+        while True:
+            ranks = [
+                (rank, provider)
+                for provider in self.index.lines[tenant]
+                if (rank := self._rank(tenant, provider)) is not None
+                and _all_open(draft, gates_of(draft, tenant, provider))
+            ]
+            if not ranks:
+                return
+            if self._full():
+                look_later(draft, tenant, "")
+                return
+            self._let_in(tenant, min(ranks)[1])
+
+    def _full(self) -> bool:
+        return self.looked >= LET_IN_MAX or len(self.failures) >= FAILURES_MAX or self.draft.full()
+
+    # -- the order
+
+    def _rank(self, tenant: str, provider: str) -> int | None:
+        """Give the rank of the first of a line, as the draft leaves it; None where none waits."""
+        return min((rank for rank, _ in self._levels(tenant, provider)), default=None)
+
+    def _levels(self, tenant: str, provider: str) -> Iterator[tuple[int, int]]:
+        for urgent, level in self.index.lines[tenant][provider].items():
+            first = self._first(level.by_rank, provider)
+            if first is not None:
+                yield first[0], urgent
+
+    def _first(self, heap: DueHeap, provider: str) -> Item | None:
+        """Give the first of a heap that still waits in this line."""
+        ahead = self.ahead.get(heap)
+        if ahead is None:
+            ahead = self.ahead[heap] = _Ahead(heap)
+        item = ahead.item()
+        while item is not None and not self._waits(item[3], provider):
+            ahead.at += 1
+            item = ahead.item()
+        return item
+
+    def _waits(self, key: str, provider: str) -> bool:
+        if not self.draft.touched(key):
+            return True
+        ask = self.draft.get(ASKS, key)
+        return ask is not None and ask.wait is not None and ask.wait.line == provider
+
+    def _next(self, level: Level, provider: str, turn: int) -> str:
+        first = self._first(level.by_rank if turn >= OLDEST_EVERY - 1 else level.by_tag, provider)
+        assert first is not None
+        return first[3]
+
+    # -- letting in
+
+    def _let_in(self, tenant: str, provider: str) -> None:
+        """Look at the first of a line once more: it runs now, or something else has come in its way."""
+        draft, key = self.draft, line_key(tenant, provider)
+        row = draft.get(LINES, key)
+        turn = 0 if row is None else row.turn
+        _, urgent = min(self._levels(tenant, provider), key=_first_of_all)
+        self._decide(self._next(self.index.lines[tenant][provider][urgent], provider, turn))
+        self.looked += 1
+        if row is not None and length(draft, tenant, provider):
+            took_us = max(0, draft.now - row.last) * 1000
+            pace = took_us if not row.pace else row.pace + (took_us - row.pace) // 4
+            draft.put(key, replace(row, last=draft.now, pace=pace, turn=(turn + 1) % OLDEST_EVERY))
+
+    def _decide(self, key: str) -> None:
+        draft = self.draft
+        ask = draft.get(ASKS, key)
+        assert ask is not None
+        error = self.failures.get(key)
+        if error is not None:
+            why = f"The supervisor failed on another look at this ask ({error})."
+            follow(draft, key, end(draft, ask), "denied", Reason.POLICY_ERROR, why)
+            return
+        try:
+            stage = _stage_of(draft, ask)
+            decide(draft, key, request_of(ask), stage, ask, ask.answer.sequence + 1, ask.answer.digest)
+        except (InvariantBroken, MemoryError):
+            raise
+        except Exception as failed:
+            raise StepFailed(key, type(failed).__name__) from failed
+
+
+def _stage_of(draft: Draft, ask: Ask) -> Stage:
+    """Say what an ask has behind it. What people said holds only while what blocks is as it was then."""
+    assert ask.wait is not None
+    if ask.reviewed and ask.wait.blocks == draft.rules.blocking_digest:
+        return "let_in_reviewed" if ask.reviewed == "review" else "let_in_edited"
+    return "let_in_batched" if ask.batched else "let_in"
+
+
+def _first_of_all(level: tuple[int, int]) -> tuple[int, int]:
+    return level[0], -level[1]

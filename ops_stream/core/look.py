@@ -10,6 +10,7 @@ from ops_stream.core.budgets import Purse, hold_for, purse_of, use_model
 from ops_stream.core.calls import Call, call_for
 from ops_stream.core.draft import Draft
 from ops_stream.core.effects import Nature, nature_of
+from ops_stream.core.load_place import Place, place_of
 from ops_stream.core.policy import (
     DOWNGRADE,
     ESCALATE,
@@ -34,13 +35,25 @@ from ops_stream.core.rows import (
     agent_key,
     record_key,
 )
+from ops_stream.core.rows_load import Wait
 from ops_stream.core.rules_effects import IRREVERSIBLE
 from ops_stream.core.rules_model import NoPolicies, PolicyMatch
 from ops_stream.core.views import request_view
 
-Stage = Literal["first", "reviewed", "edited", "again", "released", "released_after_review"]
+Stage = Literal[
+    "first",
+    "reviewed",
+    "edited",
+    "again",
+    "released",
+    "released_after_review",
+    "let_in",
+    "let_in_batched",
+    "let_in_reviewed",
+    "let_in_edited",
+]
 """The first look; after a person's approval; after a person's edit; once more while it still waits for a person;
-when the batch queue lets an ask out."""
+when the batch queue lets an ask out; when there is room for one that has waited for that, by what it has behind it."""
 
 PASSED: Final[dict[Stage, frozenset[str]]] = {
     "first": frozenset(),
@@ -49,6 +62,10 @@ PASSED: Final[dict[Stage, frozenset[str]]] = {
     "again": frozenset(),
     "released": frozenset((QUEUE,)),
     "released_after_review": frozenset((QUEUE,)),
+    "let_in": frozenset(),
+    "let_in_batched": frozenset((QUEUE,)),
+    "let_in_reviewed": frozenset((ESCALATE, QUEUE)),
+    "let_in_edited": frozenset((QUEUE,)),
 }
 """Actions that a stage has behind it."""
 
@@ -84,6 +101,16 @@ class Look:
     """What calls for a person; False while no check has wanted to know."""
     route: Route | None = None
     """How the model was chosen; None where the ask has its own one."""
+    waited: Wait | None = None
+    """Where it has waited for room until now."""
+    is_step: bool = False
+    """Whether it is a step of a workflow."""
+    placed: Place | Literal[False] | None = False
+    """What keeps it from running now; False while no check has wanted to know."""
+    lines_up: bool = False
+    """Whether it is to wait for room."""
+    retry_at: int = 0
+    """When it is worth asking again, where it is denied for now."""
 
     @property
     def weighed(self) -> Weighed:
@@ -145,7 +172,7 @@ class Look:
     @property
     def needs_person(self) -> bool:
         """Whether the ask cannot be taken back, and no person and no policy has said that it may run."""
-        if self.nature.effective != IRREVERSIBLE or self.stage == "reviewed":
+        if self.nature.effective != IRREVERSIBLE or self.stage in ("reviewed", "let_in_reviewed"):
             return False
         rules = self.draft.rules
         if not rules.effects.irreversible_needs_person or self.weighed.permit is not None:
@@ -159,6 +186,14 @@ class Look:
         if called is False:
             called = self.called = call_for(self)
         return called
+
+    @property
+    def place(self) -> Place | None:
+        """What keeps the ask from running now, for want of room; found out when the first check wants to know."""
+        placed = self.placed
+        if placed is False:
+            placed = self.placed = place_of(self)
+        return placed
 
     @property
     def waits(self) -> bool:
@@ -204,6 +239,8 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
         hold,
         model,
         route=chosen,
+        waited=ask.wait,
+        is_step=bool(ask.step),
     )
 
 

@@ -68,6 +68,8 @@ Learned = rows_learning.Learned
 Past = rows_learning.Past
 Period = rows_learning.Period
 Pooled = rows_learning.Pooled
+GateRow = rows_load.GateRow
+LineRow = rows_load.LineRow
 Tally = rows_kpis.Tally
 Telling = rows_kpis.Telling
 StepBody = rows_workflows.StepBody
@@ -329,6 +331,8 @@ STEPS: Final = Table("step/", StepRow)
 STEP_BODIES: Final = Table("stepbody/", StepBody)
 STEP_OUTPUTS: Final = Table("stepoutput/", StepOutput)
 CIRCUITS: Final = Table("circuit/", Circuit)
+LINES: Final = Table(rows_load.LINE, LineRow)
+GATES: Final = Table(rows_load.GATE, GateRow)
 
 
 decode_facts: Final = msgspec.json.Decoder(AskFacts).decode

@@ -9,6 +9,7 @@ from typing import Final
 from ops_stream.core.budgets_index import BudgetIndex
 from ops_stream.core.due import DueHeap
 from ops_stream.core.learned_index import LearnedIndex
+from ops_stream.core.load_index import LoadIndex
 from ops_stream.core.rows import ALARMS, AskFacts, decode_due, decode_facts
 from ops_stream.core.rows_alarms import RANK
 from ops_stream.core.rows_kpis import decode_used, goal_of
@@ -81,6 +82,8 @@ class State:
         """Objectives, failures and counts of workflows, the one that was not used for longest first."""
         self.learned: Final = LearnedIndex()
         """What was learned of agents and workflows: how much of it there is, and when it was last used."""
+        self.load: Final = LoadIndex()
+        """What runs, by tenant and model, and what waits for room."""
         self.workflows: Final = WorkflowIndex()
         """Workflows that run or have ended, their steps that wait, and what each agent can be given."""
         self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
@@ -120,6 +123,7 @@ class State:
             "stepbody": self.workflows.sized,
             "stepoutput": self.workflows.sized,
             "circuit": self._index_counted_due,
+            "gate": self._index_due,
         }
 
     def apply(self, changes: Mapping[str, bytes | None]) -> None:
@@ -169,11 +173,16 @@ class State:
         tenant.by_agent.setdefault(facts.agent, {})[key] = None
         if phase == "running":
             self.due.put((facts.until, 0, 0, key))
+            self.load.began(facts.tenant, facts.model)
             if facts.workflow and facts.held:
                 tenant.flows[facts.workflow] = tenant.flows.get(facts.workflow, 0) + facts.held
             return
-        tenant.waiting += 1
         tenant.waiting_bytes += len(value)
+        if facts.wait is not None:
+            self.load.add(facts.tenant, key, facts.wait, facts.order)
+            self._put_due(key, facts.until)
+            return
+        tenant.waiting += 1
         if phase == "queued":
             tenant.queued += 1
             # Released together, in order of priority and then of arrival.
@@ -201,15 +210,18 @@ class State:
         if not of_agent:
             del tenant.by_agent[facts.agent]
         if facts.phase == "running":
+            self.load.ended(tenant_name, facts.model)
             if facts.workflow and facts.held:
                 held = tenant.flows.pop(facts.workflow) - facts.held
                 if held:
                     tenant.flows[facts.workflow] = held
         else:
-            tenant.waiting -= 1
             tenant.waiting_bytes -= len(old)
-            if facts.phase == "queued":
-                tenant.queued -= 1
+            if facts.wait is not None:
+                self.load.remove(tenant_name, key, facts.wait)
+            else:
+                tenant.waiting -= 1
+                tenant.queued -= facts.phase == "queued"
         if not tenant.open:
             del self.tenants[tenant_name]
 
@@ -319,4 +331,5 @@ def _shared(facts: AskFacts) -> AskFacts:
         facts.held if facts.workflow else None,
         facts.kill,
         intern(facts.objective),
+        facts.wait,
     )

@@ -28,7 +28,7 @@ from ops_stream.core.goals import keep_goals
 from ops_stream.core.ids import bytes_digest
 from ops_stream.core.inputs import RECORD_INPUTS, EventInput, Gap, Input, MalformedInput, Takeover, Tick
 from ops_stream.core.lines import end
-from ops_stream.core.load_release import keep_lines
+from ops_stream.core.load_release import keep_lines, keep_on
 from ops_stream.core.memory import keep_bound
 from ops_stream.core.notices import alert, dead_letter
 from ops_stream.core.policy import REMIND_MS
@@ -63,6 +63,7 @@ def step(
             _take(draft, input_)
             keep_lines(draft, failures)
             keep_workflows(draft, failures)
+            keep_on(draft)
             keep_bound(draft)
             keep_goals(draft)
             return draft.decision()

@@ -25,7 +25,8 @@ from ops_stream.core.leases import expire
 from ops_stream.core.lifecycle import conduct_due
 from ops_stream.core.limits_command import release_sweep
 from ops_stream.core.lines import end, follow
-from ops_stream.core.load_release import keep_lines
+from ops_stream.core.load_lines import too_late
+from ops_stream.core.load_release import gate_due, keep_lines, keep_on
 from ops_stream.core.memory import forget, keep_bound
 from ops_stream.core.resolutions import escalation_due
 from ops_stream.core.rows import ASKS, SWEEPS
@@ -60,6 +61,7 @@ def tick(
             _act(draft, input_.until_ms, failures)
             keep_lines(draft, failures)
             keep_workflows(draft, failures)
+            keep_on(draft)
             keep_bound(draft)
             keep_goals(draft)
             return draft.decision()
@@ -120,6 +122,8 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         workflow_due(draft, key)
     elif kind == "circuit":
         circuit_due(draft, key)
+    elif kind == "gate":
+        gate_due(draft, key)
     else:
         raise InvariantBroken(f"nothing is known to do when the row {key} is due")
 
@@ -144,6 +148,8 @@ def _ask_due(draft: Draft, key: str, failures: dict[str, str]) -> None:
     elif key in failures:
         why = f"The supervisor failed on the second look at this ask ({failures[key]})."
         follow(draft, key, end(draft, ask), "denied", Reason.POLICY_ERROR, why)
+    elif ask.wait is not None:
+        too_late(draft, key, ask)
     elif ask.phase == "queued":
         try:
             let_go(draft, key)

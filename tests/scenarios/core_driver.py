@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Any
@@ -34,6 +34,7 @@ from tests.core.world import DIGEST, START_MS, World
 from tests.scenarios.alerting import alerts_of
 from tests.scenarios.choosing import routing_in
 from tests.scenarios.driver import PolicySpec, Seen, Setup
+from tests.scenarios.loading import load_in
 from tests.scenarios.people import escalations_in
 from tests.scenarios.reporting import telemetry_in
 from tests.scenarios.retrying import retries_in
@@ -94,6 +95,7 @@ def rules_of(setup: Setup) -> Rules:
         telemetry=telemetry_in(setup),
         routing=routing_in(setup),
         retries=retries_in(setup),
+        load=load_in(setup),
         blocking_digest=_blocking(setup),
         known=frozenset(setup.known_rules),
     )
@@ -177,6 +179,16 @@ class CoreDriver:
         self.world.rules = replace(
             self.world.rules, digest=digest, policies=fresh.policies, blocking_digest=fresh.blocking_digest
         )
+
+    def change_load(self, change: Callable[[Setup], None]) -> None:
+        """Put other limits into the rules, by the command that does so."""
+        change(self._setup)
+        digest = "sha256:" + sha256(repr(self._setup).encode()).hexdigest()
+        self.world.rules = replace(self.world.rules, known=frozenset((digest,)))
+        body = {"command_id": digest, "command": "activate_rules", "issued_by": "olga"}
+        self.send("control", {**body, "parameters": {"digest": digest}})
+        self.world.rules = replace(self.world.rules, digest=digest, load=load_in(self._setup))
+        self.world.advance(0)
 
     def change_trigger(self, name: str, values: Mapping[str, Any]) -> None:
         """Put another trigger into the rules."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -58,6 +58,12 @@ class Setup:
     aliases: dict[str, str] = field(default_factory=dict)
     routing: dict[str, Any] = field(default_factory=dict)
     """How a model is chosen, the breaker's fields among the others; nothing for not at all."""
+    load: dict[str, Any] = field(default_factory=dict)
+    """What differs from the rules about load that are shipped."""
+    tenant_loads: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Tenant or `*` → its limits."""
+    provider_loads: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Provider → its limits, and the share of each tenant as `share:NAME`."""
     retries: dict[str, Any] | None = None
     """What differs from the rules about retries that are shipped; None where nothing is tried again by plan."""
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -124,6 +130,10 @@ class Driver(Protocol):
 
     def change_policies(self, policies: Sequence[PolicySpec]) -> None:
         """Let rules with other policies be in force, as after `activate_rules`."""
+        ...
+
+    def change_load(self, change: Callable[[Setup], None]) -> None:
+        """Put other limits of what runs into the rules."""
         ...
 
     def change_trigger(self, name: str, values: Mapping[str, Any]) -> None:

@@ -47,6 +47,9 @@ SETUP_VERBS = frozenset(
         "model",
         "alias",
         "routing",
+        "load",
+        "tenant-load",
+        "provider-load",
         "retries",
         "plan",
     )

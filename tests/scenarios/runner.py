@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from ops_stream.contract.clocktext import format_time
-from tests.scenarios import choosing, reporting, retrying, workflows
+from tests.scenarios import choosing, loading, reporting, retrying, workflows
 from tests.scenarios.alerting import silence_of
 from tests.scenarios.driver import Driver, PolicySpec, Seen, Setup
 from tests.scenarios.expecting import DECISIONS as DECISIONS
@@ -55,7 +55,7 @@ class _Play:
             hold_against(line, subject, seen)
 
     def _unknown(self, line: Line) -> str | None:
-        if reporting.held(line, self.driver, TENANT):
+        if reporting.held(line, self.driver, TENANT) or loading.changed(line, self.driver):
             return None
         raise BadScenario(f"{line.where}: there is no verb {line.verb}")
 
@@ -113,7 +113,7 @@ class _Play:
             setup.partitions = int(words[0])
         elif not any(
             take(setup, line, values_of(named))
-            for take in (set_up, reporting.set_up, choosing.set_up, retrying.set_up)
+            for take in (set_up, reporting.set_up, choosing.set_up, loading.set_up, retrying.set_up)
         ):
             setup.policies.append(_policy(line))
             self.policies = setup.policies

@@ -20,6 +20,7 @@ from ops_stream.core.checks.limits import (
     retries_exhausted,
     too_many_open,
 )
+from ops_stream.core.checks.load import no_place, no_room, too_late
 from ops_stream.core.checks.steering import (
     escalated,
     kill_switch,
@@ -34,6 +35,12 @@ from ops_stream.core.look import Look
 Check: TypeAlias = Callable[[Look], str | None]
 """Gives a sentence against the ask, or None."""
 
+
+def _either(first: Check, second: Check) -> Check:
+    """Give the check that objects where one of two does, for the first's sake where both do."""
+    return lambda look: first(look) or second(look)
+
+
 CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.KILL_SWITCH, kill_switch),
     (Reason.AGENT_UNREGISTERED, agent_unregistered),
@@ -45,10 +52,10 @@ CHECKS: Final[tuple[tuple[Reason, Check], ...]] = (
     (Reason.BUDGET_EXHAUSTED, budget_exhausted),
     (Reason.RETRIES_EXHAUSTED, retries_exhausted),
     (Reason.NO_MODEL, no_model),
-    (Reason.DEADLINE_PASSED, deadline_passed),
-    (Reason.OVERLOADED, overloaded),
+    (Reason.DEADLINE_PASSED, _either(deadline_passed, too_late)),
+    (Reason.OVERLOADED, _either(overloaded, no_place)),
     (Reason.ESCALATED, escalated),
-    (Reason.QUEUED, queued),
+    (Reason.QUEUED, _either(queued, no_room)),
 )
 
 BINDING: Final[tuple[tuple[Reason, Check], ...]] = (

@@ -1,0 +1,111 @@
+"""Whether an ask finds room, and if not, where it would wait and how long."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from ops_stream.core.leases import estimated_ms
+from ops_stream.core.load_changes import ahead, length, waiting
+from ops_stream.core.load_gates import Gate, gates_of, is_open, line_of, token_at
+from ops_stream.core.rows import LINES
+from ops_stream.core.rows_load import line_key
+
+if TYPE_CHECKING:
+    from ops_stream.contract.models import TaskRequest
+    from ops_stream.core.look import Look
+    from ops_stream.core.rules_load import Load
+
+FAR_MS: Final = 30 * 86_400_000
+"""No start is expected later than that from now, whatever was measured."""
+
+
+class Place(NamedTuple):
+    """What keeps an ask from running now."""
+
+    why: str
+    shut: bool
+    """Whether it can never run, whatever ends."""
+    line: str = ""
+    level: int = 0
+    position: int = 0
+    not_before: int = 0
+    expected: int = 0
+    """When it is expected to run."""
+    full: bool = False
+    """Whether as many wait as may."""
+
+
+def level_of(load: Load, request: TaskRequest) -> int:
+    """Say how urgent an ask is."""
+    return request.priority + load.impact_levels.get(request.customer_impact, 0)
+
+
+def place_of(look: Look) -> Place | None:
+    """Say what keeps an ask from running now: a limit, or those that wait before it; None where nothing does."""
+    draft, tenant = look.draft, look.request.tenant
+    if not draft.rules.load.limited:
+        return None
+    line = line_of(draft.rules, look.model)
+    gates = gates_of(draft, tenant, line)
+    if not gates:
+        return None
+    for gate in gates:
+        if gate.shut:
+            return Place(gate.shut, shut=True)
+    first = look.waited is not None and look.waited.line == line
+    closed = next((gate for gate in gates if not is_open(draft, gate)), None)
+    if closed is None and (first or not length(draft, tenant, line)):
+        return None
+    return _place(look, line, gates, closed)
+
+
+def _place(look: Look, line: str, gates: tuple[Gate, ...], closed: Gate | None) -> Place:
+    draft, tenant = look.draft, look.request.tenant
+    load, settings = draft.rules.load, draft.rules.supervisor
+    level = level_of(load, look.request)
+    position = ahead(draft, tenant, line, level) + 1
+    not_before = max(token_at(draft, gate) if gate.interval_us else draft.now for gate in gates)
+    index = draft.state.tenants.get(tenant)
+    held = 0 if index is None else index.waiting_bytes
+    return Place(
+        f"{_why(closed)} {_before(position - 1)}",
+        shut=False,
+        line=line,
+        level=level,
+        position=position,
+        not_before=not_before,
+        expected=max(not_before, _expected(look, line, gates, position)),
+        full=waiting(draft, tenant) >= load.queue_max or held >= settings.waiting_bytes_max,
+    )
+
+
+def _expected(look: Look, line: str, gates: tuple[Gate, ...], position: int) -> int:
+    """Say when the ask at a place in its line is expected to run.
+
+    That is by how the line has moved so far; before that is known, by how long this one takes itself. A rate is known.
+    """
+    draft = look.draft
+    row = draft.get(LINES, line_key(look.request.tenant, line))
+    pace_us = 0 if row is None else row.pace
+    slots = [gate.concurrency for gate in gates if gate.concurrency]
+    if not pace_us and slots:
+        pace_us = estimated_ms(look.request) * 1000 // min(slots)
+    by_pace = draft.now + -(-position * pace_us // 1000)
+    by_rate = (token_at(draft, gate, others=position - 1) for gate in gates if gate.interval_us)
+    return min(draft.now + FAR_MS, max(by_pace, *by_rate, draft.now))
+
+
+def _why(closed: Gate | None) -> str:
+    if closed is None:
+        return "Others have waited for room before."
+    runs = [] if closed.concurrency is None else [f"run {closed.concurrency} asks at once"]
+    if closed.interval_us:
+        runs.append(f"begin one every {closed.interval_us / 1_000_000:g} s, {closed.burst} together")
+    verb = "may" if closed.tenant or not closed.provider else "may together"
+    return f"{closed.what[0].upper()}{closed.what[1:]} {verb} {' and '.join(runs)}."
+
+
+def _before(count: int) -> str:
+    return (
+        "None waits before this one." if not count else f"{count:,} wait{'s' * (count == 1)} before this one."
+    )
