@@ -92,6 +92,8 @@ class Purse:
     tokens: int = 0
     """Tokens that the ask needs; a policy may cap them before they are held."""
     more: list[Scope] = field(default_factory=list)
+    of_workflow: Scope | None = None
+    """What the workflow, a step of which the ask is, was handed in with; it is counted in that one's own row."""
 
     def __iter__(self) -> Iterator[Scope]:
         """Go through all of them, the tenant's first."""
@@ -114,7 +116,8 @@ class Purse:
         for scope in self.more:
             if scope.lacks(self.amount(scope, micros)):
                 return scope
-        return None
+        of_workflow = self.of_workflow
+        return of_workflow if of_workflow is not None and of_workflow.lacks(micros) else None
 
     def explain(self, scope: Scope, micros: int) -> str:
         """Say why a budget cannot take an ask of so many micro-dollars."""

@@ -39,6 +39,7 @@ from ops_stream.core.rows_load import Wait
 from ops_stream.core.rules_effects import IRREVERSIBLE
 from ops_stream.core.rules_model import NoPolicies, PolicyMatch
 from ops_stream.core.views import request_view
+from ops_stream.core.workflows_budget import budget_of_step
 
 Stage = Literal[
     "first",
@@ -216,6 +217,7 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
     purse = purse_of(
         draft, tenant, request.task_id, name, request.workflow_id or "", tokens_of(draft, request)
     )
+    purse.of_workflow = budget_of_step(draft, ask)
     nature = nature_of(draft, request, ask, anew=stage in ("first", "edited"))
     chosen = None
     if rules.routing.mode != "off":

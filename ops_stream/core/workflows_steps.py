@@ -37,6 +37,7 @@ from ops_stream.core.rows_workflows import (
 )
 from ops_stream.core.rules_effects import IRREVERSIBLE
 from ops_stream.core.words import clip
+from ops_stream.core.workflows_budget import set_aside
 from ops_stream.core.workflows_check import BYTES_MAX
 from ops_stream.core.workflows_ends import advance, stop
 from ops_stream.core.workflows_index import WorkflowIndex
@@ -80,6 +81,10 @@ def took(draft: Draft, old: Ask | None, ask: Ask, request: TaskRequest | None = 
         return
     if step.state in OPEN:
         if ask.phase in OPEN:
+            if ask.phase == "running":
+                flow, step = set_aside(flow, step, ask)
+                draft.put(key, flow)
+                draft.put(step_key(key, number), step)
             _goes_on(draft, key, number, step, old, ask, request)
         else:
             _over(draft, key, number, _verdict(draft, ask))

@@ -117,6 +117,9 @@ def check_flows(state: State) -> None:
             assert (ask.phase, ask.agent) == (row.state, row.agent), (
                 f"{key} {row.step}: {ask.phase} is {row.state}"
             )
+            assert ask.phase != "running" or row.hold == (ask.held or 0), (
+                f"{key} {row.step} sets aside {row.hold}"
+            )
         if flow.until == 0:
             assert flow.open, f"{key} waits for nothing"
     assert not steps, f"steps without their workflow: {steps.keys()}"
