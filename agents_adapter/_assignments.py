@@ -13,6 +13,7 @@ from typing import Final
 from aiokafka.structs import ConsumerRecord
 
 from agents_adapter._desk import Desk, Missed
+from agents_adapter._line import permits
 from agents_adapter._proof import Unproved
 from agents_adapter._reader import Lately, PartitionReader, Position
 from agents_adapter._seat import Seat
@@ -236,7 +237,7 @@ class Inbox:
             and (answer.tenant, answer.agent) == (request.tenant, request.agent)
             and request.workflow_id == found.workflow_id
         )
-        if not same or answer.decision != "approved" or answer.action_digest != action_digest(request):
+        if not same or not permits(answer) or answer.action_digest != action_digest(request):
             self._tell(
                 "An assignment at offset %d holds no approval of its step; it does not count.", record.offset
             )

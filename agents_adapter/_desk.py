@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.structs import ConsumerRecord
 
 from agents_adapter._leases import Leases
-from agents_adapter._line import Line
+from agents_adapter._line import Line, permits
 from agents_adapter._notes import Notes
 from agents_adapter._outbox import Outbox
 from agents_adapter._proving import Proving
@@ -158,6 +158,14 @@ class Desk:
             line.mark.revoked = True
             self._notes.acknowledge(approval)
             raise Revoked(f"Revoked, {approval.reason}: {approval.explanation}", approval=approval)
+        assert line.latest is not None
+        if not permits(line.latest):
+            self._give_up(line)
+            raise Denied(
+                f"Approved for a reason that is not known here, {approval.reason}: {approval.explanation}",
+                approval=approval,
+                next_step="Use an adapter of the supervisor's version.",
+            )
         if approval.changed:
             self._hold_to_changes(line, approval, accept_changes)
         return self._run(line, approval)

@@ -17,13 +17,20 @@ from agents_adapter.approval import Approval, Mark
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.codec import Malformed, decode
 from ops_stream.contract.models import TaskApproval, TaskRequest
+from ops_stream.contract.reasons import Reason
 
 logger = logging.getLogger("agents_adapter")
 
 _OUTSIDE: Final = ("duplicate_conflict", "malformed_request")
 _CHANGED: Final = "approved_with_changes"
 _WAITING: Final = ("escalated", "queued")
+_REASONS: Final = frozenset(Reason)
 _AGAIN_S: Final = 0.05
+
+
+def permits(answer: TaskApproval) -> bool:
+    """Whether a decision lets something run. A reason that is not known here means no."""
+    return answer.decision == "approved" and answer.reason in _REASONS
 
 
 class Line:

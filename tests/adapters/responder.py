@@ -189,9 +189,10 @@ class Responder:
         position: tuple[int, int] | None = None,
         headers: list[tuple[str, bytes]] | None = None,
         key: str | None = None,
+        more: list[tuple[str, bytes]] | None = None,
     ) -> None:
-        """Publish an output; outputs go out in the order of the calls."""
-        tenant = body["tenant"]
+        """Publish an output; outputs go out in the order of the calls. `more` are added to our headers."""
+        tenant = body.get("tenant", self.settings.tenant)
         partition = partition_for(tenant, self.partitions)
         if position is None:
             self.journal_offset += 1
@@ -208,7 +209,7 @@ class Responder:
             encode_json(body),
             (key or tenant).encode(),
             partition,
-            headers=ours if headers is None else headers,
+            headers=[*ours, *(more or [])] if headers is None else headers,
         )
 
 

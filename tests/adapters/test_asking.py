@@ -73,6 +73,16 @@ async def test_a_denied_ask_raises_denied_with_the_answer(client: OpsClient, res
     assert isinstance(caught.value, Refused)
 
 
+async def test_an_approval_for_a_reason_that_is_not_known_means_no(
+    client: OpsClient, responder: Responder
+) -> None:
+    """A newer supervisor may know reasons that this adapter does not: it fails closed, and gives the ask up."""
+    responder.on_ask = lambda ask: responder.answer(ask, "approved", reason="never_heard_of")
+    with pytest.raises(Denied, match="not known here, never_heard_of"):
+        await client.ask("writer", "Draft it")
+    await responder.report("cancelled")
+
+
 async def test_silence_ends_in_no_answer_and_withdraws_the_ask(
     settings: Settings, responder: Responder
 ) -> None:
