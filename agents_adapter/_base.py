@@ -21,7 +21,7 @@ from agents_adapter.approval import Approval, current_approval
 from ops_stream.contract.answers import KEYS_BYTES_MAX, trusted_keys
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.errors import SettingsInvalid, WrongUse
-from ops_stream.contract.models import AgentRegistration, TaskRequest, Telemetry
+from ops_stream.contract.models import AgentRegistration, TaskApproval, TaskRequest, Telemetry
 from ops_stream.contract.settings import Settings, Verify
 
 if TYPE_CHECKING:
@@ -253,13 +253,18 @@ class ClientBase:
         record = _telemetry_record(place, event, traceparent or approval.traceparent)
         with self._counting:
             self._handed += 1
-        background.call(self._hand_over, session, record, approval if kind in ENDS else None)
+        failed = kind in ENDS and event.success is False and kind != "cancelled"
+        background.call(self._hand_over, session, record, approval if kind in ENDS else None, failed)
         _tracing.reported(approval, event)
 
-    def _hand_over(self, session: Session, record: Any, ended: Approval | None) -> None:
+    def _after(self, approval: Approval, timeout_s: float) -> concurrent.futures.Future[TaskApproval | None]:
+        background, session = self._at_work()
+        return background.run(session.desk.after(approval, timeout_s))
+
+    def _hand_over(self, session: Session, record: Any, ended: Approval | None, failed: bool) -> None:
         with self._counting:
             self._handed -= 1
-        session.desk.report(record, ended)
+        session.desk.report(record, ended, failed)
 
 
 async def _closed(session: Session) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import functools
 import inspect
 import logging
 import time
@@ -10,11 +12,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agents_adapter import _tracing
+from agents_adapter._again import WAIT_S, again, may_follow, note
 from agents_adapter._base import ClientBase, awaited, blocked
-from agents_adapter._plan import Plan, end_of
+from agents_adapter._plan import Ask, Plan, end_of
 from agents_adapter._stop import Stoppable, revoked
 from agents_adapter.approval import Approval, under
-from agents_adapter.errors import Revoked
+from agents_adapter.errors import Refused, Revoked
+from ops_stream.contract.errors import WrongUse
+from ops_stream.contract.models import TaskApproval
 
 logger = logging.getLogger("agents_adapter")
 
@@ -43,7 +48,7 @@ class _Run:
         stopped = isinstance(error, asyncio.CancelledError) or (
             isinstance(error, Revoked) and self._approval.revoked
         )
-        self._report("cancelled" if stopped else "failed", end_of(error), timed=True)
+        self._report("cancelled" if stopped else "failed", end_of(error, self._plan.classify), timed=True)
         self.call.ended(error, {})
 
     def _report(self, kind: str, fields: dict[str, Any], *, timed: bool = False) -> None:
@@ -80,13 +85,93 @@ async def call_awaiting(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Ask, then await the function and report."""
-    ask = plan.ask(owner, args, kwargs)
-    accept_changes = plan.apply is not None
-    future = client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
-    approval = await awaited(future, client._abandon)
-    args, kwargs = _applied(client, plan, approval, args, kwargs)
-    return await run_awaiting(client, plan, approval, lambda: function(*args, **kwargs))
+    """Ask, then await the function and report; again where the supervisor says so and the plan follows it."""
+    call = _Attempts(client, plan, plan.ask(owner, args, kwargs), function, args, kwargs)
+    return await _attempts(call)
+
+
+class _Attempts:
+    """One call, as often as it is tried."""
+
+    def __init__(
+        self,
+        client: ClientBase,
+        plan: Plan,
+        ask: Ask,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.client = client
+        self.plan = plan
+        self.ask = ask
+        self.failed: Exception | None = None
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+
+    def asking(self) -> concurrent.futures.Future[Approval]:
+        accept_changes = self.plan.apply is not None
+        ask = self.ask
+        return self.client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
+
+    def approved(self, approval: Approval) -> Callable[[], Any]:
+        """Give what is to run."""
+        args, kwargs = _applied(self.client, self.plan, approval, self._args, self._kwargs)
+        return functools.partial(self._function, *args, **kwargs)
+
+    def refused(self, refusal: Refused) -> Exception:
+        """Give what to raise: of a second attempt that may not be made, what the first one raised."""
+        if self.failed is None:
+            return refusal
+        self.failed.add_note(f"It was not tried again: {refusal}")
+        return self.failed
+
+    def failed_under(self, approval: Approval, error: Exception) -> concurrent.futures.Future[Any] | None:
+        """Ask what to do next, if anybody may know."""
+        self.failed = error
+        if not may_follow(self.plan, approval, error):
+            return None
+        try:
+            return self.client._after(approval, WAIT_S)
+        except WrongUse:  # the client was closed meanwhile
+            return None
+
+    def follows(self, approval: Approval, answer: TaskApproval | None) -> float | None:
+        """Give how long to wait for the next attempt, which is asked for then; None where there is none."""
+        found = again(self.ask, approval, answer)
+        if found is None:
+            assert self.failed is not None
+            note(self.failed, approval.next_step)
+            return None
+        self.ask = found.ask
+        return found.wait_s
+
+
+async def _attempts(call: _Attempts, begun: tuple[Approval, Awaitable[Any]] | None = None) -> Any:
+    """Try until it is done, or not to be tried again. `begun` is a first attempt that has begun already."""
+    client, plan = call.client, call.plan
+    while True:
+        if begun is not None:
+            approval, running = begun
+            begun = None
+        else:
+            try:
+                approval = await awaited(call.asking(), client._abandon)
+            except Refused as refusal:
+                raised = call.refused(refusal)
+                if raised is refusal:
+                    raise
+                raise raised from refusal
+            running = run_awaiting(client, plan, approval, call.approved(approval))
+        try:
+            return await running
+        except Exception as error:
+            asked = call.failed_under(approval, error)
+            wait_s = None if asked is None else call.follows(approval, await awaited(asked))
+            if wait_s is None:
+                raise
+        await asyncio.sleep(wait_s)
 
 
 async def run_awaiting(
@@ -141,13 +226,27 @@ def call_blocking(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Any:
-    """Ask, then call the function and report."""
-    ask = plan.ask(owner, args, kwargs)
-    accept_changes = plan.apply is not None
-    future = client._asking(ask.agent, ask.task_description, ask.fields, None, accept_changes)
-    approval = blocked(future, client._abandon)
-    args, kwargs = _applied(client, plan, approval, args, kwargs)
-    return run_blocking(client, plan, approval, lambda: function(*args, **kwargs))
+    """Ask, then call the function and report; again where the supervisor says so and the plan follows it."""
+    call = _Attempts(client, plan, plan.ask(owner, args, kwargs), function, args, kwargs)
+    while True:
+        try:
+            approval = blocked(call.asking(), client._abandon)
+        except Refused as refusal:
+            raised = call.refused(refusal)
+            if raised is refusal:
+                raise
+            raise raised from refusal
+        to_run = call.approved(approval)
+        try:
+            result = run_blocking(client, plan, approval, to_run)
+        except Exception as error:
+            asked = call.failed_under(approval, error)
+            wait_s = None if asked is None else call.follows(approval, blocked(asked))
+            if wait_s is None:
+                raise
+        else:
+            return _attempts(call, (approval, result)) if inspect.isawaitable(result) else result
+        time.sleep(wait_s)
 
 
 def run_blocking(client: ClientBase, plan: Plan, approval: Approval, function: Callable[[], Any]) -> Any:

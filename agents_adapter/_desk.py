@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiokafka.structs import ConsumerRecord
 
+from agents_adapter._afterwards import Afterwards
 from agents_adapter._leases import Leases
 from agents_adapter._line import Line, permits
 from agents_adapter._notes import Notes
@@ -24,7 +25,7 @@ from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.digest import action_digest
 from ops_stream.contract.errors import OpsError, WrongUse
 from ops_stream.contract.headers import read_headers
-from ops_stream.contract.models import TaskAssignment, TaskRequest
+from ops_stream.contract.models import TaskApproval, TaskAssignment, TaskRequest
 
 if TYPE_CHECKING:
     from agents_adapter._spans import AskTrace
@@ -51,6 +52,7 @@ class Desk:
         self._notes = Notes(seat, outbox)
         self._lines: set[Line] = set()
         self._running: dict[Mark, Line] = {}
+        self._afterwards = Afterwards(seat.options.timeout_s, self._drop)
         self._leases = Leases(self._notes.heartbeat, revokes=not seat.options.observe)
 
     async def close(self) -> None:
@@ -109,7 +111,7 @@ class Desk:
     def ask_again(self) -> None:
         """After a reconnect answers may be missing: whoever asks again gets the decision in force."""
         for line in self._lines:
-            if line.assigned or (line.posted is not None and line.posted.done.done()):
+            if line.assigned or (line.posted is not None and line.posted.done.done() and not line.over):
                 self._send(line)
 
     async def _decision(self, line: Line, first_by: float) -> bool:
@@ -222,6 +224,7 @@ class Desk:
 
     def _drop(self, line: Line) -> None:
         self._lines.discard(line)
+        self._afterwards.discard(line.mark)
         self._running.pop(line.mark, None)
         self._leases.remove(line)
         if self._seat.reader is not None:
@@ -286,11 +289,30 @@ class Desk:
             line.on_revoked = None
             self._leases.remove(line)
 
-    def report(self, record: Outgoing, ended: Approval | None) -> None:
-        """Send a report; `ended` is the approval whose call it ends."""
+    def report(self, record: Outgoing, ended: Approval | None, failed: bool = False) -> None:
+        """Send a report; `ended` is the approval whose call it ends, and `failed` says that it did."""
+        line = self._running.get(ended.mark) if ended is not None else None
+        if (
+            line is not None
+            and ended is not None
+            and failed
+            and line.posted is not None
+            and not ended.revoked
+        ):
+            del self._running[ended.mark]
+            self._leases.remove(line)
+            self._afterwards.add(line)
         self._outbox.post(record)
         if ended is not None:
             self._finish(ended)
+
+    async def after(self, approval: Approval, timeout_s: float) -> TaskApproval | None:
+        """Wait for the decision that follows the report of a failure; None where none comes in time."""
+        if approval.mark in self._running:
+            raise WrongUse(
+                f"Request {approval.request_id} has not failed.", next_step="Report `failed` first, then ask."
+            )
+        return await self._afterwards.answer(approval.mark, timeout_s)
 
     def abandon(self, approval: Approval) -> None:
         """An approval came for a caller who is gone: withdraw it."""

@@ -64,6 +64,7 @@ class Line:
         self.news = asyncio.Event()
         self.on_revoked: Callable[[], None] | None = None
         self.running = False
+        self.over = False
         self.listener: Watcher = self
         """Who is given the records: the line itself, or who proves them first."""
 
@@ -103,7 +104,9 @@ class Line:
         """Whether an answer is about this very ask, and not older than the one in force."""
         if not self._concerns_us(answer):
             return False
-        return self.latest is None or answer.sequence >= self.latest.sequence
+        if self.latest is None or answer.sequence > self.latest.sequence:
+            return True
+        return answer.sequence == self.latest.sequence and not self.over
 
     def take(self, answer: TaskApproval, record: ConsumerRecord, position: Position) -> None:
         """Have an answer be the one in force."""
@@ -116,6 +119,9 @@ class Line:
         else:
             self.remaining_s = None
         self.news.set()
+        if self.over:
+            self.mark.after = answer
+            return
         if self.mark.trace is not None:
             self.mark.trace.heard(answer)
         if self.running and self.stops(answer):
@@ -131,6 +137,10 @@ class Line:
         self._asked_ms = at_ms
         self.running = True
         self.take(answer, record, position)
+
+    def ends(self) -> None:
+        """Its call has failed: what is decided from here on says what to do next, and stops nothing."""
+        self.running, self.over, self.on_revoked = False, True, None
 
     async def asked_ms(self) -> int:
         """When this ask first stood on its topic, in milliseconds of the broker's clock.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agents_adapter._classes import Classify, error_class_of
 from agents_adapter._cleanup import CleaningUp
 from agents_adapter._records import build, new_id
 from agents_adapter.approval import Approval
@@ -85,6 +86,8 @@ class Plan:
     measure: Measure | None
     apply: Apply | None
     cleaning: CleaningUp | None = None
+    retries: bool = False
+    classify: Classify | None = None
 
     def ask(self, owner: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Ask:
         """Say what is about to run. Whatever a callback raises ends the call before anything was asked."""
@@ -128,8 +131,8 @@ class Plan:
         return _NOT_IN_IDS.sub("-", name)[:128]
 
 
-def end_of(error: BaseException) -> dict[str, Any]:
+def end_of(error: BaseException, classify: Classify | None = None) -> dict[str, Any]:
     """Give the fields of Telemetry that an exception tells."""
     # What cannot be written as UTF-8 must not cost the report.
     text = str(error)[:2000].encode("utf-8", "replace").decode()
-    return {"event_id": new_id("event"), "error": text, "error_class": type(error).__name__[:256]}
+    return {"event_id": new_id("event"), "error": text, "error_class": error_class_of(error, classify)}

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import ValidationError
 
 from ops_stream.contract.digest import action_digest
-from ops_stream.contract.models import MatchedPolicy, QueuePlace, Retry, TaskApproval, TaskRequest, WouldHave
+from ops_stream.contract.models import (
+    MatchedPolicy,
+    NextStep,
+    QueuePlace,
+    Retry,
+    TaskApproval,
+    TaskRequest,
+    WouldHave,
+)
 from ops_stream.contract.money import usd
 
 if TYPE_CHECKING:
@@ -26,6 +34,8 @@ class Mark:
     revoked: bool = False
     answer: TaskApproval | None = None
     why: str = ""
+    after: TaskApproval | None = None
+    """The decision that followed the report of a failure."""
     trace: AskTrace | None = None
     """Who is told of every answer, where the program uses OpenTelemetry."""
 
@@ -175,6 +185,22 @@ class Approval:
     def retry(self) -> Retry | None:
         """How to try again after a failure."""
         return self.answer.retry if self.answer is not None else None
+
+    @property
+    def next_step(self) -> NextStep | None:
+        """What to do after it has failed, once the supervisor has said so; see `next_step` of a client."""
+        answer = self.mark.after or self.answer
+        return answer.next_step if answer is not None else None
+
+    @property
+    def retry_at(self) -> str | None:
+        """When to come back after a denial that passes, on the broker's clock."""
+        return self.answer.retry_at if self.answer is not None else None
+
+    @property
+    def batch(self) -> bool:
+        """Whether to run it at batch price."""
+        return self.answer.batch if self.answer is not None else False
 
     @property
     def queue(self) -> QueuePlace | None:

@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from agents_adapter import _tracing
+from agents_adapter._again import WAIT_S
 from agents_adapter._base import ClientBase, awaited
 from agents_adapter._serving import GRACE_S, Serving, serve_until_told
 from agents_adapter._stop import Stoppable, revoked
 from agents_adapter.approval import Approval
-from ops_stream.contract.models import AgentStatus
+from ops_stream.contract.models import AgentStatus, NextStep
 
 
 class OpsClient(ClientBase):
@@ -95,6 +96,14 @@ class OpsClient(ClientBase):
         if self._crowded:
             await awaited(self._run(self._at_work()[1].outbox.room(self._options.timeout_s)))
         self._post(approval, traceparent, fields)
+
+    async def next_step(self, approval: Approval, *, timeout_s: float = WAIT_S) -> NextStep | None:
+        """Give what to do after `report(approval, kind="failed")`; None where the supervisor does not say it in time.
+
+        Where it plans no retries it says nothing. What it says stands in `approval.next_step` as well.
+        """
+        answer = await awaited(self._after(approval, timeout_s))
+        return answer.next_step if answer is not None else None
 
     async def flush(self, timeout_s: float | None = None) -> None:
         """Wait until Kafka has everything; raises NotDelivered for what was lost or took too long."""

@@ -24,6 +24,11 @@ class Refused(OpsError):
 class Denied(Refused):
     """The supervisor said no, or said yes to something other than what would run."""
 
+    @property
+    def retry_at(self) -> str | None:
+        """When to come back, on the broker's clock, where the denial is one that passes."""
+        return self.approval.retry_at if self.approval is not None else None
+
 
 class NoAnswer(Refused):
     """Nobody decided in time. The ask is withdrawn."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from agents_adapter._base import ClientBase
+from agents_adapter._classes import Classify
 from agents_adapter._cleanup import CLEANUP_S, CleaningUp, Cleanup, awaits
 from agents_adapter._output import Done, report_of
 from agents_adapter._plan import Plan
@@ -27,6 +28,7 @@ def serves(
     max_concurrency: int = 1,
     cleanup: Cleanup | None = None,
     cleanup_s: float = CLEANUP_S,
+    classify: Classify | None = None,
     **registration: Any,
 ) -> Callable[[F], F]:
     """Let a function run the steps that are handed to an agent, while the client serves (`serving`, `serve_forever`).
@@ -35,8 +37,8 @@ def serves(
     is JSON, or `Done` with what it took. What it raises is reported as a failure. It stays what it was, and can be
     called by hand. A blocking one runs in a thread of its own.
 
-    `agent` is the function's name unless given; `registration` are more fields of AgentRegistration. `cleanup` and
-    `cleanup_s` are as in `supervise`.
+    `agent` is the function's name unless given; `registration` are more fields of AgentRegistration. `cleanup`,
+    `cleanup_s` and `classify` are as in `supervise`.
     """
     cleaning = CleaningUp.of(cleanup, cleanup_s)
 
@@ -47,7 +49,7 @@ def serves(
         event = client._registration(
             agent or name, role, capabilities, {**registration, "max_concurrency": max_concurrency}
         )
-        plan = Plan(name, None, event.agent, None, None, report_of, None, cleaning)
+        plan = Plan(name, None, event.agent, None, None, report_of, None, cleaning, classify=classify)
         client._serve(Served(event, function, awaits(function), plan))
         return function
 

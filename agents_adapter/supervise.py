@@ -9,6 +9,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from agents_adapter._base import ClientBase
 from agents_adapter._call import call_awaiting, call_blocking
+from agents_adapter._classes import Classify
 from agents_adapter._cleanup import CLEANUP_S, CleaningUp, Cleanup
 from agents_adapter._plan import AgentName, Apply, Describe, Estimate, Measure, Plan
 from ops_stream.contract.errors import WrongUse
@@ -32,6 +33,8 @@ def supervise(
     apply: Apply | None = None,
     cleanup: Cleanup | None = None,
     cleanup_s: float = CLEANUP_S,
+    retries: bool = False,
+    classify: Classify | None = None,
 ) -> T:
     """Let a method ask before it runs and report after, and give the target back.
 
@@ -46,6 +49,11 @@ def supervise(
 
     `cleanup(approval)`, awaiting or blocking, runs when a call that had begun was revoked, after it has stopped and
     before the supervisor is told so. It has `cleanup_s` seconds; its failure is logged.
+
+    With `retries` a call that failed is tried again as long as the supervisor's answer to the failure says so, each
+    time as a new ask: after the wait that it names, and with the model that it names. Where it says anything else,
+    what the call raised is raised, with a note of it. `classify(error)` gives the `error_class` of the report, where
+    the error's type does not tell enough.
     """
     function = _found(target, method)
     is_class = inspect.isclass(target)
@@ -53,7 +61,8 @@ def supervise(
     kind = inspect.getattr_static(target, method) if is_class else None
     bound = not is_class or isinstance(kind, classmethod | staticmethod)
     cleaning = CleaningUp.of(cleanup, cleanup_s)
-    plan = Plan(name, _signature(function, bound=bound), agent, describe, estimate, measure, apply, cleaning)
+    signature = _signature(function, bound=bound)
+    plan = Plan(name, signature, agent, describe, estimate, measure, apply, cleaning, retries, classify)
     if bound:
         wrapper = _wrapped(function, client, plan, lambda args: (target, args), has_owner=False)
         wrapper = staticmethod(wrapper) if is_class else wrapper
@@ -79,6 +88,8 @@ def supervised(
     apply: Apply | None = None,
     cleanup: Cleanup | None = None,
     cleanup_s: float = CLEANUP_S,
+    retries: bool = False,
+    classify: Classify | None = None,
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function as `supervise` does a method; the agent is the function's name unless given."""
     cleaning = CleaningUp.of(cleanup, cleanup_s)
@@ -94,6 +105,8 @@ def supervised(
             measure,
             apply,
             cleaning,
+            retries,
+            classify,
         )
         wrapper: Callable[P, R] = _wrapped(function, client, plan, lambda args: (None, args), has_owner=False)
         return wrapper

@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from agents_adapter import _tracing
+from agents_adapter._again import WAIT_S
 from agents_adapter._base import ClientBase, blocked
 from agents_adapter._serving import GRACE_S, Serving, serve_until_told
 from agents_adapter._stop import revoked
 from agents_adapter._threads import in_thread
 from agents_adapter.approval import Approval
 from ops_stream.contract.errors import WrongUse
-from ops_stream.contract.models import AgentStatus
+from ops_stream.contract.models import AgentStatus, NextStep
 
 
 class SyncOpsClient(ClientBase):
@@ -81,6 +82,14 @@ class SyncOpsClient(ClientBase):
         if self._crowded:
             blocked(self._run(self._at_work()[1].outbox.room(self._options.timeout_s)))
         self._post(approval, traceparent, fields)
+
+    def next_step(self, approval: Approval, *, timeout_s: float = WAIT_S) -> NextStep | None:
+        """Give what to do after `report(approval, kind="failed")`; None where the supervisor does not say it in time.
+
+        See OpsClient.next_step.
+        """
+        answer = blocked(self._after(approval, timeout_s))
+        return answer.next_step if answer is not None else None
 
     def flush(self, timeout_s: float | None = None) -> None:
         """Wait until Kafka has everything; see OpsClient.flush."""
