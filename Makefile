@@ -21,7 +21,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[supervisor,test]'
 	@touch $@
 
-demo: setup ## A real agent's recorded day under supervision, on a real broker
+demo: setup ## A real agent's recorded day and a workflow of five roles, on a real broker
 	@$(BIN)/ops-stream demo
 
 check: setup ## Format, lint, strict types, import rules, drift and core tests (under a minute)

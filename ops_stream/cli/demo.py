@@ -33,7 +33,8 @@ def demo(out: Out, seconds: float) -> int:
     """Start a real broker and a worker, and let support agents ask before each of 572 recorded tool calls.
 
     Policies, a budget for each conversation and a scripted support lead decide; at the end the journal is proved, and
-    the figures of the day are shown.
+    the figures of the day are shown. Meanwhile agents of five roles, who never call one another, work off a workflow: a
+    page about the day, which is published when the support lead agrees.
     Uses the broker of OPS_STREAM_BOOTSTRAP_SERVERS where that is set, an embedded one otherwise. Ctrl-C stops it all.
 
     \b
@@ -58,7 +59,7 @@ def demo(out: Out, seconds: float) -> int:
         _figures(out, settings)
         for finding in findings:
             screen.say(finding)
-        screen.say(f"log, journal key and state of this run: {settings.data_dir}")
+        screen.say(f"logs, journal key, state and the workflow's page (desk.html): {settings.data_dir}")
     return ExitCode.DONE if passed else ExitCode.NOT_SO
 
 

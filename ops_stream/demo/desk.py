@@ -137,7 +137,7 @@ class SupportLead:
             "verdict": verdict,
             "action_digest": escalation.get("action_digest"),
             "rules_digest": escalation["rules_digest"],
-            "reason": "above what the desk may move" if verdict == "deny" else "the booking allows it",
+            "reason": _why(request, verdict),
         }
         await producer.send_and_wait(
             self._settings.topic("resolutions"),
@@ -145,3 +145,9 @@ class SupportLead:
             key=TENANT.encode(),
             partition=partition,
         )
+
+
+def _why(request: dict[str, Any], verdict: str) -> str:
+    if verdict == "deny":
+        return "above what the desk may move"
+    return "the page names no customer" if request.get("task_type") == "publish" else "the booking allows it"

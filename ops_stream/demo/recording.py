@@ -41,8 +41,13 @@ class Call:
     @property
     def cost_usd(self) -> float:
         """What the call costs at the list price, to the micro-dollar."""
-        dollars = self.input_tokens * INPUT_USD_PER_MTOK + self.output_tokens * OUTPUT_USD_PER_MTOK
-        return round(dollars / 1_000_000, 6)
+        return list_price(self.input_tokens, self.output_tokens)
+
+
+def list_price(input_tokens: int, output_tokens: int) -> float:
+    """What so many tokens cost, to the micro-dollar."""
+    dollars = input_tokens * INPUT_USD_PER_MTOK + output_tokens * OUTPUT_USD_PER_MTOK
+    return round(dollars / 1_000_000, 6)
 
 
 def desk_conf() -> Path:

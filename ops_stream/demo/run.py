@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import secrets
 import signal
@@ -20,7 +21,9 @@ from urllib.request import urlopen
 from agents_adapter import OpsClient
 from ops_stream.contract.errors import NotSo
 from ops_stream.contract.settings import Settings
+from ops_stream.demo.crew import FLOW
 from ops_stream.demo.desk import AGENTS, LEAD, TENANT, SupportLead, agent_of, work
+from ops_stream.demo.flow import PACE_S, Flow, work_off
 from ops_stream.demo.recording import Call, desk_conf, recorded_day
 from ops_stream.demo.show import Screen, summary_of
 from ops_stream.demo.tally import Tally
@@ -59,35 +62,64 @@ async def play(plan: Plan, screen: Screen) -> dict[str, Any]:
     """The desk's day; the summary's figures without the audit."""
     settings = plan.settings
     screen.say(f"topics: {len(await create(settings))} made under the prefix {settings.topic_prefix}")
-    with _worker(settings) as port:
+    with _worker(settings) as port, _agents_log(settings.data_dir / "agents.log"):
         await _until_ready(port)
         screen.say("worker: all partitions are live")
         days = recorded_day(plan.seconds)
         total = sum(len(calls) for calls in days.values())
         screen.say(f"agents: {AGENTS}, with {total} recorded calls of {len(days)} conversations")
+        screen.say(f"workflow: {FLOW}, five steps for five roles; one needs the support lead")
         watch, lead, tally = Watch(screen.decision), SupportLead(settings), Tally()
-        beside = [asyncio.create_task(watch.run(settings)), asyncio.create_task(lead.run())]
+        flow = Flow(screen.step, screen.flow)
+        watching = (watch.run(settings), lead.run(), flow.run(settings))
+        beside = [asyncio.create_task(one) for one in watching]
+        calls = [call for one in days.values() for call in one]
+        open_ = asyncio.Event()
         try:
-            await _agents_at_work(settings, days, tally)
+            await asyncio.gather(
+                _agents_at_work(settings, days, tally, open_),
+                work_off(settings, calls, flow, min(PACE_S, plan.seconds / 20), open_),
+            )
             # The last decisions are still on their way to the screen, and figures are told a second after them.
             await asyncio.sleep(2.0)
         finally:
             for task in beside:
                 task.cancel()
             await asyncio.gather(*beside, return_exceptions=True)
-    return summary_of(watch, (lead.approved, lead.denied), tally.spent_usd(), BUDGET_USD, audit=False)
+    made = flow.summary()
+    spent = tally.spent_usd() + made["cost_usd"]
+    figures = summary_of(watch, (lead.approved, lead.denied), spent, BUDGET_USD, audit=False)
+    return figures | {"workflow": made}
 
 
-async def _agents_at_work(settings: Settings, days: dict[str, list[Call]], tally: Tally) -> None:
+async def _agents_at_work(
+    settings: Settings, days: dict[str, list[Call]], tally: Tally, open_: asyncio.Event
+) -> None:
     async with OpsClient(
         settings.bootstrap_servers, tenant=TENANT, topic_prefix=settings.topic_prefix, timeout_s=ASK_TIMEOUT_S
     ) as client:
         for index in range(AGENTS):
             await client.register(agent_of(index), role="support", capabilities=["support"])
         started = monotonic()
+        open_.set()
         await asyncio.gather(
             *(work(client, agent_of(n), calls, started, tally.add) for n, calls in enumerate(days.values()))
         )
+
+
+@contextmanager
+def _agents_log(path: Path) -> Iterator[None]:
+    """What the adapter logs, a failed step with its traceback, lies beside the log of the worker."""
+    logger = logging.getLogger("agents_adapter")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.propagate = True
+        logger.removeHandler(handler)
+        handler.close()
 
 
 @contextmanager

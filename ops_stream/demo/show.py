@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ops_stream.demo.crew import FLOW
+from ops_stream.demo.flow import StepSeen
 from ops_stream.demo.tally import percentile
 from ops_stream.demo.watch import Seen, Watch
 
@@ -17,6 +19,9 @@ COLOURS: Final = {
     "escalated": "magenta",
     "queued": "yellow",
     "revoked": "red",
+    "running": "cyan",
+    "completed": "green",
+    "failed": "red",
 }
 
 
@@ -48,6 +53,39 @@ class Screen:
         self.console.print(
             f"{latency}  {escape(request['agent'])}  {escape(request['request_id']):<7} "
             f"{escape(request.get('tool', '')):<29} ${cost:<7.4f} [{colour}]{approval['decision']}[/{colour}]{reason}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def step(self, seen: StepSeen) -> None:
+        """Something became of a step of the workflow: a line as wide as that of a decision."""
+        if self.as_json:
+            told = {
+                "step_id": seen.step_id,
+                "agent": seen.agent,
+                "state": seen.state,
+                "attempt": seen.attempt,
+            }
+            self._json({"kind": "step", "workflow_id": FLOW, **told, "reason": seen.reason})
+            return
+        name = f"{FLOW}/{seen.step_id}" + (f", attempt {seen.attempt}" if seen.attempt > 1 else "")
+        cost = f"${seen.cost_usd:<7.4f}" if seen.cost_usd else " " * 8
+        self._of_the_flow(seen.agent, f"{name:<37} {cost}", seen.state, seen.reason)
+
+    def flow(self, status: dict[str, Any]) -> None:
+        """The workflow itself is somewhere else now."""
+        if self.as_json:
+            self._json({"kind": "workflow", **{k: status[k] for k in ("workflow_id", "state", "problems")}})
+            return
+        said = "; ".join(problem["explanation"] for problem in status["problems"])
+        steps = f", {len(status['steps'])} steps" if status["state"] == "accepted" else ""
+        self._of_the_flow("", f"workflow {FLOW + steps:<37}", status["state"], said)
+
+    def _of_the_flow(self, agent: str, what: str, state: str, reason: str) -> None:
+        colour = COLOURS.get(state, "white")
+        self.console.print(
+            f"   [bold]step[/bold]  {escape(agent):<11} {escape(what)} [{colour}]{escape(state)}[/{colour}]"
+            + (f" {escape(reason)}" if reason else ""),
             highlight=False,
             soft_wrap=True,
         )
@@ -90,6 +128,20 @@ def summary_of(
     }
 
 
+def _flow_rows(flow: dict[str, Any]) -> list[tuple[str, str]]:
+    seconds = f" in {flow['seconds']:.1f} s" if "seconds" in flow else ""
+    unknown = f", ${flow['unknown_usd']:.4f} of it unknown" if flow["unknown_usd"] else ""
+    again, blamed = (", ".join(flow[name]) for name in ("tried_again", "blamed"))
+    return [
+        (
+            f"workflow {flow['workflow_id']}",
+            f"{flow['state']}, {flow['completed']} of {flow['steps']} steps{seconds}",
+        ),
+        ("  tried again; to blame", f"{again or 'nothing'}; {blamed or 'nobody'}"),
+        ("  cost of its budget", f"${flow['cost_usd']:.4f} of ${flow['budget_usd']:.2f}{unknown}"),
+    ]
+
+
 def _rows(body: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(name, str(body[name])) for name in ("asks", "approved", "denied", "escalated", "queued")]
     rows += [(f"  {reason}", str(count)) for reason, count in body["by_reason"].items()]
@@ -97,6 +149,7 @@ def _rows(body: dict[str, Any]) -> list[tuple[str, str]]:
     rows.append(("spent of the month's budget", f"${body['spent_usd']:.2f} of ${body['budget_usd']:.2f}"))
     rows.append(("decision latency p50", f"{body['decision_latency_p50_ms']:.0f} ms"))
     rows.append(("decision latency p99", f"{body['decision_latency_p99_ms']:.0f} ms"))
+    rows += _flow_rows(body["workflow"])
     rows.append(("audit verify", "passed" if body["audit_verify_passed"] else "FAILED"))
     verdicts = body["verdicts"]
     taken = verdicts["signed"] + verdicts["unsigned"]

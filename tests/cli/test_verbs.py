@@ -22,9 +22,9 @@ def next_line(stream: IO[str] | None) -> str:
     return stream.readline()
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def ended(process: subprocess.Popen[str], within_s: float = 60) -> tuple[int, str, str]:
     """Wait for a process's end."""
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=within_s)
     return process.returncode, out, err
 
 
@@ -68,6 +68,26 @@ def test_the_life_of_an_ask_is_explained(world: World) -> None:
     unknown = world.ops("audit", "explain", "no-such-ask", "--tenant", "told")
     assert unknown.code == 1
     assert "no-such-ask" in unknown.err
+
+
+def test_what_would_have_been_is_told(world: World, tmp_path: Path) -> None:
+    """Under the rules in force nothing flips; under others it is told, also as a page, and nothing is changed by it."""
+    world.ops(
+        "ask", "try me", "--register", "--cost", "0.25", "--report", "completed", "--tenant", "replayed"
+    )
+    same = world.ops("audit", "replay", "--rules", world.env["OPS_STREAM_CONF_DIR"], "--json").rows[0]
+    assert same["compared"] > 0
+    assert same["failed"] == 0
+    conf = tmp_path / "other"
+    conf.mkdir()
+    policy = "name: nothing\n    condition: tenant == 'replayed'\n    action: block"
+    (conf / "ai_ops_policies.yaml").write_text(f"version: 1\npolicies:\n  - {policy}\n")
+    written = tmp_path / "page.html"
+    shown = world.ops("audit", "replay", "--rules", str(conf), "--html", str(written))
+    assert shown.code == 0, shown
+    assert "denied, policy_blocked" in shown.out
+    assert "<svg" in written.read_text()
+    assert world.ops("audit", "replay", "--rules", str(conf), "--from", "soon").code == 2
 
 
 def test_an_ask_that_is_refused_is_exit_code_1(world: World) -> None:
