@@ -9,6 +9,7 @@ import click
 
 from ops_stream.cli.audit_explain import explain
 from ops_stream.cli.audit_plan import key_of, plan_of, progress_shown
+from ops_stream.cli.audit_replay import replay
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.output import BAD, GOOD, WAIT, Column, Row, clean
 from ops_stream.contract.errors import ExitCode, NotSo
@@ -28,10 +29,12 @@ def audit() -> None:
     \b
     ops-stream audit verify
     ops-stream audit explain r-17
+    ops-stream audit replay --rules conf-new/
     """
 
 
 audit.add_command(explain)
+audit.add_command(replay)
 
 
 @audit.command()

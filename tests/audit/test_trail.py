@@ -122,7 +122,7 @@ def test_what_is_not_known_has_no_life() -> None:
 def test_rules_that_are_gone_are_said() -> None:
     """What cannot be decided again is told from the record alone, with a remark."""
     writer = ordinary_day()
-    trail = Trail(0, 1, KEY, {}.get, Subject("ask", "default", "big"))
+    trail = Trail(0, 1, KEY, lambda _digest: None, Subject("ask", "default", "big"))
     for offset, value in writer.log:
         trail.take(offset, value)
     assert "looks" not in trail.moments[0]

@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace as replace_row
 
+from ops_stream.audit.whatif.offpolicy import OffPolicy
 from ops_stream.audit.whatif.reports import Reports
 from ops_stream.audit.whatif.tally import Flips, Side
 from ops_stream.audit.whatif.treatment import ran, treat, unsigned
@@ -75,6 +76,7 @@ class WhatIf:
     records: int = 0
     failed: int = 0
     """Records that the supervisor failed on in the other world."""
+    routers: OffPolicy = field(default_factory=OffPolicy)
     _ahead: deque[_Ahead] = field(default_factory=deque)
     _diverged: bool = False
 
@@ -237,6 +239,21 @@ class WhatIf:
                 self.then.let_go(ask)
             if isinstance(event, Telemetry) and _ends(was, ask, event):
                 self.then.ended(ask, event, record.header.at_ms)
+                if was is not None and was.answer.propensity:
+                    self._judge(was, event, was.answer.propensity)
+
+    def _judge(self, ask: Ask, event: Telemetry, propensity: int) -> None:
+        """Let the outcome of a choice that was drawn speak for the router which would have made it without drawing."""
+        if event.kind == "cancelled":
+            return
+        outcome = {"success": float(event.kind == "completed" and event.success is not False)}
+        if event.cost_micros is not None:
+            outcome["cost_usd"] = event.cost_micros / 1_000_000
+        if event.quality_score is not None:
+            outcome["quality"] = event.quality_score
+        here = self.other.ask(ask.tenant, ask.request_id)
+        same = here is not None and here.model == ask.model
+        self.routers.add(propensity / 1_000_000, outcome, same=same)
 
 
 def _begins(was: Ask | None, ask: Ask) -> bool:

@@ -63,6 +63,17 @@ class Side:
         self.spent_micros += cost
         self.spent_by_hour[at_ms // _HOUR_MS] += cost
 
+    def merge(self, other: Side) -> None:
+        """Add what happened on another partition."""
+        self.first.update(other.first)
+        self.last.update(other.last)
+        self.spent_micros += other.spent_micros
+        self.runs += other.runs
+        self.waits_ms.extend(other.waits_ms)
+        self.escalations |= other.escalations
+        self.by_hour.update(other.by_hour)
+        self.spent_by_hour.update(other.spent_by_hour)
+
     def as_dict(self) -> dict[str, Any]:
         """Give the figures as a JSON-shaped object."""
         decided = Counter(verdict for verdict in self.last.values())
@@ -95,6 +106,14 @@ class Flips:
                 named = self.examples.setdefault(pair, [])
                 if len(named) < EXAMPLES_MAX:
                     named.append(name)
+
+    def merge(self, other: Flips) -> None:
+        """Add those of another partition."""
+        self.compared += other.compared
+        self.counts.update(other.counts)
+        for pair, names in other.examples.items():
+            known = self.examples.setdefault(pair, [])
+            known += names[: EXAMPLES_MAX - len(known)]
 
     def rows(self) -> list[dict[str, Any]]:
         """Give the kinds of flips, the most frequent first."""
