@@ -25,12 +25,13 @@ def action_digest(request: TaskRequest) -> str:
     """
     values = request.__dict__
     members = [
-        prefix + _canonical(values[name]) for prefix, name, default in _FIELDS if values[name] != default
+        prefix + canonical(values[name]) for prefix, name, default in _FIELDS if values[name] != default
     ]
     return "sha256:" + sha256(f"{{{','.join(members)}}}".encode()).hexdigest()
 
 
-def _canonical(value: Any) -> str:
+def canonical(value: Any) -> str:
+    """Write JSON data as RFC 8785 says, tuples as lists."""
     kind = type(value)
     if kind is str:
         return encode_basestring(value)
@@ -40,9 +41,9 @@ def _canonical(value: Any) -> str:
         return _number(value)
     if kind is dict:
         names = sorted(value) if "".join(value).isascii() else sorted(value, key=_utf16)
-        return f"{{{','.join([f'{encode_basestring(name)}:{_canonical(value[name])}' for name in names])}}}"
+        return f"{{{','.join([f'{encode_basestring(name)}:{canonical(value[name])}' for name in names])}}}"
     if kind is list or kind is tuple:
-        return f"[{','.join([_canonical(member) for member in value])}]"
+        return f"[{','.join([canonical(member) for member in value])}]"
     if value is None:
         return "null"
     return "true" if value else "false"

@@ -1,7 +1,7 @@
 """Whether an ask must wait for a person, and why.
 
-A policy and an irreversible effect call at every look that no person has answered; cost, words, priority and loops
-call once, and not again about an ask that a person has approved or edited.
+A policy, an irreversible effect and what is unsure call at every look that no person has answered; cost, words,
+priority and loops call once, and not again about an ask that a person has approved or edited.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace as replace_row
 
-from ops_stream.core import loops
+from ops_stream.core import loops, unsure
 from ops_stream.core.effects import why_irreversible
 from ops_stream.core.policy import ESCALATE
 from ops_stream.core.rules_effects import IRREVERSIBLE
@@ -22,6 +22,7 @@ from ops_stream.core.words import clip, dollars
 if TYPE_CHECKING:
     from ops_stream.contract.models import TaskRequest
     from ops_stream.core.look import Look
+    from ops_stream.core.rows import Unsure
 
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "warning", "critical")
 """From the least to the most."""
@@ -51,6 +52,9 @@ def call_for(look: Look) -> Call | None:
     """Say whether an ask must wait for a person, and why; None where it need not."""
     escalations = look.draft.rules.escalations
     calls: list[Call] = []
+    doubt = unsure.unsure_of(look.draft, look.request)
+    if doubt is not None and (look.ask is None or not unsure.may_run(look.draft, look.ask)):
+        calls.append(_unsure(look, doubt))
     steering = look.weighed.steering
     if steering is not None and steering.action == ESCALATE:
         calls.append(_policy(look, steering))
@@ -100,6 +104,19 @@ def _joined(look: Look, calls: list[Call]) -> Call:
 
 def _one(name: str, rule: Trigger, why: str, advice: str, severity: Severity | None = None) -> Call:
     return Call(name, (name,), severity or rule.severity, advice, why, rule)
+
+
+def _unsure(look: Look, row: Unsure) -> Call:
+    """Nobody knows whether the same was done already. No policy and no setting lets it run without a person."""
+    rule = look.draft.rules.escalations.trigger("unknown_outcome", look.request.tenant) or Trigger(on=True)
+    asked = f"ask {row.asks[-1]} of agent {row.agent}" if row.asks else f"an ask of agent {row.agent}"
+    return _one(
+        unsure.TRIGGER,
+        replace(rule, on_expiry="deny"),
+        f"Nobody knows whether the same was done already, by {asked}: a person decides.",
+        f"Find out whether {asked} was done; approve only if it was not, or if doing it twice does no harm.",
+        "critical" if row.effect == IRREVERSIBLE else None,
+    )
 
 
 def _policy(look: Look, policy: PolicyMatch) -> Call:

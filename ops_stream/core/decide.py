@@ -30,6 +30,7 @@ from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
 from ops_stream.core.policy import tell
 from ops_stream.core.retries import planned
 from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, encode_row
+from ops_stream.core.unsure import action_to_watch, let_run
 from ops_stream.core.windows import admitted
 from ops_stream.core.words import clip, dollars
 
@@ -227,7 +228,10 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
         take(draft, gates_of(draft, ask.tenant, line_of(draft.rules, ask.model)))
     admitted(draft, ask, look.record)
     if draft.rules.retries.on:
-        ask = replace(ask, answer=replace(ask.answer, retry=planned(draft, look.request, ask.model)))
+        action = action_to_watch(draft, look.request, ask.effect)
+        plan = planned(draft, look.request, ask.model)
+        ask = replace(ask, action=action, answer=replace(ask.answer, retry=plan))
+        let_run(draft, ask)
     return ask
 
 

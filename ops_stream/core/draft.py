@@ -51,6 +51,7 @@ class Draft:
         "outputs",
         "rules",
         "state",
+        "unsure",
         "watch",
         "woken",
         "workflows",
@@ -76,6 +77,8 @@ class Draft:
         """Whether this draft sets a limit."""
         self.kills = False
         """Whether this draft turns a kill switch on."""
+        self.unsure = False
+        """Whether this draft remembers an action of which nobody knows whether it was done."""
         self.flags: list[str] = []
         """The rules that the report being decided breaks."""
         self.ended_asks: dict[tuple[str, str], set[str]] = {}

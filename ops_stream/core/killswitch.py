@@ -16,6 +16,7 @@ from ops_stream.core.kills import in_scope, kill_on
 from ops_stream.core.lines import end, follow
 from ops_stream.core.rows import ASKS, Ask, Kill, Sweep
 from ops_stream.core.state import FORGETTING
+from ops_stream.core.unsure import lost_sight, never_ran
 from ops_stream.core.words import because
 
 FIRST_MAX: Final = 100
@@ -31,6 +32,7 @@ def stop(draft: Draft, key: str, ask: Ask, kill: Kill) -> Ask:
     running = ask.phase == "running"
     ask = stopped(draft, ask, kill.command_id, ran=running)
     if running:
+        (lost_sight if ask.started else never_ran)(draft, ask)
         ask = make_unknown(draft, ask) if ask.started else release(draft, ask)
         return follow(draft, key, end(draft, ask, "revoked"), "revoked", Reason.KILL_REVOKED, why)
     if ask.phase == "escalated":

@@ -18,6 +18,7 @@ from ops_stream.core.lines import end, follow
 from ops_stream.core.rows import Ask
 from ops_stream.core.rules_model import Supervisor
 from ops_stream.core.triggers import unknown_outcome
+from ops_stream.core.unsure import lost_sight
 
 LEASE_MAX_S: Final = 30 * 86_400
 """No lease is longer, whatever an ask estimates."""
@@ -75,5 +76,6 @@ def lose(draft: Draft, key: str, ask: Ask, why: str) -> Ask:
     """Take an ask from its agent, which may or may not have run it."""
     unknown_outcome(draft, ask, why)
     lost(draft, ask)
+    lost_sight(draft, ask)
     ask = end(draft, make_unknown(draft, ask), "unknown")
     return follow(draft, key, ask, "revoked", Reason.LEASE_EXPIRED, why)

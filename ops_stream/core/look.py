@@ -112,6 +112,8 @@ class Look:
     """Whether it is to wait for room."""
     retry_at: int = 0
     """When it is worth asking again, where it is denied for now."""
+    ask: Ask | None = None
+    """Its row so far."""
 
     @property
     def weighed(self) -> Weighed:
@@ -243,6 +245,7 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
         route=chosen,
         waited=ask.wait,
         is_step=bool(ask.step),
+        ask=ask,
     )
 
 

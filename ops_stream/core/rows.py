@@ -76,6 +76,7 @@ StepBody = rows_workflows.StepBody
 StepOutput = rows_workflows.StepOutput
 StepRow = rows_workflows.StepRow
 WorkflowRow = rows_workflows.WorkflowRow
+Unsure = rows_retries.Unsure
 
 Phase = Literal["escalated", "queued", "running", "unknown", "ended"]
 """Waiting for a person or in the batch queue; running under a lease; over with its cost unknown; over."""
@@ -206,6 +207,8 @@ class Ask(Row, frozen=True):
     """Its place among those that wait for room; None for what waits for a batch, or not at all."""
     batched: bool = False
     """Whether it has waited in the batch queue: it is to run at batch price."""
+    action: str = ""
+    """What it does (`unsure.action_of`), where that changes state; empty where nothing has to be remembered."""
 
 
 class AskFacts(msgspec.Struct, frozen=True, gc=False):
@@ -331,6 +334,7 @@ STEPS: Final = Table("step/", StepRow)
 STEP_BODIES: Final = Table("stepbody/", StepBody)
 STEP_OUTPUTS: Final = Table("stepoutput/", StepOutput)
 CIRCUITS: Final = Table("circuit/", Circuit)
+UNSURE: Final = Table("unsure/", Unsure)
 LINES: Final = Table(rows_load.LINE, LineRow)
 GATES: Final = Table(rows_load.GATE, GateRow)
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from ops_stream.core.rows_base import Row
+
 ErrorClass = Literal["transient", "rate_limit", "bad_input", "policy", "unknown_outcome"]
 NextAction = Literal["retry", "retry_model", "retry_agent", "escalate", "give_up"]
 
@@ -33,3 +35,21 @@ class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):
     model: str = ""
     agent: str = ""
     escalation: str = ""
+
+
+class Unsure(Row, frozen=True):
+    """An action of which nobody knows whether it was done: `unsure/TENANT|ACTION`."""
+
+    until: int
+    """When it is forgotten."""
+    since: int
+    """When it was last lost sight of."""
+    task_id: str
+    agent: str
+    effect: str
+    asks: tuple[str, ...]
+    """The asks whose outcome is unknown, the latest last."""
+    more: bool = False
+    """Whether there were more of them than are remembered."""
+    allowed: tuple[str, ...] = ()
+    """The asks for the same that a person has let run since."""

@@ -14,6 +14,7 @@ from ops_stream.core.rows import ALARMS, AskFacts, decode_due, decode_facts
 from ops_stream.core.rows_alarms import RANK
 from ops_stream.core.rows_kpis import decode_used, goal_of
 from ops_stream.core.totals import TENANT_BUDGET, Totals
+from ops_stream.core.unsure_index import UnsureIndex
 from ops_stream.core.workflows_index import WorkflowIndex
 
 FORGETTING: Final = frozenset(("ended", "unknown"))
@@ -86,6 +87,8 @@ class State:
         """What runs, by tenant and model, and what waits for room."""
         self.workflows: Final = WorkflowIndex()
         """Workflows that run or have ended, their steps that wait, and what each agent can be given."""
+        self.unsure: Final = UnsureIndex()
+        """Actions of which nobody knows whether they were done."""
         self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
             "ask": self._index_ask,
             "agent": self._index_agent,
@@ -123,6 +126,7 @@ class State:
             "stepbody": self.workflows.sized,
             "stepoutput": self.workflows.sized,
             "circuit": self._index_counted_due,
+            "unsure": self._index_unsure,
             "gate": self._index_due,
         }
 
@@ -284,6 +288,11 @@ class State:
         else:
             alarm = ALARMS.decode(value)
             self.alarms.put((RANK[alarm.severity], alarm.last, 0, key))
+
+    def _index_unsure(self, key: str, _old: bytes | None, value: bytes | None) -> None:
+        until = 0 if value is None else decode_due(value).until
+        self.unsure.row(key, until)
+        self._put_due(key, until)
 
     def _index_workflow(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self._put_due(key, self.workflows.workflow(key, old, value))

@@ -39,6 +39,7 @@ from ops_stream.core.rows import (
 from ops_stream.core.scores import lately_of
 from ops_stream.core.trespass import breaches, ran_against, unpermitted
 from ops_stream.core.triggers import reported, telemetry_policy
+from ops_stream.core.unsure import ended, lost_sight
 from ops_stream.core.validation import Checked, checked
 from ops_stream.core.views import telemetry_view
 from ops_stream.core.windows import failed, mark
@@ -108,6 +109,7 @@ def _over(draft: Draft, key: str, ask: Ask, event: Telemetry, believed: Telemetr
     for kind, what in found:
         violated(draft, before, kind, what, scored=kind in certain)
     came_late(draft, before)
+    ended(draft, before, event)
     answer_failure(draft, key, before, event)
     return ask
 
@@ -140,6 +142,8 @@ def _runs(draft: Draft, key: str, ask: Ask) -> None:
         return
     if unpermitted(ask):
         violated(draft, ask, "unpermitted_run", ran_against(ask))
+    if ask.answer.decision == "revoked":
+        lost_sight(draft, ask)  # it had begun after all
     came_late(draft, ask)
     draft.put(key, replace(ask, started=True))
 

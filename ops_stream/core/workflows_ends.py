@@ -22,6 +22,7 @@ from ops_stream.core.rows_workflows import (
     output_key,
     step_key,
 )
+from ops_stream.core.unsure import lost_sight, never_ran
 from ops_stream.core.words import clip
 from ops_stream.core.workflows_status import closed, forgotten_at, tell
 
@@ -104,6 +105,7 @@ def _stop_ask(draft: Draft, ask: Ask, why: str) -> None:
     """Take an ask back. What was held is released where the agent never said that it had started."""
     key = ask_key(ask.tenant, ask.request_id)
     if ask.phase == "running":
+        (lost_sight if ask.started else never_ran)(draft, ask)
         ask = make_unknown(draft, ask) if ask.started else release(draft, ask)
         follow(draft, key, end(draft, ask, "revoked"), "revoked", Reason.WORKFLOW_CANCELLED, why)
         return
