@@ -64,14 +64,14 @@ class Application:
         return workflow_id
 
     async def status(
-        self, workflow_id: str, wanted: Callable[[WorkflowStatus], bool], timeout_s: float = 30.0
+        self, workflow_id: str | None, wanted: Callable[[WorkflowStatus], bool], timeout_s: float = 30.0
     ) -> WorkflowStatus:
-        """Wait until the workflow stands so."""
+        """Wait until the workflow, or any, stands so."""
         async with asyncio.timeout(timeout_s):
             async for record in self._consumer:
                 event = decode("workflow-status", record.value, record.headers).event
                 assert isinstance(event, WorkflowStatus)
-                if event.workflow_id == workflow_id and wanted(event):
+                if workflow_id in (None, event.workflow_id) and wanted(event):
                     return event
         raise AssertionError
 

@@ -87,8 +87,8 @@ class Operator:
             },
         )
 
-    async def command(self, command: str) -> None:
-        """Command for the tenant."""
+    async def command(self, command: str, **fields: Any) -> None:
+        """Command for the tenant, or for what `fields` say."""
         await self._send(
             "control",
             {
@@ -97,6 +97,7 @@ class Operator:
                 "scope": "tenant",
                 "tenant": self._settings.tenant,
                 "issued_by": "alice",
+                **fields,
             },
         )
 
@@ -107,11 +108,13 @@ class Operator:
 
 
 @contextmanager
-def real_worker(kafka: str, directory: Path, **fields: Any) -> Iterator[tuple[WorkerProcess, Settings]]:
-    """Run a worker with short leases and few rules; `fields` are more of its settings."""
+def real_worker(
+    kafka: str, directory: Path, conf_files: dict[str, str] | None = None, **fields: Any
+) -> Iterator[tuple[WorkerProcess, Settings]]:
+    """Run a worker with short leases and few rules; `fields` are more settings, `conf_files` more rules."""
     conf = directory / "conf"
     conf.mkdir()
-    for name, text in CONF.items():
+    for name, text in {**CONF, **(conf_files or {})}.items():
         (conf / name).write_text("version: 1\n" + text)
     settings = Settings(
         bootstrap_servers=kafka,
