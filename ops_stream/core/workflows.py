@@ -47,6 +47,8 @@ GROUPS_MAX: Final = 1_000
 """Kinds of waiting steps of a tenant that are looked at when a kill switch is turned off, or a record goes on."""
 FORGOTTEN_MAX: Final = 100
 """Workflows that are forgotten to make room for one."""
+WOKEN_MAX: Final = 100
+"""Workflows that one record wakes because a kill switch stops them."""
 BLAMED_MAX: Final = 20
 """Steps that are blamed where nobody was free for them or time was over."""
 
@@ -184,8 +186,6 @@ def keep_workflows(draft: Draft, failures: Mapping[str, str] = _NO_FAILURES) -> 
     """Let workflows go on by what a draft has changed, and tell of them. `failures`: steps that are to be denied."""
     if not len(draft.state.workflows) and not draft.workflows:
         return
-    if draft.kills:
-        _wake(draft)
     done: dict[str, Ask] = {}
     giving = Giving(draft, failures, done)
     moved = True
@@ -194,16 +194,32 @@ def keep_workflows(draft: Draft, failures: Mapping[str, str] = _NO_FAILURES) -> 
         for tenant, groups in _looks(draft).items():
             moved |= giving.give_out(tenant, groups)
         moved |= draft.kills and _stop_given(draft)
+    if draft.kills or any(_killed(draft, key) for key in {*draft.woken, *draft.workflows}):
+        _wake(draft)
     tell_all(draft)
 
 
+def _killed(draft: Draft, key: str) -> bool:
+    tenant, workflow_id = names_of(key)
+    return kill_on(draft, tenant, "", workflow_id, "") is not None
+
+
 def _wake(draft: Draft) -> None:
-    """A kill switch was pulled: whatever it stops of what only waits is looked at at once."""
+    """Let time come at once for some of the workflows that a kill switch stops; the record that stops one wakes more.
+
+    All that run would be too much for the record of a kill: it must always find room.
+    """
+    woken = 0
     for key in sorted(draft.state.workflows.active):
+        if not _killed(draft, key):
+            continue
         flow = draft.get(WORKFLOWS, key)
-        tenant, workflow_id = names_of(key)
-        if flow is not None and not flow.ended_at and kill_on(draft, tenant, "", workflow_id, "") is not None:
-            draft.put(key, replace(flow, until=draft.now))
+        if flow is None or flow.ended_at or flow.stopping == "cancelled" or 0 < flow.until <= draft.now:
+            continue
+        if woken == WOKEN_MAX or (woken and draft.full()):
+            return
+        draft.put(key, replace(flow, until=draft.now))
+        woken += 1
 
 
 def _stop_given(draft: Draft) -> bool:

@@ -17,7 +17,7 @@ from ops_stream.core.words import because, clip, dollars
 from ops_stream.core.workflows_index import AgentFacts
 
 ACTIVE_MAX: Final = 2_000
-"""Workflows of a partition that run at the same time: a kill touches them all in one record."""
+"""Workflows of a partition that run at the same time."""
 KNOWN_MAX: Final = 20_000
 """Workflows of a partition that run or are remembered; those that ended first make room."""
 BYTES_MAX: Final = 268_435_456

@@ -10,7 +10,7 @@ from ops_stream.contract.clocktext import format_time
 from ops_stream.core.inputs import Tick
 from ops_stream.core.rows import WORKFLOWS
 from ops_stream.core.rules_model import Rules, Supervisor
-from tests.core.flows import check_flows, command, flow_of, hand_in, register, report, status
+from tests.core.flows import check_flows, command, flow_of, hand_in, register, report, status, step
 from tests.core.test_sizes import RECORD_MAX, record_bytes
 from tests.core.world import DIGEST, World
 from tests.thorough import examples
@@ -55,14 +55,15 @@ def _largest(world: World) -> int:
 
 def _told(world: World) -> None:
     """Everybody was told of each workflow what its row says."""
+    last = {out["workflow_id"]: out for out in world.of("WorkflowStatus")}
     for key, raw in world.state.rows.items():
         if key.startswith("workflow/"):
             row = WORKFLOWS.decode(raw)
-            last = status(world, key.rpartition("|")[2])
+            told = last[key.rpartition("|")[2]]
             assert not row.owed
-            assert last["state"] == row.state
+            assert told["state"] == row.state
             if row.ended_at:
-                assert last == msgspec.json.decode(row.status)
+                assert told == msgspec.json.decode(row.status)
 
 
 def test_many_large_workflows_begin_and_are_killed_at_once() -> None:
@@ -127,3 +128,17 @@ def test_a_workflow_of_which_everything_fails_is_not_told_of_each_time() -> None
         report(world, f"s{at}", "failed")
     assert status(world)["state"] == "failed"
     assert len(world.of("WorkflowStatus")) < 30
+
+
+def test_a_kill_finds_room_however_many_workflows_it_stops() -> None:
+    """Each that it reaches lets it reach more, so that none goes on; names and reasons are as long as they may be."""
+    count = examples(2_000, quick=300)
+    world = _world(max_concurrency=200)
+    for number in range(count):
+        hand_in(world, step("s" * 128), step("t" * 128), workflow_id=f"{number:04d}{LONG * 2}", tenant=TENANT)
+    reason = "\U0001f680" * 1_000
+    command(world, "kill", scope="tenant", target=TENANT, reason=reason)
+    _tick(world)
+    assert not world.state.workflows.active
+    assert _largest(world) < RECORD_MAX - 262_144
+    _told(world)
