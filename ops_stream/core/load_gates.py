@@ -36,13 +36,15 @@ class Gate(NamedTuple):
     """Why nothing can ever pass; empty where something can."""
 
     @property
-    def what(self) -> str:
-        """Name it in a sentence."""
-        if not self.provider:
-            return f"tenant {self.tenant}"
-        if self.tenant:
-            return f"tenant {self.tenant} with provider {self.provider}"
-        return f"the tenants without a share of their own with provider {self.provider}"
+    def who(self) -> str:
+        """Name those whose it is, to begin a sentence with."""
+        return f"Tenant {self.tenant}" if self.tenant else "Tenants without a share of their own"
+
+    @property
+    def with_whom(self) -> str:
+        """Name the provider, to go on with."""
+        together = "" if self.tenant else " together"
+        return f"{together} with provider {self.provider}" if self.provider else ""
 
 
 def line_of(rules: Rules, model: str) -> str:

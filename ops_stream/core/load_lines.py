@@ -30,6 +30,7 @@ COST_MAX: Final = 1_000_000_000
 """And at most."""
 TOUCHED_MAX: Final = 100
 """Asks that one record may have pushed out or let in before."""
+_BY_BATCH: Final = frozenset(("released", "released_after_review"))
 _BY_PEOPLE: Final = frozenset(("reviewed", "edited", "released_after_review"))
 
 
@@ -48,6 +49,7 @@ def line_up(draft: Draft, look: Look, ask: Ask, place: Place) -> Ask:
         rank=since - place.level * draft.rules.load.ageing_s * 1000,
         flow=request.workflow_id or request.task_id,
         kept=look.stage != "first" or bool(ask.step) if before is None else before.kept,
+        batched=look.stage in _BY_BATCH or (before is not None and before.batched),
         blocks=draft.rules.blocking_digest if look.stage in _BY_PEOPLE else blocks,
     )
     cost = min(max(look.hold, COST_MIN), COST_MAX)

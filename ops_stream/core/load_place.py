@@ -98,11 +98,12 @@ def _expected(look: Look, line: str, gates: tuple[Gate, ...], position: int) -> 
 def _why(closed: Gate | None) -> str:
     if closed is None:
         return "Others have waited for room before."
-    runs = [] if closed.concurrency is None else [f"run {closed.concurrency} asks at once"]
+    may, count = [], closed.concurrency
+    if count is not None:
+        may.append(f"run {count} ask{'s' * (count != 1)} at once")
     if closed.interval_us:
-        runs.append(f"begin one every {closed.interval_us / 1_000_000:g} s, {closed.burst} together")
-    verb = "may" if closed.tenant or not closed.provider else "may together"
-    return f"{closed.what[0].upper()}{closed.what[1:]} {verb} {' and '.join(runs)}."
+        may.append(f"begin one every {closed.interval_us / 1_000_000:g} s, {closed.burst} together")
+    return f"{closed.who} may{closed.with_whom} {' and '.join(may)}."
 
 
 def _before(count: int) -> str:

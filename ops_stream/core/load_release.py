@@ -288,7 +288,7 @@ def _stage_of(draft: Draft, ask: Ask) -> Stage:
     assert ask.wait is not None
     if ask.reviewed and ask.wait.blocks == draft.rules.blocking_digest:
         return "let_in_reviewed" if ask.reviewed == "review" else "let_in_edited"
-    return "let_in_batched" if ask.batched else "let_in"
+    return "let_in_batched" if ask.wait.batched else "let_in"
 
 
 def _first_of_all(level: tuple[int, int]) -> tuple[int, int]:

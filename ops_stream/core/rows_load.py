@@ -32,6 +32,8 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     """Whom it is to be fair to: its workflow, or its task where it has none."""
     kept: bool = False
     """Whether it is never pushed out: people or the batch queue have let it go on, or it is a step of a workflow."""
+    batched: bool = False
+    """Whether it has waited in the batch queue before, which it enters once."""
     blocks: str = ""
     """What blocked when a person let it go on: the approval holds only while that is the same."""
 
