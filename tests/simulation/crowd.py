@@ -10,6 +10,7 @@ from ops_stream.contract.avro import encode_avro
 from ops_stream.contract.codec import decode
 from ops_stream.contract.partitions import partition_for
 from ops_stream.core.inputs import Headers
+from tests.simulation.applications import Applications
 from tests.simulation.broker import Broker
 from tests.simulation.rules import FIRST, SECOND
 
@@ -43,10 +44,9 @@ class Crowd:
         self._rng = rng
         self._number = 0
         self._commands: list[dict[str, Any]] = []
-        self._flows = Random(rng.random())
-        self.handed_in: dict[str, None] = {}
-        """Tenants that have handed in a workflow, for whose steps nobody asks."""
+        flows = Random(rng.random())
         self._tenants = TENANTS[: rng.randint(1, len(TENANTS))]
+        self.applications = Applications(broker, partitions, flows, self._tenants, self._send)
         self._astray = rng.random() < 0.3
         """Whether some write to the wrong partition."""
         for tenant in self._tenants:
@@ -57,8 +57,7 @@ class Crowd:
 
     def act(self) -> None:
         """Somebody does something."""
-        if self._flows.random() < 0.04:
-            self._workflow()
+        self.applications.act()
         dice = self._rng.random()
         if dice < 0.38 or not self.asks:
             self._ask()
@@ -141,54 +140,6 @@ class Crowd:
             body["cost_usd"] = round(rng.random() * 0.9, 3)
         self._send("telemetry", body)
 
-    def _workflow(self) -> None:
-        """An application hands a workflow in or has it cancelled, or an agent reports on a step that it was given."""
-        rng = self._flows
-        self._number += 1
-        handed = [
-            stored.value
-            for partition in range(self._partitions)
-            for stored in self._broker.log("assignments", partition)[-4:]
-            if stored is not None and stored.value is not None
-        ]
-        dice = rng.random()
-        if handed and dice < 0.6:
-            request = json.loads(rng.choice(handed))["request"]
-            kind = rng.choice(("completed", "completed", "completed", "started", "failed"))
-            body = self._by(request, "Telemetry", event_id=f"f{self._number}", kind=kind, output="a part")
-            self._send("telemetry", body | {name: request[name] for name in ("request_id", "task_id")})
-        elif dice < 0.92:
-            steps = [
-                {
-                    "step_id": f"s{number}",
-                    "task_type": "general",
-                    "task_description": "a part",
-                    "depends_on": [f"s{rng.randrange(number)}"] if number else [],
-                    "estimated_cost_usd": 0.05,
-                    "estimated_time_s": 2,
-                }
-                for number in range(rng.randint(1, 4))
-            ]
-            name = f"w{rng.randint(1, 4)}"
-            body = {
-                "workflow_id": name,
-                "objective_id": "o1",
-                "tenant": rng.choice(self._tenants),
-                "steps": steps,
-            }
-            self.handed_in[body["tenant"]] = None
-            self._send("workflows", body)
-        else:
-            command: dict[str, Any] = {
-                "command_id": f"c{self._number}",
-                "issued_by": "operator",
-                "command": "cancel_workflow",
-            }
-            known: dict[str, Any] = {"workflow_id": "w1", "request": {"tenant": self._tenants[0]}}
-            meant = json.loads(rng.choice(handed)) if handed else known
-            command |= {"tenant": meant["request"]["tenant"], "target": meant["workflow_id"]}
-            self._send("control", command)
-
     def _heartbeat(self) -> None:
         ask = self._rng.choice(self.asks)
         running = [one["request_id"] for one in self.asks[-5:]]
@@ -203,6 +154,7 @@ class Crowd:
                 "tenant": tenant,
                 "role": "clerk",
                 "capabilities": ["general"],
+                "max_concurrency": self.applications.places(),
             },
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -30,6 +31,9 @@ AUDITED: Final = 10
 """Every tenth seed is audited as `audit verify` does it."""
 CALM_ROUNDS: Final = 3
 CALM_MS: Final = 4_000
+REST_ROUNDS: Final = 40
+"""How many times as long it may take until every workflow has ended, once nobody hands in any more."""
+STEPS_A_ROUND: Final = 3
 SETTLE_MAX: Final = 20_000
 
 
@@ -45,6 +49,8 @@ class Outcome:
     takeovers: int
     faults: dict[str, int]
     reasons: dict[str, int]
+    ends: dict[str, int]
+    """How workflows ended."""
 
 
 class History:
@@ -110,6 +116,7 @@ class History:
             self.started,
             self.faults.counts,
             dict(self.referee.reasons),
+            Counter(end for fold in folds for end in fold.flows.ends.values()),
         )
 
     def turmoil(self) -> None:
@@ -249,13 +256,24 @@ class History:
             self.settle()
             self.crowd.act()
             self.crowd.resolve()
-            self.settle()
-            self.broker.now += CALM_MS
-            self._propose_all()
-            self.settle()
+            self._wait()
+        for _ in range(REST_ROUNDS):
+            if not any(fold.flows.unended() for fold in self.referee.folds):
+                break
+            self._wait()
         self._check_the_end()
         if self.seed % AUDITED == 0:
             audit(self.broker, KEY, self.partitions, strangers=self.faults.counts["stranger"] > 0)
+
+    def _wait(self) -> None:
+        """Let everything happen that can, then let time pass."""
+        for _ in range(STEPS_A_ROUND):
+            self.settle()
+            self.crowd.applications.work_off()
+        self.settle()
+        self.broker.now += CALM_MS
+        self._propose_all()
+        self.settle()
 
     def _propose_all(self) -> None:
         for worker in self.workers:
@@ -310,6 +328,8 @@ class History:
             self._demand(not fold.unpublished, f"all outputs went out, not so {list(fold.unpublished)[:5]}")
             left = self.left(partition)
             self._demand(not left, f"every input is taken, not so all of {left}")
+            going = fold.flows.unended()
+            self._demand(not going, f"every workflow ends once nobody hands in any more, not so {going[:5]}")
             owners = [worker.seats[partition] for worker in self.workers if partition in worker.seats]
             self._demand(len(owners) == 1 and owners[0].phase == "live", "every partition has one owner")
             self._compare(owners[0], fold.state)
@@ -317,7 +337,7 @@ class History:
         missing = [ask for ask in self.crowd.asked if ask not in answered]
         self._demand(not missing, f"every ask is answered, not so {missing[:5]}")
         unasked = [ask for ask in answered if ask not in self.crowd.asked and ask[1] not in HOSTILE_IDS]
-        handed_in = self.crowd.handed_in
+        handed_in = self.crowd.applications.handed_in
         unasked = [ask for ask in unasked if not (ask[1].startswith("wr_") and ask[0] in handed_in)]
         self._demand(not unasked, f"nobody is answered who has not asked, not so {unasked[:5]}")
 

@@ -6,6 +6,7 @@ It shares no code with the ledger: the rule by which a record counts is written 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
@@ -21,6 +22,7 @@ from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.rows import BUDGETS, LIMITS, RULES, Budget
 from ops_stream.core.state import State
 from ops_stream.core.step import step
+from tests.flowproof import FlowProof
 from tests.simulation.broker import Broker, Stored
 from tests.simulation.rules import BOOK, FIRST
 
@@ -54,6 +56,7 @@ class Fold:
     lines: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     answered: dict[tuple[str, str], None] = field(default_factory=dict)
     voids: int = 0
+    flows: FlowProof = field(default_factory=FlowProof)
 
 
 class Referee:
@@ -99,7 +102,9 @@ class Referee:
         fold.counted += 1
         fold.next_place = stored.offset + 1
         fold.landed[stored.offset] = self._broker.moment
-        for index, output in enumerate(rec.decode_outputs(record.outputs)):
+        outputs = rec.decode_outputs(record.outputs)
+        self._flows(fold, record, changes, outputs, stored)
+        for index, output in enumerate(outputs):
             fold.outputs[stored.offset, index] = output
             fold.unpublished[stored.offset, index] = None
             if output.type == "TaskApproval":
@@ -108,6 +113,22 @@ class Referee:
             if value is None and row.startswith("ask/"):
                 tenant, _, request_id = row[4:].partition("|")
                 fold.lines.pop((tenant, request_id), None)
+
+    def _flows(
+        self,
+        fold: Fold,
+        record: rec.Record,
+        changes: dict[str, bytes | None],
+        outputs: Sequence[rec.OutputDoc],
+        stored: Stored,
+    ) -> None:
+        """Hold the promises about workflows, and let no error of the supervisor's pass for a refusal."""
+        read = read_input(rec.decode_input(record.input)) if record.header.kind == "input" else None
+        event = read.event if isinstance(read, EventInput) else None
+        fold.flows.take(event, changes, outputs, lambda so, what: self._demand(so, what, stored))
+        failed = [bytes(one.value) for one in outputs if one.type == "DeadLetter"]
+        failed = [value for value in failed if b'"internal_error"' in value]
+        self._demand(not failed, f"no record makes the supervisor fail, as {failed} did", stored)
 
     def _counting(self, fold: Fold, stored: Stored) -> rec.Record | None:
         try:

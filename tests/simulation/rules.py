@@ -51,6 +51,7 @@ SUPERVISOR: Final = Supervisor(
     escalation_ttl_s=5,
     remember_s=120,
     retries_max=3,
+    workflow_wait_s=6,
 )
 ROUTING: Final = Routing(
     "cheapest",
@@ -84,7 +85,7 @@ SECOND: Final = replace(
     FIRST,
     digest="sha256:" + "2" * 64,
     budgets=Budgets(tenants={"*": Limit(1_500_000, "day")}),
-    supervisor=replace(SUPERVISOR, remember_max=6, batch_window_s=2),
+    supervisor=replace(SUPERVISOR, remember_max=6, batch_window_s=2, workflow_attempts=3),
     alerts=Alerts(repeat_s=3, group_s=2, resolve_after_s=20),
     escalations=escalations_of({("policy", "*"): Trigger(on=True, quorum=2, on_expiry="approve")}),
     routing=ROUTING,

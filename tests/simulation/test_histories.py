@@ -21,9 +21,11 @@ def test_fixed_histories_keep_every_promise_and_meet_every_fault() -> None:
     outcomes = run_all(FIXED)
     faults: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
+    ends: Counter[str] = Counter()
     for outcome in outcomes:
         faults.update(outcome.faults)
         reasons.update(outcome.reasons)
+        ends.update(outcome.ends)
     assert {name for name in FAULTS if not faults[name]} == set()
     # Not given here: everybody is allowed everything, the limits on what is open are high, and who cancels a workflow
     # hardly ever does while a step of it runs.
@@ -35,6 +37,7 @@ def test_fixed_histories_keep_every_promise_and_meet_every_fault() -> None:
         Reason.ATTEMPT_FAILED,
     }
     assert {reason for reason in Reason if reason not in never and not reasons[reason]} == set()
+    assert {"completed", "failed", "cancelled"} == ends.keys(), "workflows came to every end"
     assert sum(outcome.voids for outcome in outcomes) > len(FIXED), "races were lost"
     assert sum(outcome.takeovers for outcome in outcomes) > 2 * len(FIXED), "workers came and went"
 
