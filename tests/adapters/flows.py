@@ -55,13 +55,23 @@ class Application:
             "steps": list(steps),
             **fields,
         }
-        await self._producer.send_and_wait(
-            self._settings.topic("workflows"),
-            encode_json(body),
-            self._settings.tenant.encode(),
-            self._partition,
-        )
+        await self._send("workflows", body)
         return workflow_id
+
+    async def cancel(self, workflow_id: str) -> None:
+        """Have a workflow stopped."""
+        body = {
+            "command_id": secrets.token_hex(8),
+            "command": "cancel_workflow",
+            "tenant": self._settings.tenant,
+            "target": workflow_id,
+            "issued_by": "bob",
+        }
+        await self._send("control", body)
+
+    async def _send(self, topic: str, body: dict[str, Any]) -> None:
+        key, topic = self._settings.tenant.encode(), self._settings.topic(topic)
+        await self._producer.send_and_wait(topic, encode_json(body), key, self._partition)
 
     async def status(
         self, workflow_id: str | None, wanted: Callable[[WorkflowStatus], bool], timeout_s: float = 30.0
