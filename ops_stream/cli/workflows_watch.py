@@ -20,6 +20,8 @@ from ops_stream.cli.workflows_rows import prefixes, tenants_with, whole
 from ops_stream.cli.workflows_show import WIDE, head, in_tree, problems, spent, step_columns, tree
 from ops_stream.cli.workflows_story import ENDED, WAITING, Stories
 from ops_stream.contract.errors import ExitCode, NotSo
+from ops_stream.core.rows import WORKFLOWS
+from ops_stream.core.rows_workflows import workflow_key
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -92,6 +94,16 @@ class View:
             for row, story in zip(rows, stories, strict=True)
         )
 
+    def over(self) -> bool:
+        """Say whether all have ended; one that is forgotten has."""
+        known = [
+            folded.rows[workflow_key(tenant, self.workflow_id)]
+            for folded in self.folds.values()
+            for tenant in tenants_with(folded, self.workflow_id)
+            if self.tenant in (None, tenant)
+        ]
+        return all(WORKFLOWS.decode(raw).ended_at for raw in known)
+
     def take(self, record: ConsumerRecord) -> bool:
         """Take in a record of the journal; says whether it changes anything that is shown."""
         counted = self.folds[record.partition].take(record.offset, record.value)
@@ -112,11 +124,8 @@ async def follow(out: Out, view: View) -> int:
         rows = await _draw(out, view)
     else:
         rows = await _lines(out, view, rows)
-    return ExitCode.DONE if all(row["state"] == "completed" for row in rows) else ExitCode.NOT_SO
-
-
-def _over(rows: Iterable[Row]) -> bool:
-    return all("ended_at" in row for row in rows)
+    done = rows and all(row["state"] == "completed" for row in rows)
+    return ExitCode.DONE if done else ExitCode.NOT_SO
 
 
 async def _draw(out: Out, view: View) -> list[dict[str, Any]]:
@@ -124,13 +133,13 @@ async def _draw(out: Out, view: View) -> list[dict[str, Any]]:
         return _picture(out, view.rows(), width, height)
 
     async with drawn(out, picture) as redraw:
-        if _over(view.rows()):
+        if view.over():
             return view.rows()
         async for record in view.bus.follow(await view.starts()):
             if not view.take(record):
                 continue
             redraw()
-            if _over(view.rows()):
+            if view.over():
                 break
     return view.rows()
 
@@ -149,7 +158,7 @@ def _picture(out: Out, rows: list[dict[str, Any]], width: int, height: int) -> R
         if len(shown) < len(steps):
             parts.append(Text(f"{len(steps) - len(shown)} more steps.", style=QUIET))
         parts += [Text.from_ansi(line, no_wrap=True, overflow="ellipsis") for line in problems(out, row)]
-    if not _over(rows):
+    if not all("ended_at" in row for row in rows):
         parts.append(Text("Ctrl-C ends this, and leaves the workflow as it is.", style=QUIET))
     return Group(*parts)
 
@@ -169,7 +178,7 @@ def _rank(state: str) -> int:
 async def _lines(out: Out, view: View, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Write all that is there, a line for each change, and at the end all again."""
     show(out, rows)
-    if _over(rows):
+    if view.over():
         return rows
     async for record in view.bus.follow(await view.starts()):
         if not view.take(record):
@@ -178,7 +187,7 @@ async def _lines(out: Out, view: View, rows: list[dict[str, Any]]) -> list[dict[
         for row in rows:
             for change, text in changes(before.get(row["tenant"], row), row):
                 out.row({"at": now_text(), **change}, text)
-        if _over(rows):
+        if view.over():
             break
     show(out, rows)
     return rows

@@ -10,8 +10,10 @@ from ops_stream.cli.workflows_rows import listed, tenants_with, whole
 from ops_stream.cli.workflows_show import in_tree, step_columns, tree
 from ops_stream.cli.workflows_story import Stories
 from ops_stream.cli.workflows_watch import changes, fitting
+from ops_stream.core.rules_effects import Effects
+from ops_stream.core.rules_model import Rules
 from tests.core.flows import hand_in, register, report, step
-from tests.core.world import TENANT, World
+from tests.core.world import DIGEST, TENANT, World
 
 PLAIN = Out(as_json=False, color=False, terminal=False)
 
@@ -147,6 +149,17 @@ def test_each_change_is_told_once_steps_before_their_workflow() -> None:
     (change, _), (flow, _) = changes(before, shown(world))
     assert (change["step_id"], change["workflow_id"]) == ("b", "w1")
     assert flow["state"] == "running" and "steps" not in flow and "step_id" not in flow
+
+
+def test_of_a_step_that_waits_for_a_person_it_is_said_where_they_answer() -> None:
+    """The time for which it waits counts as waiting, not as running."""
+    world = World(Rules(DIGEST, effects=Effects(task_types={"ship": "irreversible"})))
+    register(world, "ann", "ship")
+    hand_in(world, step("a", task_type="ship"))
+    world.now += 4_000
+    (line,) = words(tree(PLAIN, shown(world)))
+    assert line == ["└─", "a", "escalated", "ann", "4.0", "s", "see:", "ops-stream", "escalations"]
+    assert shown(world)["steps"][0]["waited_s"] == 4
 
 
 def test_where_there_is_little_room_what_matters_stays() -> None:
