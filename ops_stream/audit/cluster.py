@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
+from ops_stream.audit.heads import Heads
 from ops_stream.audit.published import CROSSING, OWN, SHARED, Outputs, Published
 from ops_stream.audit.reading import bounds, read_ranges, reader
 from ops_stream.audit.report import Finding, PartitionReport
@@ -37,18 +38,23 @@ class Audit:
     """How many the journal has."""
     audited: Sequence[int]
     """Those that are looked at."""
+    trusted: Mapping[str, bytes] = field(default_factory=dict)
+    """The supervisor's public keys, by key id, of which the signature of a checkpoint may be."""
+    kept: tuple[bytes, ...] = ()
+    """Checkpoints that a third party has kept, one JSON object each."""
 
 
 async def verify_cluster(audit: Audit, progress: Progress) -> list[PartitionReport]:
     """Audit the partitions; a report each."""
     async with reader(audit.settings) as consumer:
         rules_of = await rules_of_cluster(consumer, audit)
+        heads = await _heads(consumer, audit)  # before the journal's end is looked at: none may lie beyond it
         targets = _targets(audit)
         # An output that was there before the journal's end was looked at has its record below that end.
         journaled_outputs = {tp: end for tp, (_, end) in (await bounds(consumer, targets)).items()}
         outputs = Outputs(frozenset(audit.audited))
         reports = {
-            partition: await _journal(consumer, audit, partition, rules_of, outputs, progress)
+            partition: await _journal(consumer, audit, partition, rules_of, outputs, heads, progress)
             for partition in audit.audited
         }
         # And what the journal says was published was there before now.
@@ -92,6 +98,18 @@ async def rules_of_cluster(consumer: AIOKafkaConsumer, audit: Audit) -> Callable
     return rules_of
 
 
+async def _heads(consumer: AIOKafkaConsumer, audit: Audit) -> Heads:
+    """Read the signed checkpoints, those on the topic and those that were kept elsewhere."""
+    topic = audit.settings.topic("checkpoints")
+    heads = Heads(topic, audit.key, audit.trusted)
+    heads.take_all(audit.kept)
+    ranges = await bounds(consumer, [TopicPartition(topic, partition) for partition in audit.audited])
+    async for _, records in read_ranges(consumer, ranges):
+        for record in records:
+            heads.take(record.value)
+    return heads
+
+
 class _Bundle(msgspec.Struct):
     digest: str
     files: dict[str, str]
@@ -103,9 +121,12 @@ async def _journal(
     partition: int,
     rules_of: Callable[[str], Rules | None],
     outputs: Outputs,
+    heads: Heads,
     progress: Progress,
 ) -> PartitionReport:
-    verifier = Verifier(partition, audit.partitions, audit.key, rules_of, audit.engine, outputs)
+    verifier = Verifier(
+        partition, audit.partitions, audit.key, rules_of, audit.engine, outputs, heads.of(partition)
+    )
     tp = TopicPartition(audit.settings.topic("journal"), partition)
     ranges = await bounds(consumer, [tp])
     start, end = ranges[tp]

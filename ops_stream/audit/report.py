@@ -50,6 +50,8 @@ class PartitionReport:
     """Outputs that the records hold."""
     published: int = 0
     """Records on output topics that were compared with them."""
+    checkpoints: int = 0
+    """Signed heads of the chain that it fits."""
     acts: Acts = field(default_factory=Acts)
     """What people decided and commanded."""
     findings: list[Finding] = field(default_factory=list)
@@ -82,6 +84,7 @@ class PartitionReport:
             "other_engine": dict(self.other_engine),
             "outputs": self.outputs,
             "published": self.published,
+            "checkpoints": self.checkpoints,
             **self.acts.as_dict(),
             "wrong": self.wrong,
             "findings": [finding.as_dict() for finding in self.findings],

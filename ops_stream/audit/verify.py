@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from ops_stream.audit.heads import Fits
 from ops_stream.audit.people import act_of
 from ops_stream.audit.places import DoesNotCount, Places
 from ops_stream.audit.published import Outputs
@@ -30,6 +31,7 @@ class Verifier:
         rules_of: RulesOf,
         engine: str,
         outputs: Outputs | None = None,
+        heads: Fits | None = None,
     ) -> None:
         """`engine` is the engine that decides here; what it says on another engine's records is no proof."""
         self.report: Final = PartitionReport(partition)
@@ -38,6 +40,7 @@ class Verifier:
         self._rules_of = rules_of
         self._engine = engine
         self._outputs = outputs if outputs is not None else Outputs((partition,))
+        self._heads = heads if heads is not None else Fits(partition, {})
         self._missing_rules: set[str] = set()
         self._lost = False
         """Once the state is not the recorded one nothing can be decided again."""
@@ -57,6 +60,7 @@ class Verifier:
         # Void records and offsets that hold nothing may lie between.
         self._ledger.next_offset = offset
         report.records += 1
+        self._fits(self._heads.record(offset, found.record.hash))
         kind = _COUNTED[found.record.header.kind]
         setattr(report, kind, getattr(report, kind) + 1)
         self._decide(offset, value, found.record)
@@ -68,9 +72,15 @@ class Verifier:
         finding = self._places.finish()
         if finding is not None:
             self.report.add(finding)
+        self._fits(self._heads.end())
+        self.report.checkpoints = self._heads.fitted
         if self._lost or self._places.broken or finding is not None:
             self._outputs.unknown_from(self.report.partition, self._places.next_place)
         return self.report
+
+    def _fits(self, finding: Finding | None) -> None:
+        if finding is not None:
+            self.report.add(finding)
 
     def _decide(self, offset: int, value: bytes | None, record: rec.Record) -> None:
         try:

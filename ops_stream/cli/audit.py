@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -45,12 +46,19 @@ audit.add_command(replay)
     multiple=True,
     help="Only this partition; may be given again.",
 )
+@click.option(
+    "--checkpoints",
+    "kept",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Checkpoints that were kept elsewhere (a worker's checkpoints.jsonl): the journal must fit these too.",
+)
 @output_options
-def verify(out: Out, chosen: tuple[int, ...]) -> int:
+def verify(out: Out, chosen: tuple[int, ...], kept: Path | None) -> int:
     """Read the whole journal, check every record's seal and place, decide it again, compare what went out.
 
     Finds what was changed, removed, inserted or moved in the journal, decisions that do not come out again byte
     for byte, approvals that no record holds, and recorded ones that never went out. Needs the journal key.
+    A tail that was cut, or sealed again with the journal key, does not fit the signed checkpoints.
     Records that never counted (lost races, foreign writes) are listed as void. Exit code 1 if anything is wrong.
     Also counts what people decided and commanded, and lists what no signature proves to be theirs.
 
@@ -60,14 +68,19 @@ def verify(out: Out, chosen: tuple[int, ...]) -> int:
     """
     settings = load_settings()
     key = key_of(settings)
-    reports = run(settings, _verify(settings, key, chosen))
+    reports = run(
+        settings,
+        _verify(settings, key, chosen, () if kept is None else tuple(kept.read_bytes().splitlines())),
+    )
     out.table([report.as_dict() for report in reports], _COLUMNS)
     if not out.as_json:
         _explain(out, reports)
     return ExitCode.DONE if all(report.passed for report in reports) else ExitCode.NOT_SO
 
 
-async def _verify(settings: Settings, key: JournalKey, chosen: tuple[int, ...]) -> list[PartitionReport]:
+async def _verify(
+    settings: Settings, key: JournalKey, chosen: tuple[int, ...], kept: tuple[bytes, ...]
+) -> list[PartitionReport]:
     from ops_stream.audit.cluster import verify_cluster
 
     plan = await plan_of(settings, key)
@@ -76,6 +89,7 @@ async def _verify(settings: Settings, key: JournalKey, chosen: tuple[int, ...]) 
         raise NotSo(f"The journal has partitions 0 to {plan.partitions - 1}, no {beyond[0]}.")
     if chosen:
         plan = replace(plan, audited=sorted(set(chosen)))
+    plan = replace(plan, kept=kept)
     with progress_shown() as progress:
         return await verify_cluster(plan, progress)
 
@@ -140,6 +154,7 @@ _COLUMNS: Final = (
     Column("decided again", "decided_again", right=True),
     Column("outputs", "outputs", right=True),
     Column("on topics", "published", right=True),
+    Column("checkpoints", "checkpoints", right=True),
     Column(
         "result",
         lambda row: "passed" if row["passed"] else f"{row['wrong']} wrong",

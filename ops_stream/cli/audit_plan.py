@@ -31,6 +31,25 @@ def key_of(settings: Settings) -> JournalKey:
         ) from None
 
 
+def trusted_of(settings: Settings) -> dict[str, bytes]:
+    """Give the public keys of OPS_STREAM_SUPERVISOR_KEYS_FILE, and the supervisor's own where its key is here."""
+    from ops_stream.contract.answers import trusted_keys
+    from ops_stream.contract.signing import BadSignature, load_key
+
+    found: dict[str, bytes] = {}
+    path = settings.supervisor_keys_file
+    try:
+        if path is not None:
+            found |= trusted_keys(path.read_text(encoding="utf-8"), str(path))
+        path = settings.signing_key_file
+        if path is not None and path.exists():
+            own = load_key(path.read_bytes())
+            found[own.key_id] = own.public
+    except (OSError, UnicodeDecodeError, BadSignature) as error:
+        raise NotSo("The supervisor's keys cannot be read.", where=str(path), next_step=str(error)) from None
+    return found
+
+
 async def plan_of(settings: Settings, key: JournalKey | None = None) -> Audit:
     """Find out what there is to audit; all partitions are looked at."""
     from ops_stream.audit.cluster import Audit
@@ -40,7 +59,9 @@ async def plan_of(settings: Settings, key: JournalKey | None = None) -> Audit:
     key = key or key_of(settings)
     async with connect(settings) as bus:
         partitions = bus.partitions_of("journal")
-    return Audit(settings, key, engine_version(), compile_rules, partitions, range(partitions))
+    return Audit(
+        settings, key, engine_version(), compile_rules, partitions, range(partitions), trusted_of(settings)
+    )
 
 
 def compile_rules(files: Mapping[str, str]) -> tuple[str, Rules] | None:

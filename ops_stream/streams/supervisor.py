@@ -18,6 +18,7 @@ from ops_stream.streams.around import Arrival, Phase
 from ops_stream.streams.brokertime import BrokerClock
 from ops_stream.streams.budget_sampler import BudgetSampler
 from ops_stream.streams.bus import reader
+from ops_stream.streams.checkpoints import Checkpoints
 from ops_stream.streams.exits import Exit, Refusal, append_failed, die, publish_failed
 from ops_stream.streams.faust_app import OpsConsumer
 from ops_stream.streams.flow import BusFlow
@@ -76,6 +77,7 @@ class Supervisor:
         self._flow = BusFlow(settings, self._priority, prober, self.sequencer, self.run_in_background)
         self._ticker = Ticker(settings, self.clock, self.live, prober)
         self.sampler = Sampler(settings, self.live, prober, limits.stalled_s)
+        self.checkpoints = Checkpoints(settings, owner.producer, owner.key, owner.signing_key)
         self.budgets = BudgetSampler(self.clock, self.live, owner.rulebook, limits.overdue_s)
 
     # -- what others see
@@ -96,6 +98,7 @@ class Supervisor:
         self.run_in_background(self._watch(), "the watch over appends")
         self.run_in_background(self.sampler.run(), "the look at what waits")
         self.run_in_background(self.budgets.run(), "the look at the budgets")
+        self.run_in_background(self.checkpoints.run(), "the checkpoints")
 
     def tasks(self) -> list[tuple[str, float]]:
         """What turns all the time, and when each began its last turn (infinite where it has nothing to do)."""
@@ -135,6 +138,7 @@ class Supervisor:
             if monotonic() > deadline:
                 return False
             await asyncio.sleep(DRAIN_POLL_S)
+        await self.checkpoints.write()
         return True
 
     async def stop(self) -> None:
@@ -360,6 +364,7 @@ class Supervisor:
         )
 
     def _counted(self, prepared: Prepared) -> None:
+        self.checkpoints.counted(prepared)
         if self.snapshots is not None:
             self.snapshots.journaled(prepared)
 
