@@ -196,6 +196,9 @@ def keep_workflows(draft: Draft, failures: Mapping[str, str] = _NO_FAILURES) -> 
         moved |= draft.kills and _stop_given(draft)
     if draft.kills or any(_killed(draft, key) for key in {*draft.woken, *draft.workflows}):
         _wake(draft)
+    event = draft.input.event if isinstance(draft.input, EventInput) else None
+    if isinstance(event, ControlCommand) and event.command == "activate_rules":
+        _look_again(draft)
     tell_all(draft)
 
 
@@ -220,6 +223,16 @@ def _wake(draft: Draft) -> None:
             return
         draft.put(key, replace(flow, until=draft.now))
         woken += 1
+
+
+def _look_again(draft: Draft) -> None:
+    """Other rules hold from the next record on: of each tenant one workflow looks then who may have what waits."""
+    for _, groups in sorted(draft.state.workflows.waiting.items()):
+        _, _, _, step = min(heap.earliest(1)[0] for heap in groups.values())
+        key = "workflow/" + step[5:].rpartition("|")[0]
+        flow = draft.get(WORKFLOWS, key)
+        if flow is not None and not flow.ended_at and not draft.full():
+            draft.put(key, replace(flow, until=draft.now))
 
 
 def _stop_given(draft: Draft) -> bool:

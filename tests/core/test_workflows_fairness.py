@@ -9,8 +9,9 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.kills import kill_on
 from ops_stream.core.ranks import RANKED_MAX
 from ops_stream.core.rows import Kill
+from ops_stream.core.rules_model import Agents, DeclaredAgent, Rules
 from tests.core.flows import command, given, hand_in, register, states, status, step
-from tests.core.world import TENANT, World
+from tests.core.world import DIGEST, TENANT, World
 
 
 def _world(*agents: str, strict: bool = True, **fields: int) -> World:
@@ -60,3 +61,20 @@ def test_of_more_agents_than_are_ranked_each_gets_a_step(monkeypatch: pytest.Mon
     world.advance(1)
     assert sorted(agent for _, agent in given(world)) == [f"a{n:03d}" for n in range(count) if n != 7]
     assert len(looked) < 2 * count
+
+
+def test_what_new_rules_permit_is_given_out_at_once() -> None:
+    """Who may have a step by the rules that are activated gets it, although nothing happens to that agent."""
+    narrow = Agents({(TENANT, "ann"): DeclaredAgent("ann", task_types=frozenset(("y",)))})
+    wide = Rules("sha256:" + "cd" * 32)
+    world = World(Rules(DIGEST, agents=narrow, known={wide.digest}))
+    world.takeover(0)
+    for agent in ("ann", "bob"):
+        register(world, agent, "x", "y")
+    command(world, "quarantine_agent", target="bob", tenant=TENANT)
+    hand_in(world, step("a", task_type="x"))
+    command(world, "activate_rules", parameters={"digest": wide.digest})
+    assert given(world) == []
+    world.rules = wide
+    world.advance(0)
+    assert given(world) == [("a", "ann")]
