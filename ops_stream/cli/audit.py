@@ -49,7 +49,7 @@ audit.add_command(replay)
 @click.option(
     "--checkpoints",
     "kept",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=click.Path(path_type=Path, dir_okay=False),
     help="Checkpoints that were kept elsewhere (a worker's checkpoints.jsonl): the journal must fit these too.",
 )
 @output_options
@@ -70,12 +70,21 @@ def verify(out: Out, chosen: tuple[int, ...], kept: Path | None) -> int:
     key = key_of(settings)
     reports = run(
         settings,
-        _verify(settings, key, chosen, () if kept is None else tuple(kept.read_bytes().splitlines())),
+        _verify(settings, key, chosen, _kept(kept)),
     )
     out.table([report.as_dict() for report in reports], _COLUMNS)
     if not out.as_json:
         _explain(out, reports)
     return ExitCode.DONE if all(report.passed for report in reports) else ExitCode.NOT_SO
+
+
+def _kept(path: Path | None) -> tuple[bytes, ...]:
+    if path is None:
+        return ()
+    try:
+        return tuple(path.read_bytes().splitlines())
+    except OSError as error:
+        raise NotSo(f"The checkpoints cannot be read: {error.strerror}.", where=str(path)) from None
 
 
 async def _verify(
