@@ -47,16 +47,15 @@ class Application:
 
     async def hand_in(self, *steps: dict[str, Any], **fields: Any) -> str:
         """Hand a workflow in, and give its id."""
-        workflow_id = f"flow-{secrets.token_hex(4)}"
         body = {
-            "workflow_id": workflow_id,
+            "workflow_id": f"flow-{secrets.token_hex(4)}",
             "objective_id": "o-1",
             "tenant": self._settings.tenant,
             "steps": list(steps),
             **fields,
         }
         await self._send("workflows", body)
-        return workflow_id
+        return str(body["workflow_id"])
 
     async def cancel(self, workflow_id: str) -> None:
         """Have a workflow stopped."""

@@ -45,7 +45,7 @@ def test_every_program_of_the_document_runs_with_nothing_but_the_environment_set
         assert [process.returncode for process in running] == [0] * len(running), said
         assert [_complaints(error) for _, error in said] == [[]] * len(said)
     completed = elsewhere.all(Telemetry, kind="completed")
-    assert {each.agent for each in completed} <= {"writer", "clerk", "researcher", "adder"}
+    assert {each.agent for each in completed} <= {"writer", "clerk", "researcher", "adder", "translator"}
 
 
 def _complaints(error: str) -> list[str]:
