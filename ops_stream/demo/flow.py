@@ -50,6 +50,7 @@ class Flow:
     _requests: dict[str, list[str]] = field(default_factory=dict)
     """The asks of each step, one an attempt."""
     _told: set[str] = field(default_factory=set)
+    _early: list[StepSeen] = field(default_factory=list)
     _cost_usd: float = 0.0
     """What the agents said that their steps cost; of what they said nothing about, what was held counts."""
 
@@ -90,17 +91,25 @@ class Flow:
         if topic == "approvals":
             state = _STATES.get(body["decision"], body["decision"])
             reason = "" if body["reason"] in (body["decision"], "approved_after_review") else body["reason"]
-            self.on_step(StepSeen(step, body["agent"], state, attempt, reason))
+            self._say(StepSeen(step, body["agent"], state, attempt, reason))
         elif body["kind"] in ("completed", "failed", "cancelled"):
             said = body.get("error") or ""
             self._cost_usd += body.get("cost_usd") or 0
-            self.on_step(StepSeen(step, body["agent"], body["kind"], attempt, said, body.get("cost_usd")))
+            self._say(StepSeen(step, body["agent"], body["kind"], attempt, said, body.get("cost_usd")))
+
+    def _say(self, seen: StepSeen) -> None:
+        if self.status:
+            self.on_step(seen)
+        else:  # its first steps are decided in the record in which it is accepted, and told before that
+            self._early.append(seen)
 
     def _on_status(self, body: dict[str, Any]) -> None:
         changed = body["state"] != self.status.get("state")
         self.status = body
         if changed:
             self.on_state(body)
+        while self._early:
+            self.on_step(self._early.pop(0))
         if body["state"] in _OVER:
             self.over.set()
 

@@ -68,7 +68,17 @@ def test_what_becomes_of_the_workflow_is_told_once_with_its_attempts() -> None:
     """Decisions and reports about its steps and its own states; not what others do, nor what is said again."""
     steps: list[StepSeen] = []
     states: list[str] = []
-    flow = Flow(steps.append, lambda status: states.append(status["state"]))
+    order: list[str] = []
+
+    def on_step(seen: StepSeen) -> None:
+        steps.append(seen)
+        order.append(seen.state)
+
+    def on_state(status: dict[str, Any]) -> None:
+        states.append(status["state"])
+        order.append(f"workflow {status['state']}")
+
+    flow = Flow(on_step, on_state)
     approved = {"decision": "approved", "reason": "approved"}
     failed = {"kind": "failed", "error": "it broke off", "event_id": "e2"}
     status: dict[str, Any] = {
@@ -78,9 +88,9 @@ def test_what_becomes_of_the_workflow_is_told_once_with_its_attempts() -> None:
         "cost_usd": 0,
         "blamed": [],
     }
+    flow.take("approvals", {**step("figures", "r1"), "approval_id": "a1", **approved})
     flow.take("workflow-status", status)
     flow.take("workflow-status", {**status, "workflow_id": "another", "state": "failed"})
-    flow.take("approvals", {**step("figures", "r1"), "approval_id": "a1", **approved})
     flow.take("approvals", {**step("figures", "r1"), "approval_id": "a1", **approved})
     flow.take("telemetry", step("figures", "r1", event_id="e1", kind="started"))
     flow.take("telemetry", step("figures", "r1", **failed))
@@ -103,6 +113,7 @@ def test_what_becomes_of_the_workflow_is_told_once_with_its_attempts() -> None:
         ("completed", 2, "", 0.01),
     ]
     assert states == ["running", "completed"]
+    assert order[:2] == ["workflow running", "running"], "no step is shown before its workflow"
     assert flow.over.is_set()
     told = flow.summary()
     assert (told["seconds"], told["tried_again"], told["unknown_usd"]) == (2.5, ["figures"], 0.02)
