@@ -29,6 +29,7 @@ from ops_stream.core.look import Look, Stage, look_at
 from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
 from ops_stream.core.policy import tell
 from ops_stream.core.retries import planned
+from ops_stream.core.retries_budget import let_in, provider_of, put_off
 from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, encode_row
 from ops_stream.core.unsure import action_to_watch, let_run
 from ops_stream.core.windows import admitted
@@ -92,6 +93,8 @@ def decide(
     elif answer.decision == "queued":
         ask = _queue(draft, look, ask)
     else:
+        if answer.reason == Reason.RETRIES_EXHAUSTED and answer.retry_at:
+            put_off(draft, provider_of(draft, look.model))
         ask = end(draft, ask)
     draft.put(key, ask)
     emit_answer(draft, ask)
@@ -232,6 +235,7 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
         plan = planned(draft, look.request, ask.model)
         ask = replace(ask, action=action, answer=replace(ask.answer, retry=plan))
         let_run(draft, ask)
+        let_in(draft, ask, look.stage)
     return ask
 
 

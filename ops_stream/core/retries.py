@@ -68,7 +68,7 @@ def fallbacks(draft: Draft, tenant: str, task_type: str, model: str) -> Iterator
 
 
 def _may_be_used(draft: Draft, tenant: str, task_type: str, card: ModelCard) -> bool:
-    if not suits(card, tenant, task_type):
+    if not suits(card, tenant, task_type) or not draft.rules.models.known(card.name):
         return False
     counts = draft.state.counts
     if (counts["kill/"] or draft.kills) and model_killed(draft, tenant, card.name):

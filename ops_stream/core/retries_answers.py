@@ -15,6 +15,7 @@ from ops_stream.contract.reasons import Reason
 from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.draft import Draft
 from ops_stream.core.retries import attempts_of, backoff_ms, fallbacks, plan_of, ways_after
+from ops_stream.core.retries_budget import provider_of, put_off, room_at
 from ops_stream.core.retries_classes import classed
 from ops_stream.core.rows import ASKS, Ask
 from ops_stream.core.rows_retries import ErrorClass, NextStep
@@ -66,8 +67,7 @@ def _next_step(draft: Draft, ask: Ask, event: Telemetry, class_: ErrorClass) -> 
     again = _again(draft, ask, plan, attempt)
     if again is None:
         return _no_more(draft, ask, event, plan, step, f"{failed}, and nobody and nothing else may try")
-    wait = backoff_ms(plan, attempt, ask.tenant, ask.request_id)
-    step = replace(step, not_before=draft.now + wait if wait else 0)
+    again, step = _in_time(draft, ask, plan, again, step)
     when = f" from {format_time(step.not_before)} on" if step.not_before else ""
     count = f"with a new request id and a retry_count of {attempt}"
     if again.model:
@@ -78,6 +78,32 @@ def _next_step(draft: Draft, ask: Ask, event: Telemetry, class_: ErrorClass) -> 
         what = f"it is registered for {ask.task_type} and free"
         return step, f"{failed}: let agent {again.agent} try it{when}, {count}; {what}."
     return replace(step, action="retry"), f"{failed}: try again{when}, {count}."
+
+
+def _in_time(draft: Draft, ask: Ask, plan: Plan, again: Again, step: NextStep) -> tuple[Again, NextStep]:
+    """Say when to try again: after the wait, and not before the provider takes retries again.
+
+    Where it takes none now, another model is tried if its provider does and the plan tries others at all.
+    """
+    wait = backoff_ms(plan, step.attempt, ask.tenant, ask.request_id)
+    not_before = draft.now + wait if wait else 0
+    provider = provider_of(draft, again.model or ask.model)
+    room = room_at(draft, provider, ask.tenant, ask.request_id)
+    if room > not_before:
+        other = _elsewhere(draft, ask, provider) if "model" in plan.ways else ""
+        if other:
+            return Again(model=other), replace(step, not_before=not_before)
+        put_off(draft, provider)
+    return again, replace(step, not_before=max(room, not_before))
+
+
+def _elsewhere(draft: Draft, ask: Ask, provider: str) -> str:
+    """Give a fallback at another provider that takes retries now; empty where there is none."""
+    for card in fallbacks(draft, ask.tenant, ask.task_type, ask.model):
+        free = not room_at(draft, card.provider, ask.tenant, ask.request_id)
+        if card.provider != provider and free:
+            return card.name
+    return ""
 
 
 def _unknown(draft: Draft, ask: Ask, event: Telemetry, step: NextStep) -> tuple[NextStep, str]:

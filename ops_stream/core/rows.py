@@ -76,6 +76,7 @@ StepBody = rows_workflows.StepBody
 StepOutput = rows_workflows.StepOutput
 StepRow = rows_workflows.StepRow
 WorkflowRow = rows_workflows.WorkflowRow
+RetryBudget = rows_retries.RetryBudget
 Unsure = rows_retries.Unsure
 
 Phase = Literal["escalated", "queued", "running", "unknown", "ended"]
@@ -335,6 +336,7 @@ STEP_BODIES: Final = Table("stepbody/", StepBody)
 STEP_OUTPUTS: Final = Table("stepoutput/", StepOutput)
 CIRCUITS: Final = Table("circuit/", Circuit)
 UNSURE: Final = Table("unsure/", Unsure)
+RETRY_BUDGETS: Final = Table("retrybudget/", RetryBudget)
 LINES: Final = Table(rows_load.LINE, LineRow)
 GATES: Final = Table(rows_load.GATE, GateRow)
 

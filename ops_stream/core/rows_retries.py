@@ -53,3 +53,20 @@ class Unsure(Row, frozen=True):
     """Whether there were more of them than are remembered."""
     allowed: tuple[str, ...] = ()
     """The asks for the same that a person has let run since."""
+
+
+class RetryBudget(Row, frozen=True):
+    """How many retries a provider gets on a partition: `retrybudget/PROVIDER`; none where nothing is retried."""
+
+    until: int
+    """When it is forgotten, unless something is retried before."""
+    minute: int
+    """The minute, since 1970, that `used` and `put_off` are of."""
+    used: int = 0
+    """Retries of this minute that were let in whatever else there was."""
+    put_off: int = 0
+    """Retries of this minute that were told to come later."""
+    earned: int = 0
+    """What other asks have earned, in thousandths of a retry."""
+    at: int = 0
+    """When that was worked out."""

@@ -127,6 +127,7 @@ class State:
             "stepoutput": self.workflows.sized,
             "circuit": self._index_counted_due,
             "unsure": self._index_unsure,
+            "retrybudget": self._index_due,
             "gate": self._index_due,
         }
 

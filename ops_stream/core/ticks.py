@@ -100,7 +100,7 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         window_over(draft, key)
     elif kind == "overrun":
         overruns_over(draft, key)
-    elif kind in ("command", "marks", "flow", "tries", "handover", "lifted", "baseline", "unsure"):
+    elif kind in ("command", "marks", "flow", "tries", "handover", "lifted", "baseline", "unsure", "retrybudget"):
         draft.delete(key)
     elif kind == "containment":
         confirm_due(draft, key)

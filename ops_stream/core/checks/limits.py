@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from ops_stream.contract.clocktext import parse_time
+from ops_stream.contract.clocktext import format_time, parse_time
 from ops_stream.core.budgets import use_model
 from ops_stream.core.look import Look
+from ops_stream.core.retries_budget import HELD, provider_of, room_at
 
 
 def budget_exhausted(look: Look) -> str | None:
@@ -16,10 +17,20 @@ def budget_exhausted(look: Look) -> str | None:
 
 def retries_exhausted(look: Look) -> str | None:
     """There is an end to trying again."""
-    most = look.draft.rules.supervisor.retries_max
-    if most is None or look.request.retry_count <= most:
+    most, count = look.draft.rules.supervisor.retries_max, look.request.retry_count
+    if most is not None and count > most:
+        return f"This is retry {count}; at most {most} are allowed."
+    return _held_back(look) if count and look.stage in HELD else None
+
+
+def _held_back(look: Look) -> str | None:
+    """Of the asks to a provider only so many are retries."""
+    request, provider = look.request, provider_of(look.draft, look.model)
+    at = room_at(look.draft, provider, request.tenant, request.request_id)
+    if not at:
         return None
-    return f"This is retry {look.request.retry_count}; at most {most} are allowed."
+    look.retry_at = at
+    return f"As many retries go to provider {provider} as may at a time. Try again at {format_time(at)}."
 
 
 def deadline_passed(look: Look) -> str | None:
