@@ -6,6 +6,7 @@ retries, policies that fail. `watching.py` holds every record against the promis
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -284,4 +285,8 @@ class Mixture:
             )
 
     def new_rules(self) -> None:
-        self.world.rules = random_rules(self.rng)
+        """An operator activates others."""
+        digest = f"sha256:{self.count:064x}"
+        self.world.rules = replace(self.world.rules, known={digest})
+        self.command("activate_rules", parameters={"digest": digest})
+        self.world.rules = replace(random_rules(self.rng), digest=digest)
