@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -104,16 +105,27 @@ def _moment(option: str, text: str | None, now_ms: int) -> int:
         ) from None
 
 
+def summary(out: Out, doc: Row) -> str:
+    """Give a what-if in a few lines: how many asks flip, from what to what, and what becomes of money and people."""
+    rules = ", ".join(clean(digest[:15]) for digest in doc["recorded_rules_digests"]) or "none"
+    then, here = doc["recorded"], doc["other"]
+    text = f"{doc['flipped']:,} get another first answer under {clean(doc['rules_digest'][:15])}."
+    lines = [
+        f"{doc['compared']:,} asks from {doc['from']} to {doc['to']}, decided then under {rules}.",
+        out.style(text, WAIT if doc["flipped"] else GOOD),
+        *(
+            f"  {row['count']:,} from {_said(row['recorded'])} to {_said(row['other'])}"
+            for row in doc["flips"][:3]
+        ),
+        f"Spent {then['spent_usd']} → {here['spent_usd']} USD, ran {then['runs']:,} → {here['runs']:,}, "
+        f"calls for a person {then['escalations']:,} → {here['escalations']:,}.",
+    ]
+    return "\n".join(lines)
+
+
 def show(out: Out, doc: Row) -> None:
     """Write a what-if for people."""
-    rules = ", ".join(clean(digest[:15]) for digest in doc["recorded_rules_digests"]) or "none"
-    out.say(f"{doc['compared']:,} asks from {doc['from']} to {doc['to']}, decided then under {rules}.")
-    style = WAIT if doc["flipped"] else GOOD
-    out.say(
-        out.style(
-            f"{doc['flipped']:,} get another first answer under {clean(doc['rules_digest'][:15])}.", style
-        )
-    )
+    out.say(summary(out, doc))
     out.say()
     if doc["flips"]:
         out.table(doc["flips"], _FLIPS)
@@ -149,12 +161,13 @@ def _sides(doc: Row) -> list[Row]:
     return rows
 
 
-def _verdict(name: str) -> Any:
-    def get(row: Row) -> str:
-        decision, reason = row[name]["decision"], row[name]["reason"]
-        return str(decision) if reason in ("", decision) else f"{decision}, {reason}"
+def _said(verdict: Row) -> str:
+    decision, reason = verdict["decision"], verdict["reason"]
+    return str(decision) if reason in ("", decision) else f"{decision}, {reason}"
 
-    return get
+
+def _verdict(name: str) -> Callable[[Row], str]:
+    return lambda row: _said(row[name])
 
 
 _FLIPS: Final = (

@@ -36,14 +36,20 @@ def rules() -> None:
 @rules.command()
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @click.option("--fields", is_flag=True, help="List what conditions can see, and check nothing.")
+@click.option(
+    "--against",
+    type=click.Choice(["journal"]),
+    help="Say also what the recorded asks would be answered under these rules (as audit replay does).",
+)
 @output_options
-def check(out: Out, directory: Path | None, fields: bool) -> int:
+def check(out: Out, directory: Path | None, fields: bool, against: str | None) -> int:
     """Check the rules in DIR [default: OPS_STREAM_CONF_DIR, else those that come with ops-stream], and its webhooks.
 
     Prints everything that is wrong at once, as file:line:column; exit code 1 if there is anything.
 
     \b
     ops-stream rules check conf/
+    ops-stream rules check conf/ --against journal
     ops-stream rules check --fields
     """
     from ops_stream.cli.rules_show import show_checked, show_fields, show_invalid
@@ -60,6 +66,11 @@ def check(out: Out, directory: Path | None, fields: bool) -> int:
         show_invalid(out, directory, invalid, "nothing was activated")
         return ExitCode.NOT_SO
     show_checked(out, directory, checked, webhooks=told)
+    if against is not None:
+        from ops_stream.cli.audit_replay import replayed, summary
+
+        doc = run(settings := load_settings(), replayed(settings, checked, 0, 0))
+        out.row(doc, "" if out.as_json else summary(out, doc))
     return ExitCode.DONE
 
 

@@ -88,6 +88,9 @@ def test_what_would_have_been_is_told(world: World, tmp_path: Path) -> None:
     assert "denied, policy_blocked" in shown.out
     assert "<svg" in written.read_text()
     assert world.ops("audit", "replay", "--rules", str(conf), "--from", "soon").code == 2
+    checked = world.ops("rules", "check", str(conf), "--against", "journal")
+    assert checked.code == 0
+    assert "get another first answer" in checked.out
 
 
 def test_an_ask_that_is_refused_is_exit_code_1(world: World) -> None:
