@@ -18,6 +18,7 @@ COLORS: Final = {
     "cancelled": QUIET,
     "waiting": QUIET,
     "ready": WAIT,
+    "backing_off": WAIT,
     "escalated": WAIT,
     "queued": WAIT,
 }

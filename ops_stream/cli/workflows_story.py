@@ -13,8 +13,8 @@ from ops_stream.core.journal import record as rec
 from ops_stream.core.rows import STEP_BODIES, STEPS, WORKFLOWS
 from ops_stream.core.rows_workflows import workflow_key
 
-WAITING: Final = frozenset(("ready", "escalated", "queued"))
-"""What waits for an agent, a person or its turn; a step that is `waiting` only has others before it."""
+WAITING: Final = frozenset(("ready", "backing_off", "escalated", "queued"))
+"""What waits for an agent, its next attempt, a person or its turn; a step that is `waiting` has others before it."""
 ENDED: Final = frozenset(("completed", "failed", "cancelled"))
 
 
@@ -47,7 +47,7 @@ class StepStory:
         self.ended_ms = at_ms if state in ENDED else 0
 
     def waited_ms(self, now_ms: int) -> int:
-        """Give how long it has waited until now for an agent, a person or its turn."""
+        """Give how long it has waited until now although all that it needs was there."""
         return self._waited_ms + (max(0, now_ms - self.since_ms) if self.state in WAITING else 0)
 
     def ran_ms(self, now_ms: int) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
+
+import pytest
 
 from ops_stream.audit.fold import PartitionFold
 from ops_stream.cli.output import Out
 from ops_stream.cli.workflows_rows import listed, tenants_with, whole
-from ops_stream.cli.workflows_show import in_tree, step_columns, tree
-from ops_stream.cli.workflows_story import Stories
+from ops_stream.cli.workflows_show import COLORS, in_tree, step_columns, tree
+from ops_stream.cli.workflows_story import ENDED, WAITING, StepStory, Stories
 from ops_stream.cli.workflows_watch import changes, fitting
+from ops_stream.core.rows_workflows import StepState
 from ops_stream.core.rules_effects import Effects
 from ops_stream.core.rules_model import Rules
 from tests.core.flows import hand_in, register, report, step
@@ -95,6 +98,17 @@ def test_a_step_that_is_tried_again_counts_the_time_of_all_its_attempts() -> Non
     assert (row["attempts"], row["state"], row["agent"]) == (2, "running", "bob")
     assert row["ran_s"] + row["waited_s"] == 5.001
     assert "2" in words(tree(PLAIN, shown(world)))[0]
+
+
+@pytest.mark.parametrize("state", get_args(StepState))
+def test_of_every_state_it_is_known_whether_its_time_is_waited_run_or_neither(state: str) -> None:
+    """A state that is added must be classed, else its time would be lost and it would be shown without colour."""
+    told = StepStory("a")
+    told.turn(state, 1_000)
+    spent = told.waited_ms(3_000), told.ran_ms(3_000)
+    assert spent == ((2_000, 0) if state in WAITING else (0, 2_000) if state == "running" else (0, 0))
+    assert state in WAITING | ENDED | {"running", "waiting"}
+    assert state in COLORS
 
 
 def test_the_same_id_handed_in_again_begins_anew() -> None:
