@@ -12,8 +12,12 @@ import msgspec
 
 from ops_stream.core.rows_base import NOTHING, Row
 
-StepState = Literal["waiting", "ready", "running", "escalated", "queued", "completed", "failed", "cancelled"]
-"""Its dependencies are not done; it waits for an agent; its ask is open in one of three ways; it is over."""
+StepState = Literal[
+    "waiting", "ready", "backing_off", "running", "escalated", "queued", "completed", "failed", "cancelled"
+]
+"""Its dependencies are not done; it waits for an agent; it waits before it is tried again; its ask is open in one of
+three ways; it is over."""
+PENDING: Final = frozenset(("ready", "backing_off"))
 OPEN: Final = frozenset(("running", "escalated", "queued"))
 
 
@@ -57,6 +61,8 @@ class WorkflowRow(Row, frozen=True):
     deadline: str = ""
     due: int = 0
     """The deadline in milliseconds, 0 for none."""
+    wake: int = 0
+    """When the first of its steps has waited long enough to be tried again; 0 where none waits so."""
     order: int = 0
     """The offset at which it was handed in."""
     encoding: str = "json"
@@ -100,6 +106,16 @@ class StepRow(Row, frozen=True):
     """Whether its output was not kept whole."""
     reason: str = ""
     """Why it has failed, or was tried again."""
+    until: int = 0
+    """Until when it waits before it is tried again."""
+    model: str = ""
+    """The model that it is tried with, where that is not its own."""
+    prefer: str = ""
+    """Who is to try it again, if free."""
+    unsure: bool = False
+    """Whether nobody knows if it was done: a person is asked before it is tried again."""
+    put_off: int = 0
+    """How often it was denied for the time being."""
 
 
 class StepBody(Row, frozen=True):

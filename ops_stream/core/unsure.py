@@ -51,6 +51,18 @@ def unsure_of(draft: Draft, request: TaskRequest) -> Unsure | None:
     return draft.get(UNSURE, unsure_key(request.tenant, action_of(request)))
 
 
+def in_doubt(draft: Draft, ask: Ask) -> bool:
+    """Say whether nobody knows if an ask that has ended was done."""
+    row = _row_of(draft, ask)
+    return row is not None and ask.request_id in row.asks
+
+
+def stay_in_doubt(draft: Draft, request: TaskRequest, lost: Ask) -> None:
+    """Remember an action on behalf of a step that waits for a person, should it have been forgotten meanwhile."""
+    if unsure_of(draft, request) is None and draft.rules.retries.on:
+        lost_sight(draft, replace(lost, action=action_of(request)))
+
+
 def may_run(draft: Draft, ask: Ask) -> bool:
     """Say whether people have let an ask run who were told that it is unsure; an edited one is another action."""
     if not ask.approved_by or ask.reviewed != "review":

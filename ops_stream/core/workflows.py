@@ -24,6 +24,7 @@ from ops_stream.core.refusals import Refused
 from ops_stream.core.rows import AGENTS, ASKS, STEPS, WORKFLOWS, Ask, agent_key, encode_row
 from ops_stream.core.rows_workflows import (
     OPEN,
+    PENDING,
     StepBody,
     StepRow,
     Trouble,
@@ -39,6 +40,7 @@ from ops_stream.core.workflows_check import BYTES_MAX, KNOWN_MAX, Graph, checked
 from ops_stream.core.workflows_ends import advance, stop, until_of
 from ops_stream.core.workflows_giving import Giving
 from ops_stream.core.workflows_index import Group
+from ops_stream.core.workflows_retries import wake
 from ops_stream.core.workflows_status import publish, refuse, tell, tell_all
 from ops_stream.core.workflows_steps import took
 
@@ -151,8 +153,9 @@ def workflow_due(draft: Draft, key: str) -> None:
         if not flow.owed:
             draft.delete(key)
         return
-    flow = replace(flow, until=0)
-    draft.put(key, flow)
+    draft.put(key, replace(flow, until=0))
+    wake(draft, key)
+    flow = draft.get(WORKFLOWS, key) or flow
     draft.workflows.setdefault(key, False)
     draft.woken.add(key)
     tenant, workflow_id = names_of(key)
@@ -177,7 +180,7 @@ def _waited(draft: Draft, flow: WorkflowRow) -> bool:
 def _give_up(draft: Draft, key: str, flow: WorkflowRow, code: str, text: str) -> None:
     """Let a workflow fail by what has begun or could begin and is not done; what runs goes on to its end."""
     steps = (draft.get(STEPS, step_key(key, number)) for number in range(1, flow.size + 1))
-    late = [step.step for step in steps if step is not None and (step.state in OPEN or step.state == "ready")]
+    late = [step.step for step in steps if step is not None and step.state in OPEN | PENDING]
     stop(draft, key, "failed", *(Trouble(code, text, name) for name in late[:BLAMED_MAX] or [""]))
     tell(draft, key)
 

@@ -40,16 +40,20 @@ class Agents:
             return True
         return bool(self._freest(tenant, group))
 
-    def best(self, tenant: str, group: Group, workflow: str, tried: Collection[str]) -> str | None:
+    def best(
+        self, tenant: str, group: Group, workflow: str, tried: Collection[str], prefer: str = ""
+    ) -> str | None:
         """Give the agent that a step goes to, or None where nobody is free.
 
-        One that has not failed on it goes before one that has, one that is not warned before one that is; then what
-        counts is the mean of the scores, times the share of its places that are free.
+        The one that is to try it again goes before all others, one that has not failed on it before one that has, one
+        that is not warned before one that is; then what counts is the mean of the scores, times the share of its places
+        that are free.
         """
         while free := self._freest(tenant, group):
             _, name, _ = min(
                 free,
                 key=lambda one: (
+                    one[1] != prefer,
                     one[1] in tried,
                     one[2].state == "warned",
                     -self._score(tenant, one[1]) * (1 - one[0]),

@@ -14,6 +14,7 @@ from ops_stream.core.lines import end, follow
 from ops_stream.core.rows import ASKS, STEPS, WORKFLOWS, Ask, ask_key
 from ops_stream.core.rows_workflows import (
     OPEN,
+    PENDING,
     StepRow,
     Trouble,
     WorkflowRow,
@@ -67,7 +68,8 @@ def until_of(draft: Draft, flow: WorkflowRow) -> int:
     """Say when time acts on a workflow that runs: at its deadline, or when nobody was free for too long."""
     idle = 0 if flow.open else flow.idle_since + draft.rules.supervisor.workflow_wait_s * 1000
     due = 0 if flow.stopping else flow.due
-    return min(idle or due, due or idle)
+    woken = 0 if flow.stopping else flow.wake
+    return min((moment for moment in (idle, due, woken) if moment), default=0)
 
 
 def _stop_some(draft: Draft, key: str, flow: WorkflowRow) -> WorkflowRow:
@@ -77,7 +79,7 @@ def _stop_some(draft: Draft, key: str, flow: WorkflowRow) -> WorkflowRow:
     while flow.cursor < flow.size and stopped < PIECE_MAX and not (stopped and draft.full()):
         number = flow.cursor + 1
         step = draft.get(STEPS, step_key(key, number))
-        if step is not None and (step.state in OPEN or step.state == "ready"):
+        if step is not None and (step.state in OPEN or step.state in PENDING):
             flow, done = _stop_step(draft, flow, tenant, step)
             if done is not step:
                 stopped += 1
@@ -88,7 +90,7 @@ def _stop_some(draft: Draft, key: str, flow: WorkflowRow) -> WorkflowRow:
 
 
 def _stop_step(draft: Draft, flow: WorkflowRow, tenant: str, step: StepRow) -> tuple[WorkflowRow, StepRow]:
-    if step.state == "ready":
+    if step.state in PENDING:
         return replace(flow, left=flow.left - 1), replace(step, state="cancelled")
     ask = draft.get(ASKS, ask_key(tenant, step.request))
     if step.state == "running" and flow.stopping == "failed":

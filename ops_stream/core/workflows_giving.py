@@ -37,6 +37,7 @@ from ops_stream.core.rows import (
     record_key,
 )
 from ops_stream.core.rows_workflows import StepRow, Trouble, WorkflowRow, body_key, names_of, workflow_key
+from ops_stream.core.unsure import stay_in_doubt
 from ops_stream.core.words import because, dollars
 from ops_stream.core.workflows_agents import Agents
 from ops_stream.core.workflows_ends import advance, stop
@@ -158,7 +159,9 @@ class Giving:
             stop(draft, flow_key, "cancelled", Trouble("kill_switch", why))
             tell(draft, flow_key)
             return True
-        agent = self.agents.best(tenant, (step.type, step.named), names_of(flow_key)[1], step.tried)
+        agent = self.agents.best(
+            tenant, (step.type, step.named), names_of(flow_key)[1], step.tried, step.prefer
+        )
         if agent is None:
             return False
         request = self._request(flow_key, int(number), flow, step, agent)
@@ -166,6 +169,9 @@ class Giving:
         if flow.budget is not None and flow.cost + flow.held + hold > flow.budget:
             self._cannot_pay(flow_key, key, flow, step, hold)
             return True
+        lost = draft.get(ASKS, ask_key(tenant, step.request)) if step.unsure else None
+        if lost is not None:
+            stay_in_doubt(draft, request, lost)
         self.given += 1
         if flow.state == "accepted":
             flow = replace(flow, state="running")
@@ -180,6 +186,7 @@ class Giving:
                 agent=agent,
                 request=request.request_id,
                 hold=hold,
+                unsure=False,
             ),
         )
         ask = self._decide(key, flow_key, int(number), flow, request)
@@ -241,6 +248,8 @@ class Giving:
         }
         if flow.deadline:
             fields["deadline"] = flow.deadline
+        if step.model:
+            fields["required_model"] = step.model
         return TaskRequest.from_wire(fields)
 
     def _cannot_pay(self, flow_key: str, key: str, flow: WorkflowRow, step: StepRow, hold: int) -> None:

@@ -16,7 +16,16 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import EventInput
 from ops_stream.core.rows import NOTHING, STEPS, WORKFLOWS, Ask, encode_row
-from ops_stream.core.rows_workflows import OPEN, StepRow, Trouble, WorkflowRow, names_of, place_in, step_key
+from ops_stream.core.rows_workflows import (
+    OPEN,
+    PENDING,
+    StepRow,
+    Trouble,
+    WorkflowRow,
+    names_of,
+    place_in,
+    step_key,
+)
 
 TOLD_PARTS: Final = 20
 """How many times, about, the steps that end are told of: a status names all of them."""
@@ -139,7 +148,9 @@ def tell_all(draft: Draft) -> None:
 
 
 def _step(step: StepRow, *, over: bool) -> dict[str, Any]:
-    state = "cancelled" if over and (step.state in OPEN or step.state in ("waiting", "ready")) else step.state
+    state = (
+        "cancelled" if over and (step.state in OPEN or step.state in {"waiting"} | PENDING) else step.state
+    )
     value: dict[str, Any] = {
         "step_id": step.step,
         "state": state,

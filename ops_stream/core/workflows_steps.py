@@ -14,6 +14,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
 from ops_stream.core.inputs import EventInput
 from ops_stream.core.kills import kill_on
+from ops_stream.core.retries_classes import classed
 from ops_stream.core.rows import (
     NOTHING,
     STEP_BODIES,
@@ -23,8 +24,10 @@ from ops_stream.core.rows import (
     Ask,
     encode_row,
 )
+from ops_stream.core.rows_retries import ErrorClass
 from ops_stream.core.rows_workflows import (
     OPEN,
+    PENDING,
     StepBody,
     StepOutput,
     StepRow,
@@ -36,11 +39,13 @@ from ops_stream.core.rows_workflows import (
     step_key,
 )
 from ops_stream.core.rules_effects import IRREVERSIBLE
+from ops_stream.core.unsure import in_doubt
 from ops_stream.core.words import clip
 from ops_stream.core.workflows_budget import set_aside
 from ops_stream.core.workflows_check import BYTES_MAX
 from ops_stream.core.workflows_ends import advance, stop
 from ops_stream.core.workflows_index import WorkflowIndex
+from ops_stream.core.workflows_retries import failed_again, later, lost_again, woken_at
 from ops_stream.core.workflows_status import REASON_MAX, mended, tell, told_at
 
 INPUTS_BYTES_MAX: Final = 393_216
@@ -56,6 +61,10 @@ class _Verdict(NamedTuple):
     how: str
     code: str = ""
     text: str = ""
+    class_: ErrorClass | None = None
+    """The class of its error, where it is known and counts."""
+    at: int = 0
+    """When to come back, of what is denied for the time being."""
 
 
 def took(draft: Draft, old: Ask | None, ask: Ask, request: TaskRequest | None = None) -> None:
@@ -87,10 +96,12 @@ def took(draft: Draft, old: Ask | None, ask: Ask, request: TaskRequest | None = 
                 draft.put(step_key(key, number), step)
             _goes_on(draft, key, number, step, old, ask, request)
         else:
-            _over(draft, key, number, _verdict(draft, ask))
-    elif step.state == "ready" and step.attempts and _verdict(draft, ask).how == "completed":
+            _over(draft, key, number, _verdict(draft, ask), ask)
+    elif step.state in PENDING and step.attempts and _verdict(draft, ask).how == "completed":
         _done(draft, key, number, replace(step, reason=""), flow)  # it was done after all
         advance(draft, key)
+    elif step.unsure and not in_doubt(draft, ask):
+        draft.put(step_key(key, number), replace(step, unsure=False))
 
 
 def cost_of(ask: Ask) -> int:
@@ -206,7 +217,9 @@ def _verdict(draft: Draft, ask: Ask) -> _Verdict:
         if event.kind == "completed" and event.success is not False:
             return _Verdict("completed")
         text = ": ".join(part for part in (event.error_class, event.error) if part)
-        return _Verdict("again", "failed", text or f"Agent {ask.agent} reports that it failed.")
+        text = text or f"Agent {ask.agent} reports that it failed."
+        class_ = classed(draft, ask, event) if draft.rules.retries.on else None
+        return _Verdict("again", "unknown_outcome" if class_ == "unknown_outcome" else "failed", text, class_)
     if reason in (Reason.KILL_SWITCH, Reason.KILL_REVOKED):
         if (
             kill_on(draft, ask.tenant, "", place_in(ask.tenant, ask.step)[0].rpartition("|")[2], "")
@@ -218,13 +231,20 @@ def _verdict(draft: Draft, ask: Ask) -> _Verdict:
         return _unknown(draft, ask, said)
     if reason == Reason.LEASE_EXPIRED:
         return _unknown(draft, ask, said)
+    if reason == Reason.RETRIES_EXHAUSTED and ask.answer.retry_at:
+        return _Verdict("later", str(reason), said, at=ask.answer.retry_at)
     if reason == Reason.WITHDRAWN and event is not None and event.kind == "cancelled":
+        if in_doubt(draft, ask):
+            return _unknown(draft, ask, said)
         return _Verdict("again", "withdrawn", said)
     return _Verdict("failed", str(reason), said)
 
 
 def _unknown(draft: Draft, ask: Ask, said: str) -> _Verdict:
     """Nobody knows whether it was done: what cannot be taken back is not tried again without a person."""
+    if in_doubt(draft, ask):
+        text = f"{said} Whether it was done is unknown."
+        return _Verdict("again", "unknown_outcome", text, "unknown_outcome")
     if draft.rules.effects.effective(ask.effect) == IRREVERSIBLE:
         return _Verdict("failed", "unknown_outcome", f"{said} Whether it was done is unknown.")
     return _Verdict("again", str(ask.answer.reason), said)
@@ -238,7 +258,18 @@ def _report(draft: Draft, ask: Ask) -> Telemetry | None:
     return event if (event.tenant, event.request_id) == (ask.tenant, ask.request_id) else None
 
 
-def _over(draft: Draft, key: str, number: int, verdict: _Verdict) -> None:
+def _again(draft: Draft, step: StepRow, ask: Ask, verdict: _Verdict) -> StepRow | None:
+    """Give a step as it is tried again, or as it waits for that; None where it is not."""
+    if verdict.how == "later":
+        return later(draft, step, verdict.at)
+    if verdict.how != "again":
+        return None
+    if verdict.class_ is None:
+        return lost_again(draft, step)
+    return failed_again(draft, step, ask, verdict.class_)
+
+
+def _over(draft: Draft, key: str, number: int, verdict: _Verdict, ask: Ask) -> None:
     """Take in that the ask of a step has ended."""
     flow, step = draft.get(WORKFLOWS, key), draft.get(STEPS, step_key(key, number))
     assert flow is not None
@@ -248,14 +279,12 @@ def _over(draft: Draft, key: str, number: int, verdict: _Verdict) -> None:
     if not flow.open:
         flow = replace(flow, idle_since=draft.now)
     reason = clip(verdict.text, REASON_MAX)
-    again = verdict.how == "again" and step.attempts < draft.rules.supervisor.workflow_attempts
+    again = None if flow.stopping else _again(draft, step, ask, verdict)
     if verdict.how == "completed":
         _done(draft, key, number, step, flow)
-    elif again and not flow.stopping:
-        tried = tuple(dict.fromkeys((*step.tried, step.agent)))
-        step = replace(step, state="ready", since=draft.now, tried=tried, reason=reason)
-        draft.put(step_key(key, number), step)
-        draft.put(key, flow)
+    elif again is not None:
+        draft.put(step_key(key, number), replace(again, reason=reason))
+        draft.put(key, woken_at(flow, again))
     else:
         stopped = verdict.how == "stop" or flow.stopping == "cancelled"
         state = "cancelled" if verdict.how == "stop" else "failed"
