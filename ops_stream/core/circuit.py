@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final, Literal
 
@@ -52,13 +53,20 @@ LIMITED: Final = "rate_limit"
 EVERYBODY: Final = "default"
 """Alerts about circuits go to this tenant: a circuit is about all tenants of a partition."""
 _SOURCE_LENGTH: Final = 8
+_NOT_CLOSED: Final = b'"state":"'
+"""What is in a row that is not closed: fields at their default are left out."""
 _GOOD, _BAD, _LIMITED = "+", "-", "r"
 
 
 def circuit_keys(card: ModelCard) -> tuple[str, ...]:
     """Give the keys of the circuits that a model is in: its own, and its provider's."""
-    own = f"circuit/model|{part(card.name)}"
-    return (own, f"circuit/provider|{part(card.provider)}") if card.provider else (own,)
+    return _keys(card.name, card.provider)
+
+
+@lru_cache(maxsize=4096)
+def _keys(model: str, provider: str) -> tuple[str, ...]:
+    own = f"circuit/model|{part(model)}"
+    return (own, f"circuit/provider|{part(provider)}") if provider else (own,)
 
 
 # What an ask sees of it
@@ -68,6 +76,10 @@ def left_until(draft: Draft, card: ModelCard) -> int | None:
     """Say until when a model is left (ms since 1970, at the earliest); None where it may be used, or tried."""
     until = None
     for key in circuit_keys(card):
+        if not draft.touched(key):
+            raw = draft.state.rows.get(key)
+            if raw is None or _NOT_CLOSED not in raw:
+                continue
         row = draft.get(CIRCUITS, key)
         if row is not None and not _lets_in(draft, row):
             until = max(until or 0, _open_until(draft, row), draft.now + 1)

@@ -10,8 +10,8 @@ It is worked out again only where a row or the time makes another of it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -39,6 +39,8 @@ WHOLE: Final = 1 << 64
 """What counts in full, in parts so small that rounding them makes no other micro-dollar of any cost."""
 MEMO_MAX: Final = 20_000
 """Expectations that are kept at a time, whatever their number of models."""
+_Era: TypeAlias = tuple[int, int]
+"""The half-life, and the step of time in which decay makes no other number of anything."""
 NOTHING: Final[Sequence[int]] = looked_at(NO_COUNTS)
 
 
@@ -87,64 +89,69 @@ class Expected(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Slot:
-    """One model of an entry, with the rows that it was made from."""
+class _Shared:
+    """What all agents of a tenant measured of a model at a type of work, and what one without own figures expects."""
 
     card: ModelCard
-    learned_key: str
-    past_key: str
-    pooled_key: str
-    learned: bytes | None = None
-    past: bytes | None = None
-    pooled: bytes | None = None
+    key: str
+    era: _Era = (0, 0)
+    row: bytes | None = None
+    all: Sequence[int] = ()
+    """Empty before it was read; of who has figures of its own these are taken away."""
     expected: Expected | None = None
 
 
 @dataclass(slots=True)
-class _Entry:
-    """What is expected of the models that an agent of a tenant may be given for a type of work."""
+class _Slot:
+    """One model of an entry, with the rows that it was made from."""
 
-    era: tuple[int, int]
-    """The half-life, and the step of time in which decay makes no other number of it."""
-    slots: list[_Slot] = field(default_factory=list)
+    shared: _Shared
+    learned_key: str
+    past_key: str
+    era: _Era = (0, 0)
+    learned: bytes | None = None
+    past: bytes | None = None
+    own: Sequence[int] = ()
+    all: Sequence[int] = ()
+    expected: Expected | None = None
 
 
 def expected_of_all(draft: Draft, tenant: str, agent: str, task_type: str) -> list[Expected]:
     """Give what is expected of every model that may be chosen by default for a tenant and a type of work."""
-    routing = draft.rules.routing
-    memo, key, era = routing.memo, (tenant, agent, task_type), _era(draft)
-    entry: _Entry | None = memo.get(key)
-    if entry is None:
-        if (len(memo) + 1) * max(1, len(routing.cards)) > MEMO_MAX:
-            memo.clear()
-        entry = memo[key] = _Entry(
-            era,
-            [
-                _slot(tenant, agent, task_type, card)
-                for card in routing.cards.values()
-                if card.by_default and suits(card, tenant, task_type)
-            ],
-        )
-    aged = entry.era != era
-    entry.era = era
-    rows, found = draft.state.rows, []
-    for slot in entry.slots:
-        known = slot.expected
-        if (
-            known is None
-            or rows.get(slot.learned_key) is not slot.learned
-            or rows.get(slot.pooled_key) is not slot.pooled
-            or (aged and (slot.learned is not None or slot.pooled is not None))
-            or (slot.learned is not None and rows.get(slot.past_key) is not slot.past)
+    memo, era = draft.rules.routing.memo, _era(draft)
+    slots: list[_Slot] | None = memo.get((tenant, agent, task_type))
+    if slots is None:
+        slots = _entry(draft, tenant, agent, task_type)
+    rows = draft.state.rows
+    found = []
+    for slot in slots:
+        shared = slot.shared
+        row = rows.get(shared.key)
+        if row is not shared.row or shared.era != era or shared.expected is None:
+            _read_shared(draft, shared, era)
+        learned = rows.get(slot.learned_key)
+        if learned is None:
+            known = shared.expected
+        elif (
+            learned is slot.learned
+            and slot.all is shared.all
+            and slot.era == era
+            and rows.get(slot.past_key) is slot.past
         ):
-            known = _worked_out(draft, slot)
+            known = slot.expected
+        else:
+            known = _worked_out(draft, slot, era)
+        assert known is not None
         found.append(known)
     return found
 
 
 def expected_of(draft: Draft, tenant: str, agent: str, task_type: str, card: ModelCard) -> Expected:
     """Give what is expected of one model."""
-    return _worked_out(draft, _slot(tenant, agent, task_type, card))
+    era = _era(draft)
+    slot = _slot(tenant, agent, task_type, _Shared(card, pooled_key(tenant, task_type, card.name)))
+    _read_shared(draft, slot.shared, era)
+    return _worked_out(draft, slot, era)
 
 
 def suits(card: ModelCard, tenant: str, task_type: str) -> bool:
@@ -154,23 +161,57 @@ def suits(card: ModelCard, tenant: str, task_type: str) -> bool:
     )
 
 
-def _era(draft: Draft) -> tuple[int, int]:
+def _era(draft: Draft) -> _Era:
     half_life_s = draft.rules.telemetry.memory.half_life_s
     return half_life_s, draft.now // max(1, half_life_s * THOUSAND // STEPS)
 
 
-def _slot(tenant: str, agent: str, task_type: str, card: ModelCard) -> _Slot:
-    key = key_of(tenant, agent, task_type, card.name)
-    return _Slot(card, f"learned/{key}", f"past/{key}", pooled_key(tenant, task_type, card.name))
+def _entry(draft: Draft, tenant: str, agent: str, task_type: str) -> list[_Slot]:
+    """Make room for what one agent expects; what it has in common with others is kept once."""
+    routing = draft.rules.routing
+    memo = routing.memo
+    if (len(memo) + 2) * max(1, len(routing.cards)) > MEMO_MAX:
+        memo.clear()
+    shared: list[_Shared] | None = memo.get((tenant, task_type))
+    if shared is None:
+        shared = memo[tenant, task_type] = [
+            _Shared(card, pooled_key(tenant, task_type, card.name))
+            for card in routing.cards.values()
+            if card.by_default and suits(card, tenant, task_type)
+        ]
+    slots: list[_Slot] = [_slot(tenant, agent, task_type, one) for one in shared]
+    memo[tenant, agent, task_type] = slots
+    return slots
 
 
-def _worked_out(draft: Draft, slot: _Slot) -> Expected:
-    """Read the rows of a slot anew, and weigh what they say."""
-    rows = draft.state.rows
-    slot.learned, slot.past = rows.get(slot.learned_key), rows.get(slot.past_key)
-    slot.pooled = rows.get(slot.pooled_key)
-    own = _counts(draft, slot)
-    slot.expected = weighed(draft.rules.routing, slot.card, own, _others(draft, slot, own))
+def _slot(tenant: str, agent: str, task_type: str, shared: _Shared) -> _Slot:
+    key = key_of(tenant, agent, task_type, shared.card.name)
+    return _Slot(shared, f"learned/{key}", f"past/{key}")
+
+
+def _read_shared(draft: Draft, shared: _Shared, era: _Era) -> None:
+    """Read anew what all agents measured."""
+    row = shared.row = draft.state.rows.get(shared.key)
+    shared.era, shared.all = era, NOTHING
+    if row is not None:
+        pooled = _pooled(row)
+        steps = steps_between(hour_of(pooled.used), draft.now, era[0])
+        shared.all = (
+            [decayed(sum_, steps) for sum_ in looked_at(pooled.pool)] if steps else looked_at(pooled.pool)
+        )
+    shared.expected = weighed(draft.rules.routing, shared.card, NOTHING, shared.all)
+
+
+def _worked_out(draft: Draft, slot: _Slot, era: _Era) -> Expected:
+    """Read the rows of a slot anew where they are others, and weigh what they say."""
+    rows, shared = draft.state.rows, slot.shared
+    learned, past = rows.get(slot.learned_key), rows.get(slot.past_key)
+    if not slot.own or learned is not slot.learned or past is not slot.past or slot.era != era:
+        slot.learned, slot.past, slot.era = learned, past, era
+        slot.own = _counts(draft, slot)
+    slot.all = shared.all
+    others = [all_ - mine if all_ > mine else 0 for all_, mine in zip(shared.all, slot.own, strict=True)]
+    slot.expected = weighed(draft.rules.routing, shared.card, slot.own, others)
     return slot.expected
 
 
@@ -219,15 +260,6 @@ def _shares(
         whole = behind + costed
         shares = of_list // whole, of_hold // whole, flat // whole
     return shares
-
-
-def _others(draft: Draft, slot: _Slot, own: Sequence[int]) -> Sequence[int]:
-    """Give what all agents of the tenant measured but this one: all, without what is its own."""
-    if slot.pooled is None:
-        return NOTHING
-    row = _pooled(slot.pooled)
-    steps = steps_between(hour_of(row.used), draft.now, draft.rules.telemetry.memory.half_life_s)
-    return [max(0, decayed(all_, steps) - mine) for all_, mine in zip(looked_at(row.pool), own, strict=True)]
 
 
 def _counts(draft: Draft, slot: _Slot) -> Sequence[int]:

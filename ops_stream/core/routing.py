@@ -154,6 +154,10 @@ class _Router:
         )
         self.circuits = draft.state.counts["circuit/"] > 0
         self.killed = draft.state.counts["kill/"] > 0 or draft.kills
+        self.size = self.read + self.written if self.told else 0
+        """Tokens for which there must be room: only those that the ask tells."""
+        self.fits_all = not (self.needs or self.declared or self.killed)
+        """Whether nothing but room can stand against a model."""
 
     def _scale(self, named: int) -> tuple[int, int] | None:
         """Take what an ask names, where it tells no tokens, for what they cost with its own model.
@@ -170,7 +174,7 @@ class _Router:
         """Choose among all models that may be used by default."""
         request = self.request
         models = expected_of_all(self.draft, request.tenant, request.agent, request.task_type)
-        found = sorted(self.candidate(model) for model in models if not self.against(model.card))
+        found = sorted([self.candidate(model) for model in models if not self.against(model.card)])
         if not found:
             return Route(
                 "", refusal=self.nobody(card for card in self.routing.cards.values() if card.by_default)
@@ -180,8 +184,10 @@ class _Router:
             until = left_until(self.draft, chosen.card)
             if until is not None:
                 return self.instead(chosen, until, found)
-            found = [one for one in found if not _left(self.draft, one.card)]
-            chosen, second, why = self.pick(found)
+            rest = [one for one in found if not _left(self.draft, one.card)]
+            if len(rest) < len(found):
+                found = rest
+                chosen, second, why = self.pick(found)
         return self.explored(nature, found, chosen, second, why)
 
     def obey(self, card: ModelCard) -> Route | None:
@@ -263,10 +269,12 @@ class _Router:
 
     def against(self, card: ModelCard) -> str:
         """Say what stands against using a model for this ask, whatever it is expected to do."""
+        if self.fits_all and (card.context_tokens is None or self.size <= card.context_tokens):
+            return ""
         if self.needs and not self.needs <= card.capabilities:
             return f"cannot do {', '.join(sorted(self.needs - card.capabilities))}"
-        if card.context_tokens is not None and self.told and self.read + self.written > card.context_tokens:
-            return f"has no room for {self.read + self.written:,} tokens"
+        if card.context_tokens is not None and self.size > card.context_tokens:
+            return f"has no room for {self.size:,} tokens"
         if self.declared and card.name not in self.declared:
             return "is not among those that the agent has registered"
         if self.killed and model_killed(self.draft, self.request.tenant, card.name):
@@ -307,10 +315,8 @@ class _Router:
         if hold is None:
             hold = hold_for(self.draft, -(-listed // PICO), self.record)
         cost = model.cost(listed, hold)
-        runs, good = model.runs, model.good
-        in_time = (
-            self.left_ms is None or model.latency_ms is None or model.latency_ms * runs <= self.left_ms * good
-        )
+        runs, good, latency_ms = model.runs, model.good, model.latency_ms
+        in_time = self.left_ms is None or latency_ms is None or latency_ms * runs <= self.left_ms * good
         return Candidate(cost * runs // good, -model.quality, card.name, cost, hold, in_time, card)
 
     def pick(self, found: Sequence[Candidate]) -> tuple[Candidate, Candidate | None, Why]:
