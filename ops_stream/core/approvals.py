@@ -63,7 +63,7 @@ def approval_of(ask: Ask) -> dict[str, Any]:
             value["propensity"] = answer.propensity / 1_000_000
         if answer.retry is not None:
             value["retry"] = _plan(answer.retry)
-        if ask.batched:
+        if answer.batch:
             value["batch"] = True
     if answer.not_before:
         value["queue"] = _place(answer)

@@ -11,6 +11,8 @@ from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.agents import activate
 from ops_stream.core.approvals import emit_answer
+from ops_stream.core.batch_price import percent_of
+from ops_stream.core.batch_windows import next_release
 from ops_stream.core.budgets import charge, use_model
 from ops_stream.core.calls import note
 from ops_stream.core.checks import Finding, examine, examine_observed
@@ -82,7 +84,14 @@ def decide(
     if ask.wait is not None:
         left(draft, ask.tenant, ask.wait)
         ask = replace(ask, wait=None)
-    ask = replace(ask, answer=answer, model=look.model, effect=look.nature.known, depth=look.nature.depth)
+    ask = replace(
+        ask,
+        answer=answer,
+        model=look.model,
+        effect=look.nature.known,
+        depth=look.nature.depth,
+        batched=look.batched,
+    )
     if answer.decision == "approved":
         ask = _admit(draft, look, ask)
     elif answer.decision == "escalated":
@@ -153,6 +162,7 @@ def _answer(
         recommendation=recommendation,
         propensity=_propensity(look) if finding is None and not observed else None,
         retry_at=0 if observed else look.retry_at,
+        batch=look.runs_as_batch and finding is None and not observed,
     )
 
 
@@ -173,10 +183,12 @@ def _said(stage: Stage, ask: Ask) -> str:
 def _obligations(look: Look) -> str:
     """Say how its model was chosen, and what policies change about an ask that may run; nothing where neither does."""
     route = look.route
-    chosen = "" if route is None else route.sentence
+    said = [] if route is None or not route.sentence else [route.sentence]
+    if look.runs_as_batch:
+        share = f"{percent_of(look.draft.rules, look.model)} % of the usual one"
+        said.append(f"The batch queue has let it out: run it at batch price, {share}.")
     if look.reported is NOTHING_DEMANDED:
-        return chosen
-    said = [chosen] if chosen else []
+        return " ".join(said)
     if look.model != look.asked_model:
         steering = look.weighed.steering
         said.append(f"Policy {steering.name if steering else ''} chose model {look.model}.")
@@ -240,9 +252,8 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
 
 
 def _queue(draft: Draft, look: Look, ask: Ask) -> Ask:
-    """Put the ask in the batch queue until the window closes. Nothing is held while it waits."""
-    window = max(1, draft.rules.supervisor.batch_window_s) * 1000
-    not_before = (draft.now // window + 1) * window
+    """Put the ask in the batch queue until it is let out. Nothing is held while it waits."""
+    not_before = next_release(draft.rules, ask.tenant, draft.now)
     tenant = draft.state.tenants.get(ask.tenant)
     position = (tenant.queued if tenant is not None else 0) + 1
     answer = replace(ask.answer, position=position, not_before=not_before)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from ops_stream.contract.models import TaskRequest
+from ops_stream.core.batch_price import priced_for_batch
 from ops_stream.core.budgets import Purse, hold_for, purse_of, use_model
 from ops_stream.core.calls import Call, call_for
 from ops_stream.core.draft import Draft
@@ -106,6 +107,8 @@ class Look:
     """Where it has waited for room until now."""
     is_step: bool = False
     """Whether it is a step of a workflow."""
+    batched: bool = False
+    """Whether the batch queue has let it out."""
     placed: Place | Literal[False] | None = False
     """What keeps it from running now; False while no check has wanted to know."""
     lines_up: bool = False
@@ -155,7 +158,7 @@ class Look:
 
     def _hold_for_model(self) -> None:
         """Hold what the model costs that a policy demands, where what is held follows from its price."""
-        self.estimate = estimated(self.draft, self.request, self.model)
+        self.estimate = estimated(self.draft, self.request, self.model, batched=self.batched)
         self.hold = hold_for(self.draft, self.estimate, self.record)
 
     def _cap(self, caps: Caps) -> None:
@@ -168,6 +171,7 @@ class Look:
     def observe(self) -> None:
         """Let the ask run as it was asked: where it is only observed, no policy changes anything about it."""
         self.hold, self.model, self.caps = self.uncapped, own_model(self.draft, self.request), UNCAPPED
+        self.batched = False
         self.estimate = estimated(self.draft, self.request, self.model)
         self.purse.tokens = tokens_of(self.draft, self.request)
         use_model(self.draft, self.purse, self.request.tenant, self.model)
@@ -201,8 +205,20 @@ class Look:
     @property
     def waits(self) -> bool:
         """Whether the ask would wait for a person or in the batch queue."""
-        if self.call is not None:
-            return True
+        return self.call is not None or self._put_off
+
+    @property
+    def queues(self) -> bool:
+        """Whether the ask would wait in the batch queue, and not for a person first."""
+        return self._put_off and self.call is None
+
+    @property
+    def runs_as_batch(self) -> bool:
+        """Whether the ask is to run at batch price."""
+        return self.batched and priced_for_batch(self.draft.rules)
+
+    @property
+    def _put_off(self) -> bool:
         steering = self.weighed.steering
         return steering is not None and steering.action == QUEUE
 
@@ -222,12 +238,13 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
     purse.of_workflow = budget_of_step(draft, ask)
     nature = nature_of(draft, request, ask, anew=stage in ("first", "edited"))
     chosen = None
+    batched = ask.batched and stage != "edited"  # another ask now, which is put off anew or not at all
     if rules.routing.mode != "off":
-        chosen = route(draft, request, agent, record, purse, nature, hold)
+        chosen = route(draft, request, agent, record, purse, nature, hold, batched=batched)
         model = own if chosen is None else chosen.model
-        if model != own:
-            estimate = estimated(draft, request, model)
-            hold = hold_for(draft, estimate, record)
+    if model != own or batched:
+        estimate = estimated(draft, request, model, batched=batched)
+        hold = hold_for(draft, estimate, record)
     return Look(
         draft,
         request,
@@ -246,6 +263,7 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
         waited=ask.wait,
         is_step=bool(ask.step),
         ask=ask,
+        batched=batched,
     )
 
 

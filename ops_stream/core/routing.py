@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.models import TaskRequest
+from ops_stream.core.batch_price import at_batch_price
 from ops_stream.core.budgets import Purse, hold_for, use_model
 from ops_stream.core.circuit import left_until, provider_left
 from ops_stream.core.draft import Draft
@@ -57,15 +58,18 @@ def own_model(draft: Draft, request: TaskRequest) -> str:
     return draft.rules.routing.resolve(named)
 
 
-def estimated(draft: Draft, request: TaskRequest, model: str) -> int:
+def estimated(draft: Draft, request: TaskRequest, model: str, *, batched: bool = False) -> int:
     """Give what an ask estimates to cost with a model, in micro-dollars: what it names, else its tokens at the price.
 
-    An ask that names neither, or whose model has no price, estimates the setting `default_hold_usd`.
+    An ask that names neither, or whose model has no price, estimates the setting `default_hold_usd`. Of what is
+    `batched` it is the batch price.
     """
-    if request.estimated_cost_micros is not None:
-        return request.estimated_cost_micros
-    price = priced(draft, request, model)
-    return draft.rules.supervisor.default_hold_micros if price is None else price
+    amount = request.estimated_cost_micros
+    if amount is None:
+        amount = priced(draft, request, model)
+    if amount is None:
+        amount = draft.rules.supervisor.default_hold_micros
+    return at_batch_price(draft.rules, model, amount) if batched else amount
 
 
 def priced(draft: Draft, request: TaskRequest, model: str) -> int | None:
@@ -99,15 +103,17 @@ def route(
     purse: Purse,
     nature: Nature,
     hold: int,
+    *,
+    batched: bool = False,
 ) -> Route | None:
     """Choose a model; None where there is nothing to choose, so that the ask gets its own one.
 
-    `hold` is what is held where no model makes another of it.
+    `hold` is what is held where no model makes another of it. What is `batched` runs at each model's batch price.
     """
     routing = draft.rules.routing
     if routing.mode == "off" or not routing.cards:
         return None
-    router = _Router(draft, request, agent, record, purse, hold)
+    router = _Router(draft, request, agent, record, purse, hold, batched=batched)
     if request.required_model is None:
         return router.choose(nature)
     card = routing.cards.get(own_model(draft, request))
@@ -125,7 +131,10 @@ class _Router:
         record: Record | None,
         purse: Purse,
         hold: int,
+        *,
+        batched: bool,
     ) -> None:
+        self.batched = batched
         self.draft, self.request, self.record, self.purse = draft, request, record, purse
         routing = self.routing = draft.rules.routing
         read, written = request.estimated_input_tokens, request.estimated_output_tokens
@@ -312,7 +321,11 @@ class _Router:
         if self.scale is not None:
             listed = listed * self.scale[0] // self.scale[1]
         hold = self.hold
-        if hold is None:
+        if self.batched:
+            listed = at_batch_price(self.draft.rules, card.name, listed)
+            estimate = estimated(self.draft, self.request, card.name, batched=True)
+            hold = hold_for(self.draft, estimate, self.record)
+        elif hold is None:
             hold = hold_for(self.draft, -(-listed // PICO), self.record)
         cost = model.cost(listed, hold)
         runs, good, latency_ms = model.runs, model.good, model.latency_ms

@@ -122,6 +122,8 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
     """How to try again, of an approval."""
     next_step: rows_retries.NextStep | None = None
     """What to do after the attempt has failed."""
+    batch: bool = False
+    """Whether it is to run at batch price."""
 
 
 class Ask(Row, frozen=True):
@@ -207,7 +209,7 @@ class Ask(Row, frozen=True):
     wait: rows_load.Wait | None = None
     """Its place among those that wait for room; None for what waits for a batch, or not at all."""
     batched: bool = False
-    """Whether it has waited in the batch queue: it is to run at batch price."""
+    """Whether the batch queue has let it out: it is not put there again, and runs at batch price where there is one."""
     action: str = ""
     """What it does (`unsure.action_of`), where that changes state; empty where nothing has to be remembered."""
 

@@ -50,6 +50,8 @@ SETUP_VERBS = frozenset(
         "load",
         "tenant-load",
         "provider-load",
+        "batch",
+        "window",
         "retries",
         "plan",
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
-from ops_stream.core.rules_load import Limits, Load, ProviderLimits
+from ops_stream.core.rules_load import Batch, Limits, Load, ProviderLimits
+from ops_stream.rules.conf_alerts import WEEKDAYS
+from ops_stream.rules.conf_load import WindowEntry
 from tests.scenarios.driver import Driver, Setup
 from tests.scenarios.language import Line
 
@@ -17,7 +20,8 @@ def set_up(setup: Setup, line: Line, values: Mapping[str, Any]) -> bool:
     """Take in a line about load; says whether it is one.
 
     `load NAME=value …` as in `conf/load.yaml`; `tenant-load TENANT concurrency=… rate_per_minute=… burst=…`, where
-    `*` is every tenant; `provider-load PROVIDER … share-TENANT=…`, where `share-others` is that of all others.
+    `*` is every tenant; `provider-load PROVIDER … share-TENANT=…`, where `share-others` is that of all others;
+    `batch price_percent=…`; `window TENANT 22:00-06:00 weekdays=sat+sun`.
     """
     if line.verb == "load":
         setup.load |= values
@@ -25,9 +29,24 @@ def set_up(setup: Setup, line: Line, values: Mapping[str, Any]) -> bool:
         setup.tenant_loads[line.words[0]] = dict(values)
     elif line.verb == "provider-load":
         setup.provider_loads[line.words[0]] = dict(values)
+    elif line.verb == "batch":
+        setup.load["batch"] = replace(_batch(setup), **values)
+    elif line.verb == "window":
+        tenant, daily = line.words
+        days = line.named.get("weekdays", "+".join(WEEKDAYS)).split("+")
+        window = WindowEntry.model_validate({"daily": daily, "weekdays": days}).window()
+        windows = _batch(setup).windows
+        windows = {**windows, tenant: (*windows.get(tenant, ()), window)}
+        setup.load["batch"] = replace(_batch(setup), windows=windows)
     else:
         return False
     return True
+
+
+def _batch(setup: Setup) -> Batch:
+    found = setup.load.get("batch", Batch())
+    assert isinstance(found, Batch)
+    return found
 
 
 def changed(line: Line, driver: Driver) -> bool:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from ops_stream.contract.clocktext import format_time, parse_time
+from ops_stream.core.batch_price import at_batch_price
+from ops_stream.core.batch_windows import next_release
 from ops_stream.core.budgets import use_model
+from ops_stream.core.deadlines import missed, takes_said
 from ops_stream.core.look import Look
 from ops_stream.core.retries_budget import HELD, provider_of, room_at
 
 
 def budget_exhausted(look: Look) -> str | None:
-    """What is held, unknown and spent stays within every limit (promise 3)."""
+    """What is held, unknown and spent stays within every limit (promise 3); what is put off is held at batch price."""
     use_model(look.draft, look.purse, look.request.tenant, look.model)
-    lacking = look.purse.lacking(look.hold)
-    return None if lacking is None else look.purse.explain(lacking, look.hold)
+    hold = at_batch_price(look.draft.rules, look.model, look.hold) if look.queues else look.hold
+    lacking = look.purse.lacking(hold)
+    return None if lacking is None else look.purse.explain(lacking, hold)
 
 
 def retries_exhausted(look: Look) -> str | None:
@@ -34,11 +38,21 @@ def _held_back(look: Look) -> str | None:
 
 
 def deadline_passed(look: Look) -> str | None:
-    """What is too late is not begun."""
-    deadline = look.request.deadline
-    if deadline is None or parse_time(deadline) > look.draft.now:
+    """What is too late is not begun, nor what cannot be done in time any more."""
+    request, draft = look.request, look.draft
+    deadline = request.deadline
+    if deadline is None:
         return None
-    return f"The ask's deadline, {deadline}, has passed."
+    if parse_time(deadline) <= draft.now:
+        return f"The ask's deadline, {deadline}, has passed."
+    takes = takes_said(request)
+    if look.queues:
+        begins = next_release(draft.rules, request.tenant, draft.now)
+        out = f"The batch queue lets the ask out at {format_time(begins)}{' and ' if takes else ''}{takes}"
+        return f"{out}: its deadline, {deadline}, cannot be met." if missed(request, begins) else None
+    if missed(request, draft.now):
+        return f"The ask's deadline, {deadline}, cannot be met any more: {takes}."
+    return None
 
 
 def too_many_open(look: Look) -> str | None:
