@@ -100,6 +100,8 @@ def _steps(folded: PartitionFold, workflow: str, size: int) -> Iterator[tuple[in
         for field, value in (("agent", step.agent), ("request_id", step.request), ("reason", step.reason)):
             if value:
                 row[field] = value
+        if step.state == "backing_off":
+            row["again_at"] = format_time(step.until)
         yield number, row
 
 

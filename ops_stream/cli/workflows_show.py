@@ -101,12 +101,14 @@ def step_columns(steps: Sequence[Row], width: int) -> tuple[Column, ...]:
 
 
 def why(step: Row) -> str:
-    """Say what a step waits for besides what it stands below, where a person answers, why its last attempt failed."""
+    """Say what a step waits for besides what it stands below, where a person answers, when and why it is tried again."""
     names = [str(name) for name in step.get("needs", ())]
     more = f" and {len(names) - _NEEDS_MAX} more" if len(names) > _NEEDS_MAX else ""
     parts = [f"needs {', '.join(names[:_NEEDS_MAX])}{more}"] if names else []
     if step["state"] == "escalated":
         parts.append("see: ops-stream escalations")
+    if "again_at" in step:
+        parts.append(f"again at {step['again_at'][11:19]}")
     return "; ".join([*parts, *([str(step["reason"])[:_REASON_MAX]] if step.get("reason") else ())])
 
 

@@ -12,11 +12,13 @@ from ops_stream.cli.workflows_rows import listed, tenants_with, whole
 from ops_stream.cli.workflows_show import COLORS, in_tree, step_columns, tree
 from ops_stream.cli.workflows_story import ENDED, WAITING, StepStory, Stories
 from ops_stream.cli.workflows_watch import changes, fitting
+from ops_stream.contract.clocktext import format_time
 from ops_stream.core.rows_workflows import StepState
 from ops_stream.core.rules_effects import Effects
 from ops_stream.core.rules_model import Rules
 from tests.core.flows import hand_in, register, report, step
 from tests.core.world import DIGEST, TENANT, World
+from tests.scenarios.retrying import shipped
 
 PLAIN = Out(as_json=False, color=False, terminal=False)
 
@@ -98,6 +100,22 @@ def test_a_step_that_is_tried_again_counts_the_time_of_all_its_attempts() -> Non
     assert (row["attempts"], row["state"], row["agent"]) == (2, "running", "bob")
     assert row["ran_s"] + row["waited_s"] == 5.001
     assert "2" in words(tree(PLAIN, shown(world)))[0]
+
+
+def test_of_a_step_that_backs_off_it_is_said_when_it_is_tried_again() -> None:
+    """That time counts as waiting."""
+    world = World(Rules(DIGEST, retries=shipped()))
+    register(world, "ann")
+    hand_in(world, step("a"))
+    report(world, "a", "failed", error_class="transient", error="gone")
+    (told,) = shown(world)["steps"]
+    assert told["state"] == "backing_off"
+    assert told["again_at"] > format_time(world.now)
+    moment = told["again_at"][11:19]
+    (line,) = words(tree(PLAIN, shown(world)))
+    assert " ".join(line).endswith(f"again at {moment}; transient: gone")
+    world.now += 300
+    assert shown(world)["steps"][0]["waited_s"] == 0.3
 
 
 @pytest.mark.parametrize("state", get_args(StepState))
