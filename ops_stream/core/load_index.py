@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from sys import intern
 from typing import Final
 
+import msgspec
+
 from ops_stream.core.due import DueHeap, Item
-from ops_stream.core.rows_load import Wait
+from ops_stream.core.rows_load import LineRow, Wait
+
+_decode_line: Final = msgspec.json.Decoder(LineRow).decode
 
 
 class Level:
@@ -53,7 +57,17 @@ class Level:
 class LoadIndex:
     """Derived from rows alone: the same whatever order they were applied in."""
 
-    __slots__ = ("count", "latest", "lines", "models", "pools", "running", "running_of", "waiting")
+    __slots__ = (
+        "count",
+        "latest",
+        "lines",
+        "models",
+        "passed_over",
+        "pools",
+        "running",
+        "running_of",
+        "waiting",
+    )
 
     def __init__(self) -> None:
         self.running: Final[dict[str, dict[str, int]]] = {}
@@ -65,7 +79,9 @@ class LoadIndex:
         self.lines: Final[dict[str, dict[str, dict[int, Level]]]] = {}
         """Tenant → provider → level → what waits."""
         self.pools: Final[dict[str, DueHeap]] = {}
-        """Provider → the tenants of whom anything waits for it, by the rank of their first."""
+        """Provider → the tenants of whom anything waits for it, by the rank of their first; but those passed over."""
+        self.passed_over: Final[set[tuple[str, str]]] = set()
+        """(Tenant, provider) of lines that wait for their tenant's own limit, whoever else has room."""
         self.latest: Final[dict[str, dict[int, DueHeap]]] = {}
         """Tenant → level → what may be pushed out, the latest first."""
         self.waiting: Final[dict[str, int]] = {}
@@ -133,10 +149,25 @@ class LoadIndex:
             if not lines:
                 del self.lines[tenant]
 
+    def line(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        """Take in the row of a line."""
+        tenant = key[5 : key.index("|")]
+        before = "" if old is None else _decode_line(old).passed_over
+        after = "" if value is None else _decode_line(value).passed_over
+        if before != after:
+            self.passed_over.discard((tenant, before))
+            if after:
+                self.passed_over.add((intern(tenant), intern(after)))
+            for provider in (before, after):
+                if provider in self.lines.get(tenant, ()):
+                    self._keep_head(tenant, provider)
+
     def _keep_head(self, tenant: str, provider: str) -> None:
         if not provider:
             return
-        ranks = [item[0] for item in self._heads(tenant, provider)]
+        ranks = []
+        if (tenant, provider) not in self.passed_over:
+            ranks = [item[0] for item in self._heads(tenant, provider)]
         pool = self.pools.get(provider)
         if not ranks:
             if pool is not None:

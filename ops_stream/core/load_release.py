@@ -50,7 +50,8 @@ def keep_lines(draft: Draft, failures: Mapping[str, str]) -> None:
     changes = draft.load
     if changes is None or not draft.state.load.count:
         return
-    _Letting(draft, changes, failures).run()
+    if changes.freed or changes.woken:
+        _Letting(draft, changes, failures).run()
 
 
 def keep_on(draft: Draft) -> None:
@@ -59,6 +60,9 @@ def keep_on(draft: Draft) -> None:
     if changes is None or not (changes.joined or changes.freed):
         return
     tenants, pools = _looks(draft, changes)
+    for tenant in tenants:
+        if own_is_open(draft, tenant):
+            pass_over_no_more(draft, tenant)
     for tenant, provider in changes.joined:
         if length(draft, tenant, provider):
             tenants.setdefault(tenant)
@@ -105,6 +109,9 @@ def _sweep(draft: Draft, row: GateRow) -> None:
     tenants = nsmallest(SWEPT_MAX + 1, (tenant for tenant in index.lines if tenant > row.cursor))
     for tenant in tenants[:SWEPT_MAX]:
         changes.woken[tenant, ""] = None
+        for provider in index.lines[tenant]:
+            for gate in gates_of(draft, tenant, provider):
+                set_due(draft, gate, waits=True)
     if len(tenants) > SWEPT_MAX:
         draft.put(SWEEP_KEY, replace(row, until=draft.now, cursor=tenants[SWEPT_MAX - 1]))
     else:
@@ -120,14 +127,36 @@ def _looks(draft: Draft, changes: LoadChanges) -> tuple[dict[str, None], dict[st
         if tenant in index.lines:
             tenants[tenant] = None
         provider = line_of(rules, model)
-        if provider in index.pools and shared(rules, tenant, provider):
+        if provider and shared(rules, tenant, provider):
             pools[provider] = None
     for tenant, provider in changes.woken:
         if tenant in index.lines:
             tenants[tenant] = None
-        elif not tenant and provider in index.pools and provider in rules.load.providers:
+        elif not tenant and provider in rules.load.providers:
             pools[provider] = None
     return tenants, pools
+
+
+def pass_over(draft: Draft, tenant: str, provider: str) -> None:
+    """Leave a line out of the order of what tenants share, as long as its tenant's own limit is reached."""
+    key = line_key(tenant, provider)
+    row = draft.get(LINES, key)
+    if row is not None and not row.passed_over:
+        draft.put(key, replace(row, passed_over=provider))
+
+
+def pass_over_no_more(draft: Draft, tenant: str) -> None:
+    """A tenant has room of its own again: its lines are in the order of what tenants share."""
+    for provider in draft.state.load.lines.get(tenant, ()):
+        key = line_key(tenant, provider)
+        row = draft.get(LINES, key)
+        if row is not None and row.passed_over:
+            draft.put(key, replace(row, passed_over=""))
+
+
+def own_is_open(draft: Draft, tenant: str) -> bool:
+    """Say whether a tenant has room of its own, whoever else it shares something with."""
+    return _all_open(draft, gates_of(draft, tenant, ""))
 
 
 def _all_open(draft: Draft, gates: tuple[Gate, ...]) -> bool:
@@ -139,13 +168,14 @@ class _Ahead:
 
     def __init__(self, heap: DueHeap) -> None:
         self.heap = heap
-        self.items: list[Item] = []
+        first = heap.first()
+        self.items = [] if first is None else [first]
         self.at = 0
 
     def item(self) -> Item | None:
         """Give the next one, or None where there is none."""
         if self.at == len(self.items) < len(self.heap):
-            self.items = self.heap.earliest(max(4, 2 * len(self.items)))
+            self.items = self.heap.earliest(4 * len(self.items))
         return self.items[self.at] if self.at < len(self.items) else None
 
 
@@ -154,52 +184,68 @@ class _Letting:
 
     def __init__(self, draft: Draft, changes: LoadChanges, failures: Mapping[str, str]) -> None:
         self.draft = draft
-        self.changes = changes
         self.failures = failures
         self.index = draft.state.load
         self.looked = 0
         self.ahead: dict[DueHeap, _Ahead] = {}
+        self.tenants, self.pools = _looks(draft, changes)
+        changes.freed.clear()
+        changes.woken.clear()
 
     def run(self) -> None:
         """Let in wherever there may be room: first where tenants share a limit, so that the first of all goes first."""
-        tenants, pools = _looks(self.draft, self.changes)
-        self.changes.freed.clear()
-        self.changes.woken.clear()
-        for provider in sorted(pools):
+        for provider in sorted(self.pools):
             self._pool(provider)
-        for tenant in sorted(tenants):
+        for tenant in sorted(self.tenants):
             self._tenant(tenant)
+            if own_is_open(self.draft, tenant):
+                pass_over_no_more(self.draft, tenant)
 
     def _pool(self, provider: str) -> None:
         """Let in by a limit that tenants share: the line goes first whose first has the smallest rank."""
         draft, gate = self.draft, pool_gate(self.draft, provider)
-        known, found = _Ahead(self.index.pools[provider]), list[tuple[int, str]]()
+        pool = self.index.pools.get(provider)
+        known = None if pool is None else _Ahead(pool)
+        found: list[tuple[int, str]] = []
+        for tenant in self.tenants:  # they have room of their own again, perhaps
+            if (tenant, provider) in self.index.passed_over and shared(draft.rules, tenant, provider):
+                self._found(found, tenant, provider)
         while is_open(draft, gate):
-            first = known.item()
-            while first is not None and (not found or first[0] <= found[0][0]):
+            tenant = self._first_of(known, found, provider)
+            if not tenant:
+                return
+            if self._full():
+                look_later(draft, "", provider)
+                return
+            self._let_in(tenant, provider)
+            self._found(found, tenant, provider)
+
+    def _found(self, found: list[tuple[int, str]], tenant: str, provider: str) -> None:
+        rank = self._rank(tenant, provider)
+        if rank is not None:
+            heappush(found, (rank, tenant))
+
+    def _first_of(self, known: _Ahead | None, found: list[tuple[int, str]], provider: str) -> str:
+        """Give the tenant whose line goes first; those whose own limit is reached are passed over until it is not."""
+        draft = self.draft
+        while True:
+            first = None if known is None else known.item()
+            if known is not None and first is not None and (not found or first[:1] <= found[0][:1]):
                 known.at += 1
                 if shared(draft.rules, first[3], provider):
-                    heappush(found, (first[0], first[3]))
-                first = known.item()
-            if not found:
-                return
-            rank, tenant = heappop(found)
-            now = self._rank(tenant, provider)
-            if now is None or not _all_open(draft, gates_of(draft, tenant, provider)):
+                    self._found(found, first[3], provider)
                 continue
-            if now == rank:
-                if self._full():
-                    look_later(draft, "", provider)
-                    return
-                self._let_in(tenant, provider)
-                now = self._rank(tenant, provider)
-            if now is not None:
-                heappush(found, (now, tenant))
+            if not found:
+                return ""
+            _, tenant = heappop(found)
+            if own_is_open(draft, tenant):
+                return tenant
+            pass_over(draft, tenant, provider)
 
     def _tenant(self, tenant: str) -> None:
         """Let in of one tenant: of its lines that have room that one goes first whose first has the smallest rank."""
         draft = self.draft
-        while True:
+        while own_is_open(draft, tenant):
             ranks = [
                 (rank, provider)
                 for provider in self.index.lines[tenant]

@@ -47,6 +47,8 @@ class LineRow(Row, frozen=True):
     """How long it takes from one to the next, in microseconds, averaged; 0 before it was measured."""
     turn: int = 0
     """How many were let in since the one that had waited for longest."""
+    passed_over: str = ""
+    """The provider, as long as its room goes to others because the tenant's own limit is reached; else empty."""
 
 
 class GateRow(Row, frozen=True):

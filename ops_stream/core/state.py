@@ -129,6 +129,7 @@ class State:
             "unsure": self._index_unsure,
             "retrybudget": self._index_due,
             "gate": self._index_due,
+            "line": self.load.line,
         }
 
     def apply(self, changes: Mapping[str, bytes | None]) -> None:
