@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -10,13 +11,21 @@ from ops_stream.core.rows_workflows import body_key, place_in, step_key
 from ops_stream.core.rules_effects import Effects
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import Budgets, Limit, Rules, Supervisor
+from ops_stream.core.rules_retries import Retries
 from ops_stream.core.workflows_steps import cost_of
 from tests.core.flows import check_flows, command, hand_in, register, step
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.world import DIGEST, TENANT, World
+from tests.scenarios.retrying import shipped
 
 AGENTS = ("ann", "bob", "cid")
 TYPES = ("general", "review", "ship")
+HASTY = replace(
+    shipped(),
+    plans={name: replace(plan, base_ms=0, cap_ms=0) for name, plan in shipped().plans.items()},
+    unsure_effects=frozenset(("irreversible", "reversible", "unknown")),
+)
+"""Nothing waits before it is tried again, and what nobody has classed can be in doubt."""
 POLICIES = (
     TestPolicy("dear", "escalate", "cost > 2"),
     TestPolicy("never", "block", "cost > 2.5"),
@@ -59,7 +68,8 @@ class Story:
 
     def __init__(self, seed: int) -> None:
         self.rng = Random(f"flows {seed}")
-        self.world = _Watched(rules(self.rng))
+        retries = Random(f"retries {seed}").choice((Retries(), shipped(), HASTY))
+        self.world = _Watched(replace(rules(self.rng), retries=retries))
         self.world.takeover(0)
         self.handed: list[str] = []
         for agent in AGENTS:
@@ -147,6 +157,8 @@ class Story:
         }
         if self.rng.random() < 0.8:
             body["cost_usd"] = self.rng.choice((0, 0.25, 1, 3))
+        if kind == "failed":
+            body["error"] = Random(self.world.now).choice(("timeout", "HTTP 429", "ValueError", "Boom"))
         self.world.send("telemetry", body)
 
     def resolve(self) -> None:

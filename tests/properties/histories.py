@@ -21,10 +21,12 @@ from ops_stream.core.rules_model import (
     Supervisor,
     WindowKind,
 )
+from ops_stream.core.rules_retries import Retries
 from ops_stream.core.rules_routing import Breaker, ModelCard, Routing
 from ops_stream.core.rules_telemetry import Memory, TelemetryRules
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.world import DIGEST, World
+from tests.scenarios.retrying import shipped
 
 AGENTS = ("ann", "bob")
 TENANTS = ("team-a", "team-b")
@@ -107,6 +109,15 @@ ROUTINGS = (
 """Off, without circuits, and with circuits that open soon: those are of a partition, and not of a tenant."""
 
 
+RETRIES = (
+    Retries(),
+    shipped(),
+    replace(shipped(), budget_percent=10, budget_min_per_minute=1, remember_s=300),
+    replace(shipped(), unsure_effects=frozenset(("irreversible", "reversible", "unknown"))),
+)
+"""Off, as shipped, with little room for retries, and with everything in doubt that is not known to be harmless."""
+
+
 MEMORIES = (Memory(), Memory(keys_max=2, workflows_max=1, half_life_s=900))
 
 
@@ -150,6 +161,7 @@ def random_rules(seed: int) -> Rules:
         kills=Random(f"kills {seed}").choice(KILLS),
         telemetry=TelemetryRules(memory=Random(f"memory {seed}").choice(MEMORIES)),
         routing=Random(f"routing {seed}").choice(ROUTINGS),
+        retries=Random(f"retries {seed}").choice(RETRIES),
     )
 
 
