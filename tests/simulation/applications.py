@@ -8,6 +8,7 @@ from random import Random
 from typing import Any, Final
 
 from tests.simulation.broker import Broker
+from tests.simulation.rules import THIRD
 
 SHARES: Final = (0.02, 0.05, 0.35)
 """How much of what is done is about workflows: in most histories little, in some a third."""
@@ -40,12 +41,17 @@ class Applications:
         self._share = rng.choice(SHARES)
         self._diligence = rng.choice((0.0, 0.9, 1.0))
         self._number = 0
+        self._limited = rng.random() < 0.3
+        """Whether limits and tries again are in force before anybody asks."""
         self._bodies: list[dict[str, Any]] = []
         self._done: set[str] = set()
         """Asks that were reported on for good."""
 
     def act(self) -> None:
         """Somebody may do something."""
+        if self._limited:
+            self._limited = False
+            self._command("activate_rules", parameters={"digest": THIRD.digest})
         while self._rng.random() < self._share:
             self._number += 1
             deed = self._rng.choices(list(DEEDS), list(DEEDS.values()))[0]
@@ -107,6 +113,8 @@ class Applications:
             body["output"] = f"part {self._number}"
         if rng.random() < 0.7:
             body["cost_usd"] = rng.choice((0, 0.02, 0.05, 0.3))
+        if kind == "failed" and rng.random() < 0.7:
+            body["error_class"] = rng.choice(("transient", "rate_limit", "bad_input", "unknown_outcome"))
         self._send("telemetry", body)
 
     def _beat(self) -> None:
@@ -141,7 +149,7 @@ class Applications:
 
     def _register(self, tenant: str, agent: str) -> None:
         names = {"event": "AgentRegistration", "agent": agent, "tenant": tenant, "role": "clerk"}
-        takes = {"capabilities": ["general"], "max_concurrency": self.places()}
+        takes = {"capabilities": ["general", "ship"], "max_concurrency": self.places()}
         self._send("agents", names | takes)
 
     def _step(self, number: int) -> dict[str, Any]:
@@ -150,7 +158,7 @@ class Applications:
         needs = sorted(rng.sample(before, min(number, rng.choice((0, 1, 1, 2)))))
         step = {
             "step_id": f"s{number}",
-            "task_type": rng.choice(("general",) * 8 + ("odd",)),
+            "task_type": rng.choice((*["general"] * 6, "ship", "ship", "odd")),
             "task_description": f"part {number} of {self._number}",
             "depends_on": [f"s{one}" for one in needs],
             "estimated_cost_usd": rng.choice((0.02, 0.05, 0.05, 0.85)) if rng.random() < 0.3 else 0.02,

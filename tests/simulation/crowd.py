@@ -12,7 +12,7 @@ from ops_stream.contract.partitions import partition_for
 from ops_stream.core.inputs import Headers
 from tests.simulation.applications import Applications
 from tests.simulation.broker import Broker
-from tests.simulation.rules import FIRST, SECOND
+from tests.simulation.rules import FIRST, SECOND, THIRD
 
 TENANTS: Final = ("alpha", "bravo", "carol", "delta")
 AGENTS: Final = ("ann", "bob")
@@ -153,7 +153,7 @@ class Crowd:
                 "agent": agent,
                 "tenant": tenant,
                 "role": "clerk",
-                "capabilities": ["general"],
+                "capabilities": ["general", "ship"],
                 "max_concurrency": self.applications.places(),
             },
         )
@@ -215,7 +215,7 @@ class Crowd:
         elif name == "set_budget":
             command |= {"tenant": tenant, "parameters": self._budget()}
             if rng.random() < 0.2:
-                digest = rng.choice((FIRST.digest, SECOND.digest, "sha256:" + "0" * 64))
+                digest = rng.choice((FIRST.digest, SECOND.digest, THIRD.digest, "sha256:" + "0" * 64))
                 command |= {"command": "activate_rules", "parameters": {"digest": digest}}
         else:
             command |= {"tenant": tenant, "target": rng.choice(AGENTS)}

@@ -258,7 +258,7 @@ class History:
             self.crowd.resolve()
             self._wait()
         for _ in range(REST_ROUNDS):
-            if not any(fold.flows.unended() for fold in self.referee.folds):
+            if not any(fold.flows.unended() or fold.load.waiting() for fold in self.referee.folds):
                 break
             self._wait()
         self._check_the_end()
@@ -330,6 +330,8 @@ class History:
             self._demand(not left, f"every input is taken, not so all of {left}")
             going = fold.flows.unended()
             self._demand(not going, f"every workflow ends once nobody hands in any more, not so {going[:5]}")
+            waiting = fold.load.waiting()
+            self._demand(not waiting, f"everybody finds room once nobody asks any more, not so {waiting[:5]}")
             owners = [worker.seats[partition] for worker in self.workers if partition in worker.seats]
             self._demand(len(owners) == 1 and owners[0].phase == "live", "every partition has one owner")
             self._compare(owners[0], fold.state)

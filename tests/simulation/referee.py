@@ -24,6 +24,7 @@ from ops_stream.core.state import State
 from ops_stream.core.step import step
 from tests.flowproof import FlowProof
 from tests.simulation.broker import Broker, Stored
+from tests.simulation.loadproof import LoadProof
 from tests.simulation.rules import BOOK, FIRST
 
 OUTSIDE_THE_LINE: Final = ("duplicate_conflict", "malformed_request")
@@ -57,6 +58,10 @@ class Fold:
     answered: dict[tuple[str, str], None] = field(default_factory=dict)
     voids: int = 0
     flows: FlowProof = field(default_factory=FlowProof)
+    load: LoadProof = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.load = LoadProof(self.state.partition, self.state.partitions)
 
 
 class Referee:
@@ -126,6 +131,9 @@ class Referee:
         read = read_input(rec.decode_input(record.input)) if record.header.kind == "input" else None
         event = read.event if isinstance(read, EventInput) else None
         fold.flows.take(event, changes, outputs, lambda so, what: self._demand(so, what, stored))
+        active = changes.get(RULES.prefix) or fold.state.rows.get(RULES.prefix)
+        rules = FIRST if active is None else BOOK[RULES.decode(active).digest]
+        fold.load.take(changes, rules, record.header.at_ms, lambda so, what: self._demand(so, what, stored))
         failed = [bytes(one.value) for one in outputs if one.type == "DeadLetter"]
         failed = [value for value in failed if b'"internal_error"' in value]
         self._demand(not failed, f"no record makes the supervisor fail, as {failed} did", stored)

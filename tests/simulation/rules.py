@@ -7,8 +7,11 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from ops_stream.core.rules_alerts import Alerts
+from ops_stream.core.rules_effects import Effects
 from ops_stream.core.rules_escalations import Rung, Trigger, escalations_of
+from ops_stream.core.rules_load import Limits, Load, ProviderLimits
 from ops_stream.core.rules_model import Budgets, Limit, Models, PolicyMatch, Rules, Supervisor
+from ops_stream.core.rules_retries import Plan, Retries
 from ops_stream.core.rules_routing import Breaker, ModelCard, Routing
 
 ENGINE: Final = "1+simulation"
@@ -91,6 +94,29 @@ SECOND: Final = replace(
     routing=ROUTING,
     blocking_digest="second",
 )
-BOOK: Final = {
-    rules.digest: replace(rules, known=frozenset((FIRST.digest, SECOND.digest))) for rules in (FIRST, SECOND)
-}
+THIRD: Final = replace(
+    FIRST,
+    digest="sha256:" + "3" * 64,
+    budgets=Budgets(tenants={"*": Limit(20_000_000, "total")}),
+    routing=ROUTING,
+    effects=Effects(task_types={"ship": "reversible"}),
+    load=Load(
+        tenants={"*": Limits(concurrency=3, rate_per_minute=60, burst=3)},
+        providers={"one": ProviderLimits(Limits(concurrency=6), shares={"alpha": 1, "*": 2})},
+        queue_max=5,
+        ageing_s=2,
+    ),
+    retries=Retries(
+        on=True,
+        plans={
+            "transient": Plan(base_ms=500, cap_ms=2_000),
+            "rate_limit": Plan(base_ms=1_000, cap_ms=2_000, ways=("same", "model"), after="escalate"),
+        },
+        budget_percent=50,
+        budget_min_per_minute=3,
+    ),
+    blocking_digest="third",
+)
+"""Limits on what runs at once and begins in a minute, and tries again."""
+EVERY: Final = (FIRST, SECOND, THIRD)
+BOOK: Final = {rules.digest: replace(rules, known=frozenset(one.digest for one in EVERY)) for rules in EVERY}
