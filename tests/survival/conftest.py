@@ -23,7 +23,9 @@ async def world(kafka: str, prefix: str, tmp_path: Path) -> AsyncIterator[Settin
 
 
 async def make_world(bootstrap: str, prefix: str, directory: Path, **conf: Any) -> Settings:
-    """Make topics and rules under a prefix."""
+    """Make topics and rules under a prefix. What is estimated to take a moment has a short lease, as steps have,
+    and no workflow waits long where its agents were stopped."""
+    conf.setdefault("supervisor", {"lease_min_s": 8, "workflow_wait_s": 60})
     settings = Settings(
         bootstrap_servers=bootstrap,
         topic_prefix=prefix,

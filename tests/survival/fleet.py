@@ -32,6 +32,8 @@ class Fleet:
     """Request id → tenant."""
     answers: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
     """Request id → sequence → decision, as read from the approvals topic."""
+    steps: dict[str, dict[int, str]] = field(default_factory=lambda: defaultdict(dict))
+    """The same of steps of workflows, for which nobody here has asked."""
     answered_at: dict[str, float] = field(default_factory=dict)
     asked_at: dict[str, float] = field(default_factory=dict)
     reported: int = 0
@@ -191,6 +193,9 @@ class Fleet:
 
     async def _on_approval(self, approval: dict[str, Any]) -> None:
         request_id, sequence = approval["request_id"], approval["sequence"]
+        if request_id.startswith("wr_"):
+            self.steps[request_id][sequence] = approval["decision"]
+            return
         first = sequence not in self.answers[request_id]
         self.answers[request_id][sequence] = approval["decision"]
         self.answered_at.setdefault(request_id, monotonic())

@@ -16,9 +16,11 @@ from ops_stream.audit.cluster import Audit, verify_cluster
 from ops_stream.audit.report import PartitionReport
 from ops_stream.contract.avro import MARKER, decode_avro, encode_avro
 from ops_stream.contract.settings import Settings
+from ops_stream.core.inputs import EventInput
+from ops_stream.core.intake import read_input
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.ledger import Folded, Ledger
-from ops_stream.core.journal.record import decode_outputs
+from ops_stream.core.journal.record import decode_changes, decode_input, decode_outputs
 from ops_stream.core.rows import BUDGETS
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
@@ -26,8 +28,11 @@ from ops_stream.rules.bundle import compile_bundle
 from ops_stream.rules.engine import engine_version
 from ops_stream.streams.bus import reader
 from ops_stream.streams.topics_in import ALL as INPUTS
+from tests.flowproof import FlowProof
 
-OUTPUT_TOPICS = ("approvals", "escalations", "alerts")
+OUTPUT_TOPICS = ("approvals", "assignments", "workflow-status", "escalations", "alerts")
+ANSWERS = ("approvals", "assignments", "workflow-status")
+"""Of these every one that was recorded is looked for, where readers see it."""
 OUTSIDE_THE_LINE = ("malformed_request", "duplicate_conflict")
 """Refusals of a body, not decisions on the request whose id it names."""
 
@@ -46,6 +51,9 @@ class Proof:
     """(topic, journal position) → value."""
     published: dict[tuple[str, str], bytes] = field(default_factory=dict)
     records: dict[int, list[tuple[int, bytes]]] = field(default_factory=lambda: defaultdict(list))
+    flows: dict[int, FlowProof] = field(default_factory=lambda: defaultdict(FlowProof))
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    """(topic, journal position) of what readers see that drop what comes late."""
 
 
 async def read_all(settings: Settings, topic: str) -> dict[int, list[Any]]:
@@ -77,20 +85,27 @@ async def prove(
     key = JournalKey(bytes.fromhex(settings.journal_key_file.read_text().strip()))
     for partition, records in (await read_all(settings, "journal")).items():
         _fold(proof, settings, key, partition, records, limit_micros)
-    for topic in OUTPUT_TOPICS:
-        for records in (await read_all(settings, topic)).values():
-            for record in records:
-                position = position_of(record)
-                known = proof.published.setdefault((topic, position), record.value)
-                assert known == record.value, f"{topic} {position} went out twice and not the same"
-            if topic == "approvals":
-                _readers_see_one_line(as_readers_see(records))
+    topics = await asyncio.gather(*(read_all(settings, topic) for topic in OUTPUT_TOPICS))
+    for topic, partitions in zip(OUTPUT_TOPICS, topics, strict=True):
+        for records in partitions.values():
+            _take_published(proof, topic, records)
     _one_line_of_decisions(proof, asked)
-    _every_approval_has_its_record(proof)
+    _every_output_has_its_record(proof)
     if whole:
         for report in await audit(settings):
             assert report.passed, report.as_dict()
     return proof
+
+
+def _take_published(proof: Proof, topic: str, records: list[Any]) -> None:
+    for record in records:
+        position = position_of(record)
+        known = proof.published.setdefault((topic, position), record.value)
+        assert known == record.value, f"{topic} {position} went out twice and not the same"
+    kept = as_readers_see(records)
+    proof.seen.update((topic, position_of(record)) for record in kept)
+    if topic == "approvals":
+        _readers_see_one_line(kept)
 
 
 def body_of(value: bytes) -> dict[str, Any]:
@@ -164,9 +179,12 @@ def _fold(
         if kind == "takeover":
             proof.takeovers[partition].append(json.loads(result.record.input)["boot_id"])
         _take_outputs(proof, partition, record.offset, result)
+        _take_flows(proof.flows[partition], record.offset, result)
         if limit_micros is not None:
             _promise_3(ledger, limit_micros, result)
     ledger.prove()
+    stuck = proof.flows[partition].stuck()
+    assert not stuck, f"these workflows have not ended and wait for nothing: {stuck}"
 
 
 def _take_outputs(proof: Proof, partition: int, offset: int, result: Folded) -> None:
@@ -180,6 +198,16 @@ def _take_outputs(proof: Proof, partition: int, offset: int, result: Folded) -> 
             continue
         known = proof.decisions[body["request_id"]].setdefault(body["sequence"], value)
         assert known == value, f"two decisions of one sequence differ: {known!r} and {value!r}"
+
+
+def _take_flows(flows: FlowProof, offset: int, result: Folded) -> None:
+    def demand(so: bool, what: str) -> None:
+        assert so, f"at {offset} it is not so that {what}"
+
+    record = result.record
+    read = read_input(decode_input(record.input)) if record.header.kind == "input" else None
+    event = read.event if isinstance(read, EventInput) else None
+    flows.take(event, decode_changes(record.changes), decode_outputs(record.outputs), demand)
 
 
 def _promise_3(ledger: Ledger, limit_micros: int, result: Folded) -> None:
@@ -198,19 +226,16 @@ def _one_line_of_decisions(proof: Proof, asked: dict[str, str]) -> None:
         assert sorted(line) == list(range(len(line))), f"{request_id} has the sequences {sorted(line)}"
 
 
-def _every_approval_has_its_record(proof: Proof) -> None:
+def _every_output_has_its_record(proof: Proof) -> None:
     for (topic, position), value in proof.published.items():
         recorded = proof.outputs.get((topic, position), b"{}")
         if value.startswith(MARKER):
             recorded = encode_avro("TaskApproval", msgspec.json.decode(recorded))
         assert recorded == value, f"{topic} {position} is not what the journal holds"
-    for partition, ledger in proof.ledgers.items():
-        for topic, position in proof.outputs:
-            number, offset, _ = position.split(":")
-            if topic == "approvals" and int(number) == partition and int(offset) < ledger.published_through:
-                assert (topic, position) in proof.published, (
-                    f"{topic} {position} was recorded and never went out"
-                )
+    for topic, position in proof.outputs:
+        partition, offset, _ = map(int, position.split(":"))
+        if topic in ANSWERS and offset < proof.ledgers[partition].published_through:
+            assert (topic, position) in proof.seen, f"{topic} {position} was recorded and no reader sees it"
 
 
 async def until_journaled(settings: Settings, *topics: str, within_s: float = 90.0) -> None:

@@ -12,6 +12,7 @@ from ops_stream.embedded import EmbeddedKafka
 from ops_stream.streams.exits import Exit
 from tests.survival.conftest import TENANTS, make_world
 from tests.survival.fleet import Fleet
+from tests.survival.flows import Flows
 from tests.survival.process import WorkerProcess
 from tests.survival.proof import prove
 
@@ -19,6 +20,7 @@ pytestmark = [pytest.mark.bus, pytest.mark.survival, pytest.mark.timeout(300)]
 
 ASKS = 1_500
 RATE = 100.0
+WORKFLOWS = 60
 LIMIT = 1_000_000_000
 
 
@@ -26,13 +28,15 @@ async def test_the_broker_is_killed_twice_under_load(
     new_broker: Callable[..., EmbeddedKafka], workers: Callable[..., WorkerProcess], tmp_path: Path
 ) -> None:
     """kill -9 of the broker while asks flow, twice, each time with records in flight: when it is back, the worker goes
-    on (or, where it has ended itself, its next start does), and every ask that was acknowledged is decided once."""
+    on (or, where it has ended itself, its next start does), and every ask that was acknowledged is decided once. Every
+    workflow ends, with no step run twice at once."""
     broker = new_broker()
     world = await make_world(broker.start(), "ops.", tmp_path)
     worker = workers(world, "a").start()
     await worker.until_live(6)
-    async with Fleet(world, TENANTS) as fleet:
+    async with Fleet(world, TENANTS) as fleet, Flows(fleet) as flows:
         asking = asyncio.create_task(fleet.ask(ASKS, RATE))
+        handing = asyncio.create_task(flows.hand_in(WORKFLOWS, WORKFLOWS * RATE / ASKS))
         for landed in range(2):
             await _until(lambda seen=landed: len(fleet.answers) > (seen + 1) * ASKS // 5)
             pid = broker.pid
@@ -46,11 +50,14 @@ async def test_the_broker_is_killed_twice_under_load(
             _again_if_ended(worker)
             await asyncio.sleep(0.1)
         await asking
+        await handing
         assert len(fleet.asked) == ASKS
         await worker.until_live(6)
         await fleet.until_answered()
+        await flows.until_ended()
         assert await worker.terminate() == 0
         proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+        flows.prove(proof)
     assert proof.counted > ASKS
 
 

@@ -13,6 +13,7 @@ from ops_stream.rules.engine import engine_version
 from ops_stream.streams.exits import Exit
 from tests.survival.faults import EACH, ends_of, under_load, until, until_shared
 from tests.survival.fleet import Fleet
+from tests.survival.flows import Flows
 from tests.survival.process import WorkerProcess
 from tests.survival.proof import Proof, prove
 
@@ -58,20 +59,22 @@ async def test_a_rolling_restart_under_load_loses_nothing(
     world: Settings, workers: Callable[..., WorkerProcess]
 ) -> None:
     """Two workers are restarted one after the other under load. Each stops with 0, and every ask is decided once; no
-    record is void."""
+    record is void, and every workflow ends as if nothing had happened."""
     pair = [workers(world, name).start() for name in ("a", "b")]
-    async with Fleet(world, EACH) as fleet:
+    async with Fleet(world, EACH) as fleet, Flows(fleet) as flows:
         await until_shared(pair)
         await fleet.until_registered()
-        async with under_load(fleet):
+        async with under_load(fleet), flows.flowing():
             for worker in pair:
                 await _until_in_flight(fleet)
                 assert await worker.terminate() == 0
                 worker.start()
                 await until_shared(pair)
         await fleet.until_answered()
+        await flows.until_ended()
         assert [await worker.terminate() for worker in pair] == [0, 0]
         proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+        flows.prove(proof)
     assert proof.voids == 0
     assert len({boot for taken in proof.takeovers.values() for boot in taken}) == 4
 
@@ -82,13 +85,14 @@ async def test_an_upgrade_rolls_forward_under_load_and_an_older_engine_never_dec
     """Under load, one of two workers is stopped and started with a newer engine: it takes partitions of the older one's
     journal over. It is killed, and the older is given them: rather than decide there it ends (1) with a sentence. Both
     come back with the newer engine and have everything. Then an older one starts: it refuses (1), names the partition
-    and the engines and what to run, and does not even join the group of those that decide."""
+    and the engines and what to run, and does not even join the group of those that decide. Workflows that the older
+    engine began the newer one ends."""
     pair = [workers(world, name).start() for name in ("a", "b")]
     newer, older = pair
-    async with Fleet(world, EACH) as fleet:
+    async with Fleet(world, EACH) as fleet, Flows(fleet) as flows:
         await until_shared(pair)
         await fleet.until_registered()
-        async with under_load(fleet):
+        async with under_load(fleet), flows.flowing():
             await _until_in_flight(fleet)
             assert await newer.terminate() == 0
             await newer.start(engine=NEWER).until_live(1)
@@ -108,8 +112,10 @@ async def test_an_upgrade_rolls_forward_under_load_and_an_older_engine_never_dec
             assert refusal in late.last_line
             assert [(worker.ready() or {})["generation"] for worker in pair] == before
         await fleet.until_answered()
+        await flows.until_ended()
         assert [await worker.terminate() for worker in pair] == [0, 0]
         proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+        flows.prove(proof)
     for partition in range(world.partitions):
         assert _engines(proof, partition) == [engine_version(), NEWER], (
             "the older first, then the newer for good"

@@ -26,6 +26,7 @@ from tests.survival.faults import (
     until_shared,
 )
 from tests.survival.fleet import Fleet
+from tests.survival.flows import Flows
 from tests.survival.process import WorkerProcess
 from tests.survival.proof import position_of, prove, read_all
 from tests.survival.test_records import kill_of
@@ -35,6 +36,7 @@ pytestmark = [pytest.mark.bus, pytest.mark.survival, pytest.mark.timeout(240)]
 LIMIT = 1_000_000_000
 BURST = 3_000
 OUTPUTS = 1_000
+WORKFLOWS = 40
 TRIES = ("stop-1", "stop-2", "stop-3", "stop-4")
 
 
@@ -43,12 +45,14 @@ async def test_a_zombie_with_appends_in_flight_is_fenced_and_what_it_appends_is_
 ) -> None:
     """A worker stands still with appends in flight until the other has taken its partitions over. Asks are answered
     meanwhile, those of the zombie's tenants too. When it goes on, its appends land behind the takeover: they are void,
-    it ends with code 10 and one clear line, and started again it takes part."""
+    it ends with code 10 and one clear line, and started again it takes part. Workflows go on through all of it: what
+    the zombie had given out is given to nobody else while it runs."""
     pair = [workers(world, name).start() for name in ("a", "b")]
     zombie, other = pair
-    async with Fleet(world, EACH) as fleet, ends_of(world) as ends:
+    async with Fleet(world, EACH) as fleet, Flows(fleet) as flows, ends_of(world) as ends:
         await until_shared(pair)
         await fleet.until_registered()
+        handing = asyncio.create_task(flows.hand_in(WORKFLOWS, rate=3))
         partitions = sorted(zombie.live_partitions())
         taken, rest = [EACH[p] for p in partitions], [t for p, t in enumerate(EACH) if p not in partitions]
         before = await _sum(ends, partitions)
@@ -63,9 +67,12 @@ async def test_a_zombie_with_appends_in_flight_is_fenced_and_what_it_appends_is_
             thaw(zombie)
             await until("the end of the zombie", lambda: [end for end in ended if end.worker is zombie])
             await _go_on_together(fleet, pair)
+            await handing
+            await flows.until_ended()
         assert "another worker has taken this partition over" in ended[0].last_line
         assert [await worker.terminate() for worker in pair] == [0, 0]
         proof = await prove(world, fleet.asked, limit_micros=LIMIT)
+        flows.prove(proof)
     assert proof.voids > 0
 
 
