@@ -111,7 +111,8 @@ class Desk:
     def ask_again(self) -> None:
         """After a reconnect answers may be missing: whoever asks again gets the decision in force."""
         for line in self._lines:
-            if line.assigned or (line.posted is not None and line.posted.done.done() and not line.over):
+            asked = line.assigned if line.posted is None else line.posted.done.done()
+            if asked and not line.over:
                 self._send(line)
 
     async def _decision(self, line: Line, first_by: float) -> bool:
@@ -212,6 +213,8 @@ class Desk:
         return NoAnswer(what, approval=last, where=f"request {request.request_id}", next_step=_WORKER)
 
     def _send(self, line: Line) -> None:
+        if not line.askable:
+            return
         line.asked_at = time.monotonic()
         line.posted = self._seat.taken().sender.post(line.record)
 
@@ -292,13 +295,7 @@ class Desk:
     def report(self, record: Outgoing, ended: Approval | None, failed: bool = False) -> None:
         """Send a report; `ended` is the approval whose call it ends, and `failed` says that it did."""
         line = self._running.get(ended.mark) if ended is not None else None
-        if (
-            line is not None
-            and ended is not None
-            and failed
-            and line.posted is not None
-            and not ended.revoked
-        ):
+        if line is not None and ended is not None and failed and not line.assigned and not ended.revoked:
             del self._running[ended.mark]
             self._leases.remove(line)
             self._afterwards.add(line)

@@ -65,6 +65,7 @@ class Line:
         self.on_revoked: Callable[[], None] | None = None
         self.running = False
         self.over = False
+        self.assigned = False
         self.listener: Watcher = self
         """Who is given the records: the line itself, or who proves them first."""
 
@@ -128,14 +129,14 @@ class Line:
             self.revoke(answer, answer.explanation)
 
     @property
-    def assigned(self) -> bool:
-        """Whether it was handed out, and may be asked for again: what a person has changed is another body."""
-        return self.posted is None and self.running and self.latest is not None and not self.latest.edits
+    def askable(self) -> bool:
+        """Whether the ask can be made again: where a person has changed a step, what was asked is not known here."""
+        return not self.assigned or self.latest is None or not self.latest.edits
 
     def given(self, answer: TaskApproval, record: ConsumerRecord, position: Position, at_ms: int) -> None:
         """Begin approved: `record` is the assignment that holds the answer, journaled at `at_ms`."""
         self._asked_ms = at_ms
-        self.running = True
+        self.running = self.assigned = True
         self.take(answer, record, position)
 
     def ends(self) -> None:
