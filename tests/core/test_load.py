@@ -1,0 +1,234 @@
+"""Room: how limits are divided, in what order asks that wait are let in, and what becomes of a failure while one is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ops_stream.core.draft import Draft
+from ops_stream.core.inputs import Tick
+from ops_stream.core.load_gates import MINUTE_US, Gate, named_gate, pool_gate
+from ops_stream.core.load_lines import COST_MAX, COST_MIN
+from ops_stream.core.load_release import LET_IN_MAX, OLDEST_EVERY, SWEPT_MAX
+from ops_stream.core.rules_load import ANY, Limits, Load, ProviderLimits
+from ops_stream.core.rules_model import PolicyMatch, Rules
+from ops_stream.core.state import State
+from tests.core.test_step import ask, registered
+from tests.core.world import DIGEST, START_MS, TENANT, World
+
+ONE_AT_A_TIME = Load({TENANT: Limits(1)}, queue_max=100_000)
+
+
+def crowded(load: Load = ONE_AT_A_TIME, **fields: Any) -> World:
+    """A world whose only place is taken by ask `first`."""
+    world = registered(World(Rules(DIGEST, load=load, **fields), strict=False))
+    world.send("task-requests", ask("first", task_id="first", estimated_time_s=100_000))
+    return world
+
+
+def follow_up(world: World, ended: str) -> list[str]:
+    """End an ask, and give those that are let in because of it."""
+    body = {"event_id": ended, "request_id": ended, "tenant": TENANT, "task_id": "t1", "agent": "engineer"}
+    outputs = world.send("telemetry", {**body, "kind": "completed"})
+    return [
+        out.value["request_id"]
+        for out in outputs
+        if out.type == "TaskApproval" and out.value["decision"] == "approved"
+    ]
+
+
+# -- parts of a provider's limit
+
+
+def parts_of(entry: ProviderLimits, partitions: int) -> list[Gate]:
+    """Give every part that anybody has: of those that are named once, of the others on every partition."""
+    rules = Rules(DIGEST, load=Load({}, {"north": entry}))
+    drafts = [Draft(State(n, partitions), rules, START_MS, Tick()) for n in range(partitions)]
+    named = [named_gate(drafts[0], name, "north") for name in entry.shares if name != ANY]
+    return [*named, *(pool_gate(draft, "north") for draft in drafts)]
+
+
+SHARES = st.dictionaries(st.sampled_from(("a", "b", "c", "d", ANY)), st.integers(0, 9), min_size=1)
+
+
+@given(st.integers(0, 1_000), SHARES, st.integers(1, 40))
+def test_parts_never_come_to_more_than_the_whole(whole: int, shares: dict[str, int], partitions: int) -> None:
+    """Whatever the shares and however many partitions: together no more run than the provider takes.
+
+    Rounding leaves at most one place a share unused, and who has no part is told that it has none.
+    """
+    parts = parts_of(ProviderLimits(Limits(whole), shares), partitions)
+    given_out = sum(part.concurrency or 0 for part in parts)
+    assert given_out <= whole
+    if shares.get(ANY) and sum(shares.values()):
+        assert given_out > whole - len(shares)
+    assert all(bool(part.shut) == (not part.concurrency) for part in parts)
+
+
+@given(st.integers(1, 100_000), SHARES, st.integers(1, 40))
+def test_rates_together_are_no_more_than_the_whole(
+    rate: int, shares: dict[str, int], partitions: int
+) -> None:
+    """What may begin in a minute adds up to no more than the provider's rate, and to nearly all of it."""
+    parts = parts_of(ProviderLimits(Limits(None, rate), shares), partitions)
+    given_out = sum((Fraction(MINUTE_US, part.interval_us) for part in parts if not part.shut), Fraction())
+    assert given_out <= rate
+    if shares.get(ANY):
+        assert given_out >= Fraction(rate) * Fraction(95, 100)
+
+
+# -- the order
+
+
+def test_a_fork_join_of_a_hundred_steps_does_not_starve_a_single_ask() -> None:
+    """One ask of another task that comes behind a hundred of one workflow is let in third at the latest."""
+    world = crowded()
+    for number in range(100):
+        world.send("task-requests", ask(f"step{number}", workflow_id="many", task_id=f"s{number}"))
+    world.send("task-requests", ask("single", task_id="alone"))
+    running, order = "first", []
+    for _ in range(3):
+        (running,) = follow_up(world, running)
+        order.append(running)
+    assert "single" in order
+
+
+def test_workflows_have_room_by_what_they_cost() -> None:
+    """Of two that both always want more, the one whose asks cost a third is let in three times as often."""
+    world = crowded()
+    for number in range(40):
+        world.send("task-requests", ask(f"dear{number}", workflow_id="dear", estimated_cost_usd=3))
+        world.send("task-requests", ask(f"cheap{number}", workflow_id="cheap", estimated_cost_usd=1))
+    running, order = "first", []
+    for _ in range(40):
+        (running,) = follow_up(world, running)
+        order.append(running[:5])
+    assert 26 <= order.count("cheap") <= 32
+
+
+def test_nothing_is_passed_for_ever_by_cheaper_ones() -> None:
+    """An ask that costs as much as a million others is let in when its turn of those that have waited longest comes."""
+    world = crowded()
+    world.send("task-requests", ask("dear", workflow_id="dear", estimated_cost_usd=COST_MAX // 1_000_000))
+    running = "first"
+    for number in range(2 * OLDEST_EVERY):
+        world.send("task-requests", ask(f"new{number}", workflow_id=f"w{number}", estimated_cost_usd=0))
+        world.send("task-requests", ask(f"more{number}", workflow_id=f"v{number}", estimated_cost_usd=0))
+        (running,) = follow_up(world, running)
+        if running == "dear":
+            break
+    assert running == "dear"
+    assert number < OLDEST_EVERY
+
+
+def test_a_lower_level_is_not_starved_by_a_higher_one() -> None:
+    """However many urgent asks keep coming: it is let in once it has waited as much longer as it is less urgent."""
+    world = crowded(replace(ONE_AT_A_TIME, ageing_s=10))
+    world.send("task-requests", ask("low", priority=1, task_id="low", estimated_time_s=1_000))
+    running, waited = "first", 0
+    while running != "low":
+        for number in range(2):
+            body = ask(f"h{waited}-{number}", priority=10, estimated_time_s=1_000)
+            world.send("task-requests", body)
+        world.advance(5)
+        waited += 5
+        (running,) = follow_up(world, running)
+        assert waited <= 400
+    assert waited > 80
+
+
+def test_free_asks_count_too() -> None:
+    """A workflow whose asks cost nothing does not have all of the room: each counts as the least that is counted."""
+    assert COST_MIN > 0
+    world = crowded()
+    for number in range(10):
+        world.send("task-requests", ask(f"free{number}", workflow_id="free", estimated_cost_usd=0))
+    for number in range(10):
+        world.send("task-requests", ask(f"paid{number}", workflow_id="paid", estimated_cost_usd=0.001))
+    running, order = "first", []
+    for _ in range(8):
+        (running,) = follow_up(world, running)
+        order.append(running[:4])
+    assert 3 <= order.count("paid") <= 5
+
+
+# -- many at once
+
+
+def test_more_than_one_record_lets_in_go_on_at_once() -> None:
+    """When a limit is taken away everything goes on, a bounded piece a record, in Ticks that are due at once."""
+    world = crowded()
+    asks = 2 * LET_IN_MAX + 50
+    for number in range(asks):
+        world.send("task-requests", ask(f"r{number}"))
+    _activate(world, Load({TENANT: Limits(10_000)}))
+    seen = len(world.outputs)
+    before = len(world.partitions[0].journal)
+    world.advance(0)
+    let_in = [out for out in world.outputs[seen:] if out.type == "TaskApproval"]
+    assert [out.value["decision"] for out in let_in] == ["approved"] * asks
+    assert len(world.partitions[0].journal) - before == 3
+    assert not world.state.load.count
+
+
+def test_a_change_of_rules_reaches_every_tenant() -> None:
+    """However many tenants have something that waits, each is looked at, a bounded piece a record."""
+    world = registered(World(Rules(DIGEST, load=Load({ANY: Limits(1)})), strict=False))
+    tenants = [f"t{number:04}" for number in range(2 * SWEPT_MAX + 1)]
+    for tenant in tenants:
+        registered(world, tenant)
+        for number in range(2):
+            world.send("task-requests", ask(f"{tenant}-{number}", tenant=tenant))
+    assert world.state.load.count == len(tenants)
+    _activate(world, Load())
+    world.advance(0)
+    assert not world.state.load.count
+    assert world.state.load.running_of == dict.fromkeys(tenants, 2)
+    assert not [key for key in world.state.rows if key.startswith(("line/", "gate/"))]
+
+
+def _activate(world: World, load: Load) -> None:
+    digest = "sha256:" + "cd" * 32
+    world.rules = replace(world.rules, known=frozenset((digest,)))
+    body = {"command_id": "c1", "command": "activate_rules", "issued_by": "olga"}
+    world.send("control", {**body, "parameters": {"digest": digest}})
+    world.rules = replace(world.rules, digest=digest, load=load)
+
+
+# -- failures
+
+
+class Breaking:
+    """Policies that fail on asks with a word in their task, once they are broken."""
+
+    fields = frozenset(("task_id",))
+    broken = False
+
+    def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
+        """Match nothing, or fail."""
+        if self.broken and when == "request" and view["task_id"].startswith("bad"):
+            raise RuntimeError("a bug")
+        return ()
+
+
+@pytest.mark.parametrize("bad", [1, 25])
+def test_a_failure_while_one_is_let_in_denies_that_ask_alone(bad: int) -> None:
+    """The report that made room is taken in, what fails is denied, and the next is let in, however many fail."""
+    policies = Breaking()
+    world = crowded(policies=policies)
+    for number in range(bad):
+        world.send("task-requests", ask(f"bad{number}", task_id=f"bad{number}"))
+    world.send("task-requests", ask("good", task_id="good"))
+    policies.broken = True
+    follow_up(world, "first")
+    world.advance(0)
+    for number in range(bad):
+        assert [a["reason"] for a in world.answers(f"bad{number}")] == ["queued", "policy_error"]
+    assert [a["decision"] for a in world.answers("good")] == ["queued", "approved"]
+    assert not world.of("DeadLetter")
