@@ -94,11 +94,10 @@ class Agents:
             agent = self._agent(tenant, named) if named else None
             if agent is not None and self._may(tenant, named, agent, task_type):
                 found[task_type, named].append((self._taken(tenant, named, agent), named, agent))
-        for name, agent in self._all(tenant) if wanted else ():
+        for name, agent in self._with_room(tenant) if wanted else ():
             for task_type in wanted.intersection(agent.capabilities):
-                taken = self._taken(tenant, name, agent)
-                if taken < 1 and self._may(tenant, name, agent, task_type):
-                    found[task_type, ""].append((taken, name, agent))
+                if self._may(tenant, name, agent, task_type):
+                    found[task_type, ""].append((self._taken(tenant, name, agent), name, agent))
         for group, agents in found.items():
             heapify(agents)
             self._free[tenant, group], self._others[tenant, group] = [], agents
@@ -114,12 +113,17 @@ class Agents:
         changed = self._changed.get(tenant, {}).get(name)
         return changed or self._draft.state.workflows.able.get(tenant, {}).get(name)
 
-    def _all(self, tenant: str) -> Iterator[tuple[str, AgentFacts]]:
-        changed = self._changed.get(tenant, {})
-        for name, agent in self._draft.state.workflows.able.get(tenant, {}).items():
-            if name not in changed:
-                yield name, agent
-        yield from changed.items()
+    def _with_room(self, tenant: str) -> Iterator[tuple[str, AgentFacts]]:
+        """Give the agents that have a place free: where much waits they are few, and the only ones looked at."""
+        changed, state = self._changed.get(tenant, {}), self._draft.state
+        index = state.tenants.get(tenant)
+        busy = {} if index is None else index.by_agent
+        more = {name: number for (owner, name), number in self._more.items() if owner == tenant}
+        for agents in (state.workflows.able.get(tenant, {}), changed):
+            for name, agent in agents.items():
+                free = len(busy.get(name, ())) + more.get(name, 0) < agent.max_concurrency
+                if free and (agents is changed or name not in changed):
+                    yield name, agent
 
     def _taken(self, tenant: str, name: str, agent: AgentFacts) -> float:
         """Give the share of an agent's places that are taken; 1 and more where it can have nothing."""
