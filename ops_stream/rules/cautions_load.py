@@ -53,12 +53,12 @@ def _without_part(name: str, provider: ProviderLimits) -> Iterator[str]:
             continue
         for tenant, share in shares.items():
             part = provider.part(tenant, whole)
-            if tenant != ANY and not part:
+            if tenant != ANY and not (part if what == "concurrency" else share):  # a rate only becomes slow
                 yield (
                     f"The part that tenant {tenant} has of the {what} of '{name}' comes to 0 ({share} of "
                     f"{provider.all_shares} shares of {whole}): nothing of its asks may ever run there."
                 )
-            elif tenant == ANY and share and part < PARTITIONS:
+            elif tenant == ANY and share and what == "concurrency" and part < PARTITIONS:
                 yield (
                     f"The part of '*' of the {what} of '{name}' is {part}, less than one for each of {PARTITIONS} "
                     "partitions, among which it is divided: on some nothing of the tenants that are not named may "

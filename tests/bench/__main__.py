@@ -12,6 +12,8 @@ from typing import Any
 from ops_stream.embedded import EmbeddedKafka, train
 from tests.bench.adapter import measure_adapter
 from tests.bench.measure import Bench, Plan
+from tests.bench.overload import measure_overload
+from tests.bench.overload_report import write_overload
 from tests.bench.policies import measure_policies
 from tests.bench.report import write, write_part
 from tests.bench.routers import measure_routers
@@ -27,7 +29,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("adapter", "routers"),
+        choices=("adapter", "routers", "overload"),
         help="measure this part alone and leave the other results as they are",
     )
     parser.add_argument("--target", type=Path, default=TARGET, help="where the results go")
@@ -52,6 +54,11 @@ def main() -> int:
         broker = EmbeddedKafka(Path(directory) / "kafka", runtime=train())
         bootstrap = broker.start()
         try:
+            if options.only == "overload":
+                found = measure_overload(bootstrap, Path(directory), say, quick=options.quick)
+                write_overload(found, options.target)
+                print(f"written to {options.target}")
+                return 0
             if options.only is None:
                 results = asyncio.run(Bench(bootstrap, Path(directory), plan, say).run())
             results["adapter"] = measure_adapter(bootstrap, say, **reports)

@@ -80,6 +80,7 @@ def test_a_queue_that_is_never_full_is_noted() -> None:
     "line",
     [
         "providers: {openai: {concurrency: 6}}",
+        "providers: {openai: {rate_per_minute: 1, shares: {acme: 1, '*': 99}}}",
         "providers: {openai: {concurrency: 12, shares: {acme: 1, '*': 1}}}",
         "providers: {openai: {concurrency: 100, shares: {acme: 1, '*': 0}}}",
         "batch: {windows: {'*': [{daily: '22:00-06:00'}, {weekdays: [sat, sun]}], acme: []}}",
