@@ -6,12 +6,14 @@ import argparse
 import asyncio
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ops_stream.embedded import EmbeddedKafka, train
 from tests.bench.adapter import measure_adapter
 from tests.bench.measure import Bench, Plan
+from tests.bench.offpolicy import measure_offpolicy
 from tests.bench.overload import measure_overload
 from tests.bench.overload_report import write_overload
 from tests.bench.policies import measure_policies
@@ -44,9 +46,8 @@ def main() -> int:
     def say(line: str) -> None:
         print(line, flush=True)
 
-    of_routers: dict[str, Any] = {"seeds": (1,), "count": 300} if options.quick else {}
     if options.only == "routers":  # no broker is needed: it plays the core
-        write_part("routers", measure_routers(say, **of_routers), options.target)
+        write_part("routers", _routers(say, quick=options.quick), options.target)
         print(f"written to {options.target}")
         return 0
     results: dict[str, Any] = {}
@@ -68,10 +69,17 @@ def main() -> int:
         write_part("adapter", results["adapter"], options.target)
     else:
         results["policies"] = measure_policies(say)
-        results["routers"] = measure_routers(say, **of_routers)
+        results["routers"] = _routers(say, quick=options.quick)
         write(results, options.target)
     print(f"written to {options.target}")
     return 0
+
+
+def _routers(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
+    if quick:
+        found = measure_routers(say, seeds=(1,), count=300)
+        return found | {"off_policy": measure_offpolicy(say, count=600)}
+    return measure_routers(say) | {"off_policy": measure_offpolicy(say)}
 
 
 if __name__ == "__main__":

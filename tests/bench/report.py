@@ -154,28 +154,43 @@ def _routers(found: dict[str, Any], alone: str) -> list[str]:
     if not found:
         return []
     when = f", measured {alone[:10]}" if alone else ""
-    lines = [
+    return [
         "",
         "## Choosing the model",
         "",
         f"A generated workload whose truth is known (`tests/bench/workload.py`): {found['asks']:,} asks, played "
         f"through the core with {len(found['seeds'])} seeds{when}. The {found['models']} models, their prices and what "
-        "is expected of them are the shipped catalogue's; what is true of each (quality by task type, latency, length, "
-        "failures) is drawn around that, and the provider with most of the work is out for 15 % of the time. The "
-        "sizes of the asks are real (Azure's code trace, Patel et al., Splitwise, ISCA 2024, CC BY 4.0). Every "
-        "router meets the same asks with the same luck. A miss is an answer that failed, came too late or truly was "
-        f"not good enough; it counts {found['miss_usd']:.2f} $. **Regret** is what a router's choices cost on average, "
-        "misses among it, beyond those of somebody who knows the truth and the outage. ops-stream learns for each "
-        "agent by itself; epsilon-greedy (one of ten by chance) learns from all agents together, from the same "
-        "reports, and knows what a miss costs.",
+        "is expected of them are the shipped catalogue's; what is true of each (quality by task type and a little by "
+        "agent, latency, length, failures) is drawn around that, and the provider with most of the work is out for 15 "
+        "% of the time. The sizes of the asks are real (Azure's code trace, Patel et al., Splitwise, ISCA 2024, CC BY "
+        "4.0). Every router meets the same asks with the same luck. A miss is an answer that failed, came too late or "
+        f"truly was not good enough; it counts {found['miss_usd']:.2f} $. **Regret** is what a router's choices cost "
+        "on average, misses among it, beyond those of somebody who knows the truth and the outage. ops-stream learns "
+        "for each agent, from the others of its tenant where it knows little; *each agent by itself* has a tenant of "
+        "its own. epsilon-greedy (one of ten by chance) learns from all agents together, from the same reports, and "
+        "knows what a miss costs.",
+        *_table(found["routers"], f"{found['agents'][0]} agents, for 1,000 asks"),
         "",
-        "| for 1,000 asks | regret | least and most | of the last quarter | spent | missed | in the outage | an ask |",
-        "|---|---|---|---|---|---|---|---|",
+        "**Cold start**: the same for a crowd of agents, so that each has few asks and begins with nothing of its own.",
+        *_table(found["crowd"], f"{found['agents'][1]} agents, for 1,000 asks"),
+        "",
+        _caveat(found),
+        *_judged(found["off_policy"]),
     ]
-    for name, row in found["routers"].items():
+
+
+def _table(rows: dict[str, dict[str, float]], head: str) -> list[str]:
+    lines = [
+        "",
+        f"| {head} | regret | least and most | of the first quarter | of the last | spent | missed | in the outage "
+        "| an ask |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
         cells = [
             f"{row['regret_usd']:.2f} $",
             f"{row['regret_usd_least']:.2f} to {row['regret_usd_most']:.2f} $",
+            f"{row['regret_at_first_usd']:.2f} $",
             f"{row['regret_at_last_usd']:.2f} $",
             f"{row['spent_usd']:.2f} $",
             f"{row['missed_percent']:.1f} %",
@@ -183,15 +198,34 @@ def _routers(found: dict[str, Any], alone: str) -> list[str]:
             f"{row['ask_us']:.0f} µs",
         ]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return [*lines, "", _caveat(found)]
+    return lines
+
+
+def _judged(found: dict[str, Any]) -> list[str]:
+    """Show whether the history says of other routers what is true of them."""
+    lines = [
+        "",
+        "**Judged by the history**: approvals tell how probable the model was that an ask got (`propensity`). With "
+        f"{found['share']} % trying another model, {found['asks']:,} asks estimate by these alone what other routers "
+        "would have lost (inverse propensity scoring); the truth is known here.",
+        "",
+        "| lost on 1,000 asks, misses among it | estimated, 95 % | in truth | standard errors off |",
+        "|---|---|---|---|",
+    ]
+    for name, one in found["judged"].items():
+        off = abs(one["estimate"] - one["truth"]) / one["error"]
+        estimate = f"{1000 * one['estimate']:.2f} ± {1960 * one['error']:.2f} $"
+        lines.append(f"| {name} | {estimate} | {1000 * one['truth']:.2f} $ | {off:.1f} |")
+    return lines
 
 
 def _caveat(found: dict[str, Any]) -> str:
-    """Say what the table does not show."""
+    """Say what the tables do not show."""
     return (
         "What was drawn is a guess: where the truth is nearer to the catalogue, its figures deserve more weight, where "
-        f"it is farther less. With another price of a miss than {found['miss_usd']:.2f} $ the order may be another. "
-        "The shipped `evidence_weight` was chosen on this kind of workload, with other seeds."
+        "it is farther less; where agents differ more, the others say less. With another price of a miss than "
+        f"{found['miss_usd']:.2f} $ the order may be another. The shipped `evidence_weight` and `pool_weight` were "
+        "chosen on this kind of workload, with other seeds."
     )
 
 

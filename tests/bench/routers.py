@@ -3,7 +3,8 @@
 Every router meets the same asks with the same luck (`tests/bench/workload.py`). Each ask goes through the core, as
 JSON, and so does each report, in the order of time: ops-stream's own choice is that of its answers, the others name
 their model in `required_model`. Regret is what a router's choices cost on average over their luck, misses among it,
-beyond those of somebody who knows everything.
+beyond those of somebody who knows everything. There are two workloads: few agents with many asks, and a crowd with few
+asks each, where whoever learns from each agent alone begins anew a hundred times.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import mean, median
 from time import thread_time_ns
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from ops_stream.contract.rooms import room
 from ops_stream.core.inputs import Tick
@@ -29,7 +30,7 @@ from ops_stream.core.rules_routing import Routing
 from ops_stream.core.state import State
 from ops_stream.core.step import step
 from ops_stream.rules.bundle import POLICIES, compile_bundle
-from tests.bench.workload import AGENTS, MISS_USD, TASK_TYPES, Ask, Outcome, Workload, workload
+from tests.bench.workload import AGENTS, CROWD, MISS_USD, TASK_TYPES, Ask, Outcome, Workload, workload
 
 SEEDS: Final = (11, 12, 13)
 """Not those (1 to 4) on which the shipped `evidence_weight` was chosen."""
@@ -150,21 +151,23 @@ class Played:
     """Dead letters, and alerts about reports that are not believed."""
     models: set[str] = field(default_factory=set)
     took_ns: list[int] = field(default_factory=list)
+    chosen: list[tuple[Ask, str, float | None]] = field(default_factory=list)
+    """Each ask that was approved, the model that it got, and how probable the approval says that was."""
 
 
 class Play:
     """One router with one workload, through the core."""
 
-    def __init__(self, work: Workload, rules: Rules, router: Router) -> None:
-        """Begin with nothing known, and the agents registered."""
-        self.work, self.rules, self.router = work, rules, router
+    def __init__(self, work: Workload, rules: Rules, router: Router, *, alone: bool = False) -> None:
+        """Begin with nothing known, and the agents registered; `alone` each in a tenant of its own."""
+        self.work, self.rules, self.router, self.alone = work, rules, router, alone
         self.state = State(0, 1)
         self.result = Played()
         self._offsets: dict[str, int] = {}
         self._reports: list[tuple[int, int, Ask, str, Outcome]] = []
-        for agent in AGENTS:
-            body = {"agent": agent, "tenant": TENANT, "role": "worker", "capabilities": list(TASK_TYPES)}
-            self._send("agents", {"event": "AgentRegistration", **body}, START_MS)
+        for agent in dict.fromkeys(ask.agent for ask in work.asks):
+            body = {"event": "AgentRegistration", "agent": agent, "tenant": self._tenant(agent)}
+            self._send("agents", {**body, "role": "worker", "capabilities": list(TASK_TYPES)}, START_MS)
 
     def play(self) -> Played:
         """Let everything be asked and reported."""
@@ -175,10 +178,14 @@ class Play:
         self._report_until(None)
         return self.result
 
+    def _tenant(self, agent: str) -> str:
+        return agent if self.alone else TENANT
+
     def _ask(self, ask: Ask, now: int) -> None:
         result = self.result
+        body = _request(ask, self.router.choose(ask), now, self._tenant(ask.agent))
         started = thread_time_ns()
-        outputs = self._send("task-requests", _request(ask, self.router.choose(ask), now), now)
+        outputs = self._send("task-requests", body, now)
         result.took_ns.append(thread_time_ns() - started)
         (answer,) = (one.value for one in outputs if one.type == "TaskApproval")
         result.asked_while_out += ask.out
@@ -191,6 +198,7 @@ class Play:
         model = answer["model"]
         outcome = self.work.run(ask, model)
         result.models.add(model)
+        result.chosen.append((ask, model, answer.get("propensity")))
         result.spent_usd += outcome.cost_usd
         result.missed += outcome.missed
         result.missed_while_out += outcome.missed and ask.out
@@ -200,7 +208,7 @@ class Play:
     def _report_until(self, now: int | None) -> None:
         while self._reports and (now is None or self._reports[0][0] <= now):
             at, _, ask, model, outcome = heapq.heappop(self._reports)
-            self._send("telemetry", _report(ask, outcome), at)
+            self._send("telemetry", _report(ask, outcome, self._tenant(ask.agent)), at)
             self.router.learn(ask, model, outcome)
 
     def _send(self, topic: str, body: Mapping[str, Any], now: int) -> Sequence[Output]:
@@ -219,12 +227,12 @@ class Play:
         return decision.outputs
 
 
-def _request(ask: Ask, model: str | None, now: int) -> dict[str, Any]:
+def _request(ask: Ask, model: str | None, now: int, tenant: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "request_id": f"r{ask.number}",
         "task_id": f"t{ask.number}",
         "agent": ask.agent,
-        "tenant": TENANT,
+        "tenant": tenant,
         "task_description": f"Do {ask.task_type} number {ask.number}",
         "task_type": ask.task_type,
         "complexity": ask.complexity,
@@ -241,13 +249,13 @@ def _request(ask: Ask, model: str | None, now: int) -> dict[str, Any]:
     return body
 
 
-def _report(ask: Ask, outcome: Outcome) -> dict[str, Any]:
+def _report(ask: Ask, outcome: Outcome, tenant: str) -> dict[str, Any]:
     body: dict[str, Any] = {
         "event_id": f"e{ask.number}",
         "request_id": f"r{ask.number}",
         "task_id": f"t{ask.number}",
         "agent": ask.agent,
-        "tenant": TENANT,
+        "tenant": tenant,
         "kind": "failed" if outcome.failed else "completed",
         "latency_ms": round(outcome.latency_ms),
         "cost_usd": round(outcome.cost_usd, 6),
@@ -268,64 +276,78 @@ def rules_with(**settings: str | int) -> Rules:
     head, section, rest = text.partition("\nrouting:\n")
     assert section
     for name, value in settings.items():
-        rest, replaced = re.subn(rf"^  {name}: \S+", f"  {name}: {value}", rest, flags=re.MULTILINE)
+        rest, replaced = re.subn(rf"^( +{name}:) \S+", rf"\g<1> {value}", rest, flags=re.MULTILINE)
         assert replaced == 1, f"conf/models.yaml has no routing.{name}"
     return compile_bundle({POLICIES: "version: 1\n", "models.yaml": head + section + rest})
 
 
-def routers(work: Workload, seed: int) -> dict[str, tuple[Rules, Router]]:
-    """Give every router, and the rules that it plays under."""
-    off = rules_with(mode="off")
+class Way(NamedTuple):
+    """A router, the rules that it plays under, and whether each agent has a tenant of its own."""
+
+    rules: Rules
+    router: Router
+    alone: bool = False
+
+
+def routers(work: Workload, seed: int) -> dict[str, Way]:
+    """Give every router."""
+    off, on = rules_with(mode="off"), rules_with(mode="cheapest")
     cards = work.routing.cards.values()
     cheapest = min(
         cards, key=lambda card: (card.input_micros_per_mtok + card.output_micros_per_mtok, card.name)
     )
     best = max(cards, key=lambda card: (card.quality_percent, card.name))
+    luck = random.Random(f"epsilon {seed}"), random.Random(f"epsilon {seed}")
     return {
-        "knowing everything": (off, Knowing(work)),
-        OWN: (rules_with(mode="cheapest"), Fixed(None)),
-        f"{OWN}, evidence_weight {HEAVY}": (rules_with(mode="cheapest", evidence_weight=HEAVY), Fixed(None)),
-        f"{OWN}, exploring {EXPLORE_PERCENT} %": (
-            rules_with(mode="cheapest", explore_percent=EXPLORE_PERCENT),
-            Fixed(None),
+        "knowing everything": Way(off, Knowing(work)),
+        OWN: Way(on, Fixed(None)),
+        f"{OWN}, each agent by itself": Way(on, Fixed(None), alone=True),
+        f"{OWN}, evidence_weight {HEAVY}": Way(rules_with(evidence_weight=HEAVY), Fixed(None)),
+        f"{OWN}, exploring {EXPLORE_PERCENT} %": Way(
+            rules_with(explore_percent=EXPLORE_PERCENT), Fixed(None)
         ),
-        "epsilon-greedy": (off, EpsilonGreedy(work, random.Random(f"epsilon {seed}"))),
-        "epsilon-greedy, for each agent": (
-            off,
-            EpsilonGreedy(work, random.Random(f"epsilon {seed}"), per_agent=True),
-        ),
-        f"always the best ({best.name})": (off, Fixed(best.name)),
-        f"the default ({off.models.default})": (off, Fixed(None)),
-        "round robin": (off, RoundRobin(sorted(work.truth))),
-        f"always the cheapest ({cheapest.name})": (off, Fixed(cheapest.name)),
+        "epsilon-greedy": Way(off, EpsilonGreedy(work, luck[0])),
+        "epsilon-greedy, each agent by itself": Way(off, EpsilonGreedy(work, luck[1], per_agent=True)),
+        f"always the best ({best.name})": Way(off, Fixed(best.name)),
+        f"the default ({off.models.default})": Way(off, Fixed(None)),
+        "round robin": Way(off, RoundRobin(sorted(work.truth))),
+        f"always the cheapest ({cheapest.name})": Way(off, Fixed(cheapest.name)),
     }
 
 
 def measure_routers(
     say: Callable[[str], None], *, seeds: Sequence[int] = SEEDS, count: int = ASKS
 ) -> dict[str, Any]:
-    """Play every router with every seed."""
+    """Play every router with every seed: for few agents, and for a crowd."""
     routing: Routing = rules_with(mode="off").routing
-    played: dict[str, list[Played]] = {}
-    for seed in seeds:
-        work = workload(routing, seed, count)
-        for name, (rules, router) in routers(work, seed).items():
-            played.setdefault(name, []).append(Play(work, rules, router).play())
-    found = {name: _summary(runs, count) for name, runs in played.items()}
-    for name, row in found.items():
-        say(
-            f"routers, {name}: regret {row['regret_usd']:.2f} $ ({row['regret_usd_least']:.2f} to "
-            f"{row['regret_usd_most']:.2f}) and {row['spent_usd']:.2f} $ spent on 1,000 asks, "
-            f"{row['missed_percent']:.1f} % missed, {row['missed_while_out_percent']:.1f} % while a provider is out; "
-            f"{row['ask_us']:.0f} µs an ask"
-        )
     return {
-        "routers": found,
+        "routers": _played(say, routing, seeds, count, AGENTS),
+        "crowd": _played(say, routing, seeds, count, CROWD),
         "asks": count,
+        "agents": [len(AGENTS), len(CROWD)],
         "seeds": list(seeds),
         "models": len(routing.cards),
         "miss_usd": MISS_USD,
     }
+
+
+def _played(
+    say: Callable[[str], None], routing: Routing, seeds: Sequence[int], count: int, agents: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    played: dict[str, list[Played]] = {}
+    for seed in seeds:
+        work = workload(routing, seed, count, agents)
+        for name, way in routers(work, seed).items():
+            played.setdefault(name, []).append(Play(work, way.rules, way.router, alone=way.alone).play())
+    found = {name: _summary(runs, count) for name, runs in played.items()}
+    for name, row in found.items():
+        say(
+            f"routers, {len(agents)} agents, {name}: regret {row['regret_usd']:.2f} $ "
+            f"({row['regret_usd_least']:.2f} to {row['regret_usd_most']:.2f}) and {row['spent_usd']:.2f} $ spent "
+            f"on 1,000 asks, {row['missed_percent']:.1f} % missed, "
+            f"{row['missed_while_out_percent']:.1f} % while a provider is out; {row['ask_us']:.0f} µs an ask"
+        )
+    return found
 
 
 def _summary(runs: Sequence[Played], count: int) -> dict[str, float]:
@@ -335,6 +357,7 @@ def _summary(runs: Sequence[Played], count: int) -> dict[str, float]:
         "regret_usd": mean(regrets),
         "regret_usd_least": min(regrets),
         "regret_usd_most": max(regrets),
+        "regret_at_first_usd": mean(1000 * mean(run.regrets_usd[: count // 4]) for run in runs),
         "regret_at_last_usd": mean(1000 * mean(run.regrets_usd[-count // 4 :]) for run in runs),
         "spent_usd": mean(1000 * run.spent_usd / count for run in runs),
         "missed_percent": mean(100 * run.missed / count for run in runs),

@@ -6,8 +6,9 @@ from functools import cache
 
 import pytest
 
+from tests.bench.offpolicy import Judged, Logged, history, judge, targets
 from tests.bench.routers import OWN, Fixed, Play, Played, routers, rules_with
-from tests.bench.workload import Workload, workload
+from tests.bench.workload import CROWD, Workload, workload
 
 SEED, COUNT = 11, 800
 
@@ -21,7 +22,7 @@ def _work() -> Workload:
 def _played(name: str) -> Played:
     found = routers(_work(), SEED)
     (key,) = (one for one in found if one.split(" (")[0] == name)
-    return Play(_work(), *found[key]).play()
+    return Play(_work(), found[key].rules, found[key].router).play()
 
 
 def test_the_same_seed_gives_the_same_workload() -> None:
@@ -79,3 +80,33 @@ def test_an_outage_is_gone_around() -> None:
     model = next(name for name in sorted(work.truth) if work.card(name).provider == work.out)
     own, fixed = _played(OWN), Play(work, rules_with(mode="off"), Fixed(model)).play()
     assert own.missed_while_out < own.asked_while_out / 2 < fixed.missed_while_out
+
+
+def test_a_crowd_does_better_together_than_each_by_itself() -> None:
+    """A hundred agents with eight asks each: what the others measured is worth more than beginning anew."""
+    work = workload(rules_with(mode="off").routing, SEED, COUNT, CROWD)
+    rules = rules_with(mode="cheapest")
+    together, alone = (Play(work, rules, Fixed(None), alone=alone).play() for alone in (False, True))
+    assert sum(together.regrets_usd) < 0.9 * sum(alone.regrets_usd)
+
+
+@cache
+def _judged() -> tuple[Workload, list[Logged], dict[str, Judged]]:
+    work, logged = history(SEED, 3_000)
+    return work, logged, {name: judge(work, logged, target) for name, target in targets(work).items()}
+
+
+def test_another_router_is_judged_rightly_by_the_propensities_of_the_history() -> None:
+    """Of 14 routers each estimate is within 3.5 of its standard errors of the truth, and most are within 2."""
+    _, logged, judged = _judged()
+    assert len(logged) > 1_000
+    assert [name for name, one in judged.items() if one.off > 3.5] == []
+    assert sum(one.off <= 2 for one in judged.values()) >= 11
+
+
+def test_wrong_propensities_would_be_found_out() -> None:
+    """As if each choice had been certain, or each model as probable: the same check then fails."""
+    work, logged, _ = _judged()
+    for wrong in (1.0, 1 / 12):
+        taken = [one._replace(propensity=wrong) for one in logged]
+        assert any(judge(work, taken, target).off > 3.5 for target in targets(work).values()), wrong

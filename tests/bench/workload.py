@@ -22,6 +22,8 @@ MISS_USD: Final = 0.05
 """What it costs whoever wanted the answer that it failed, came too late or was not good enough."""
 TASK_TYPES: Final = ("extract", "summarise", "plan", "code", "review")
 AGENTS: Final = ("ada", "ben", "cleo")
+CROWD: Final = tuple(f"agent-{number:03d}" for number in range(100))
+"""Many agents, so that each has few asks: what any of them measures by itself says little."""
 COMPLEXITIES: Final = (("low", 0.4), ("medium", 0.4), ("high", 0.2))
 EFFECTS: Final = (("none", 0.5), ("reversible", 0.2), ("unknown", 0.3))
 EVERY_S: Final = 2.0
@@ -30,6 +32,8 @@ QUALITY_SPREAD: Final = 0.10
 """How far the truth is from the catalogue, by model and task type (a standard deviation)."""
 QUALITY_NOISE: Final = 0.08
 """How far a score is from the truth."""
+AGENT_SPREAD: Final = 0.04
+"""How far what a model is to one agent is from what it is to all, by agent and model."""
 LATENCY_SPREAD: Final = 0.35
 LATENCY_NOISE: Final = 0.4
 OUT_FROM, OUT_TO = 0.45, 0.60
@@ -95,6 +99,8 @@ class Workload:
     truth: Mapping[str, Truth]
     out: str
     """The provider that is out in the middle."""
+    agents: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """How much better or worse each model is for each agent."""
     _best: list[float] = field(default_factory=list)
 
     def demanded(self, ask: Ask) -> float:
@@ -121,7 +127,12 @@ class Workload:
 
     def good_enough(self, ask: Ask, model: str) -> bool:
         """Say whether a model is truly good enough for an ask."""
-        return self.truth[model].quality[ask.task_type] >= self.demanded(ask)
+        return self.quality(ask, model) >= self.demanded(ask)
+
+    def quality(self, ask: Ask, model: str) -> float:
+        """Give what a model's answer is truly worth."""
+        found = self.truth[model].quality[ask.task_type] + self.agents.get((ask.agent, model), 0.0)
+        return min(0.99, max(0.05, found))
 
     def loss(self, ask: Ask, model: str) -> float:
         """Give what an ask costs with a model, a miss among it, on average over its luck."""
@@ -152,19 +163,28 @@ class Workload:
             return Outcome(True, FAILED_MS, 0.0, 0, 0.0, True)
         latency = truth.latency_ms * math.exp(LATENCY_NOISE * ask.slowness)
         late = ask.deadline_s is not None and latency > ask.deadline_s * 1000
-        score = min(1.0, max(0.0, truth.quality[ask.task_type] + QUALITY_NOISE * ask.score))
+        score = min(1.0, max(0.0, self.quality(ask, model) + QUALITY_NOISE * ask.score))
         missed = late or not self.good_enough(ask, model)
         written = round(ask.written * truth.length)
         return Outcome(False, latency, self.cost_usd(ask, model), written, score, missed)
 
 
-def workload(routing: Routing, seed: int, count: int) -> Workload:
+def workload(
+    routing: Routing, seed: int, count: int, agents: Sequence[str] = AGENTS, *, outage: bool = True
+) -> Workload:
     """Generate a workload; the same seed gives the same."""
     rng = random.Random(f"routers {seed}")
     sizes = _sizes()
     truth = {name: _truth(rng, card) for name, card in routing.cards.items()}
-    asks = [_ask(rng, number, count, sizes) for number in range(count)]
-    made = Workload(routing, asks, truth, "")
+    asks = [_ask(rng, number, count, sizes, agents, outage) for number in range(count)]
+    own = random.Random(f"agents {seed}")
+    made = Workload(
+        routing,
+        asks,
+        truth,
+        "",
+        {(agent, model): own.gauss(0, AGENT_SPREAD) for agent in agents for model in truth},
+    )
     # Out is whoever would have had most of the work: an outage of others would show nothing.
     had: dict[str, int] = {}
     for ask in asks:
@@ -190,12 +210,19 @@ def _truth(rng: random.Random, card: ModelCard) -> Truth:
     )
 
 
-def _ask(rng: random.Random, number: int, count: int, sizes: Sequence[tuple[int, int]]) -> Ask:
+def _ask(
+    rng: random.Random,
+    number: int,
+    count: int,
+    sizes: Sequence[tuple[int, int]],
+    agents: Sequence[str],
+    outage: bool,
+) -> Ask:
     read, written = rng.choice(sizes)
     return Ask(
         number,
         number * EVERY_S,
-        rng.choice(AGENTS),
+        rng.choice(agents),
         rng.choice(TASK_TYPES),
         _one_of(rng, COMPLEXITIES),
         _one_of(rng, EFFECTS),
@@ -203,7 +230,7 @@ def _ask(rng: random.Random, number: int, count: int, sizes: Sequence[tuple[int,
         max(1, written),
         max(1, round(written * math.exp(rng.gauss(0, 0.3)))),
         rng.uniform(5, 30) if rng.random() < 0.25 else None,
-        OUT_FROM <= number / count < OUT_TO,
+        outage and OUT_FROM <= number / count < OUT_TO,
         rng.random(),
         rng.gauss(0, 1),
         rng.gauss(0, 1),
