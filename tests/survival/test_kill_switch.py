@@ -44,9 +44,7 @@ async def test_a_kill_behind_a_lag_of_a_hundred_thousand_asks(
     await _two_workers(world, workers)
     rounds = await kill_behind_lag(world, TENANTS, ROUNDS)
     await no_approval_while_killed(world, rounds)
-    # On a busy machine some are decided while the rest is sent: most rounds have them all, as the median has to.
-    assert median(found.lag for found in rounds) >= LAG, [found.lag for found in rounds]
-    assert min(found.lag for found in rounds) >= LAG // 2, [found.lag for found in rounds]
+    assert min(found.lag for found in rounds) >= LAG, [found.lag for found in rounds]
     assert min(found.revoked for found in rounds) >= IN_FLIGHT
     assert all(found.denied for found in rounds), "asks were decided behind each kill"
     _say(capsys, "lag", rounds)
