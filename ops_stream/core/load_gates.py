@@ -206,12 +206,14 @@ def set_due(draft: Draft, gate: Gate, full_at: int = 0, *, waits: bool = False) 
 
 
 def _anybody(draft: Draft, gate: Gate) -> bool:
-    index = draft.state.load
+    """Say whether anybody may wait for a limit; one too many costs a Tick, one too few would wait for ever."""
+    index, joined = draft.state.load, () if draft.load is None else draft.load.joined
     if not gate.provider:
-        return gate.tenant in index.waiting
+        return gate.tenant in index.waiting or any(tenant == gate.tenant for tenant, _ in joined)
     if gate.tenant:
-        return gate.provider in index.lines.get(gate.tenant, ())
-    return gate.provider in index.pools
+        line = (gate.tenant, gate.provider)
+        return line in joined or gate.provider in index.lines.get(gate.tenant, ())
+    return gate.provider in index.of_line or any(provider == gate.provider for _, provider in joined)
 
 
 def look_later(draft: Draft, tenant: str, provider: str) -> None:

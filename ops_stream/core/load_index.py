@@ -62,6 +62,7 @@ class LoadIndex:
         "latest",
         "lines",
         "models",
+        "of_line",
         "passed_over",
         "pools",
         "running",
@@ -79,13 +80,15 @@ class LoadIndex:
         self.lines: Final[dict[str, dict[str, dict[int, Level]]]] = {}
         """Tenant → provider → level → what waits."""
         self.pools: Final[dict[str, DueHeap]] = {}
-        """Provider → the tenants of whom anything waits for it, by the rank of their first; but those passed over."""
+        """Provider → the tenants of whom anything waits for it, by the place of their first; but those passed over."""
         self.passed_over: Final[set[tuple[str, str]]] = set()
         """(Tenant, provider) of lines that wait for their tenant's own limit, whoever else has room."""
         self.latest: Final[dict[str, dict[int, DueHeap]]] = {}
         """Tenant → level → what may be pushed out, the latest first."""
         self.waiting: Final[dict[str, int]] = {}
         """Tenant → how many asks wait."""
+        self.of_line: Final[dict[str, int]] = {}
+        """Provider → how many asks wait, of all tenants."""
         self.count = 0
         """How many asks wait, of all tenants."""
 
@@ -122,6 +125,7 @@ class LoadIndex:
                 latest[wait.level] = DueHeap()
             latest[wait.level].put((-wait.rank, -order, 0, key))
         self.waiting[tenant] = self.waiting.get(tenant, 0) + 1
+        self.of_line[wait.line] = self.of_line.get(wait.line, 0) + 1
         self.count += 1
         self._keep_head(tenant, wait.line)
 
@@ -139,9 +143,10 @@ class LoadIndex:
                 del latest[wait.level]
             if not latest:
                 del self.latest[tenant]
-        left = self.waiting.pop(tenant) - 1
-        if left:
-            self.waiting[tenant] = left
+        for counts, name in ((self.waiting, tenant), (self.of_line, wait.line)):
+            left = counts.pop(name) - 1
+            if left:
+                counts[name] = left
         self.count -= 1
         self._keep_head(tenant, wait.line)
         if not levels:
@@ -165,9 +170,9 @@ class LoadIndex:
     def _keep_head(self, tenant: str, provider: str) -> None:
         if not provider:
             return
-        ranks = []
+        ranks: list[tuple[int, int]] = []
         if (tenant, provider) not in self.passed_over:
-            ranks = [item[0] for item in self._heads(tenant, provider)]
+            ranks = [item[:2] for item in self._heads(tenant, provider)]
         pool = self.pools.get(provider)
         if not ranks:
             if pool is not None:
@@ -177,7 +182,7 @@ class LoadIndex:
             return
         if pool is None:
             pool = self.pools[intern(provider)] = DueHeap()
-        pool.put((min(ranks), 0, 0, tenant))
+        pool.put((*min(ranks), 0, tenant))
 
     def _heads(self, tenant: str, provider: str) -> Iterator[Item]:
         for level in self.lines[tenant][provider].values():

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from heapq import heappop, heappush, nsmallest
-from typing import Final
+from typing import Final, TypeAlias
 
 from msgspec.structs import replace
 
@@ -37,6 +37,8 @@ from ops_stream.core.rows import ASKS, GATES, LINES, Ask, GateRow
 from ops_stream.core.rows_load import SWEEP_KEY, gate_key, line_key
 from ops_stream.core.workflows_giving import FAILURES_MAX, StepFailed
 
+Rank: TypeAlias = tuple[int, int]
+"""When an ask began to wait, as much earlier as it is more urgent; and its place among equals."""
 LET_IN_MAX: Final = 100
 """Asks that one record looks at again; the rest goes on at once with a Tick."""
 OLDEST_EVERY: Final = 8
@@ -206,7 +208,7 @@ class _Letting:
         draft, gate = self.draft, pool_gate(self.draft, provider)
         pool = self.index.pools.get(provider)
         known = None if pool is None else _Ahead(pool)
-        found: list[tuple[int, str]] = []
+        found: list[tuple[Rank, str]] = []
         for tenant in self.tenants:  # they have room of their own again, perhaps
             if (tenant, provider) in self.index.passed_over and shared(draft.rules, tenant, provider):
                 self._found(found, tenant, provider)
@@ -220,17 +222,17 @@ class _Letting:
             self._let_in(tenant, provider)
             self._found(found, tenant, provider)
 
-    def _found(self, found: list[tuple[int, str]], tenant: str, provider: str) -> None:
+    def _found(self, found: list[tuple[Rank, str]], tenant: str, provider: str) -> None:
         rank = self._rank(tenant, provider)
         if rank is not None:
             heappush(found, (rank, tenant))
 
-    def _first_of(self, known: _Ahead | None, found: list[tuple[int, str]], provider: str) -> str:
+    def _first_of(self, known: _Ahead | None, found: list[tuple[Rank, str]], provider: str) -> str:
         """Give the tenant whose line goes first; those whose own limit is reached are passed over until it is not."""
         draft = self.draft
         while True:
             first = None if known is None else known.item()
-            if known is not None and first is not None and (not found or first[:1] <= found[0][:1]):
+            if known is not None and first is not None and (not found or first[:2] <= found[0][0]):
                 known.at += 1
                 if shared(draft.rules, first[3], provider):
                     self._found(found, first[3], provider)
@@ -264,15 +266,15 @@ class _Letting:
 
     # -- the order
 
-    def _rank(self, tenant: str, provider: str) -> int | None:
-        """Give the rank of the first of a line, as the draft leaves it; None where none waits."""
+    def _rank(self, tenant: str, provider: str) -> Rank | None:
+        """Give the place of the first of a line, as the draft leaves it; None where none waits."""
         return min((rank for rank, _ in self._levels(tenant, provider)), default=None)
 
-    def _levels(self, tenant: str, provider: str) -> Iterator[tuple[int, int]]:
+    def _levels(self, tenant: str, provider: str) -> Iterator[tuple[Rank, int]]:
         for urgent, level in self.index.lines[tenant][provider].items():
             first = self._first(level.by_rank, provider)
             if first is not None:
-                yield first[0], urgent
+                yield first[:2], urgent
 
     def _first(self, heap: DueHeap, provider: str) -> Item | None:
         """Give the first of a heap that still waits in this line."""
@@ -337,5 +339,5 @@ def _stage_of(draft: Draft, ask: Ask) -> Stage:
     return "let_in_batched" if ask.wait.batched else "let_in"
 
 
-def _first_of_all(level: tuple[int, int]) -> tuple[int, int]:
+def _first_of_all(level: tuple[Rank, int]) -> tuple[Rank, int]:
     return level[0], -level[1]

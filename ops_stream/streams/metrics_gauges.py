@@ -18,6 +18,8 @@ PHASES = ("recovering", "live", "draining", "halted", "stalled")
 SCOPES = ("all", "tenant", "workflow", "agent", "model")
 SEVERITIES = ("info", "warning", "critical")
 USD = 1_000_000
+PROVIDERS_MAX = 20
+"""Providers that are told apart."""
 
 
 class Gauges:
@@ -94,6 +96,7 @@ def _of_states(live: list[Sequencer]) -> dict[str, Samples]:
         unproved += sum(map(len, state.unproved.values()))
     return {
         "open_asks": {(phase,): count for phase, count in asks.items()},
+        "waiting_for_room": _waiting(live),
         "held_usd": {(): held / USD},
         "unknown_usd": {(): unknown / USD},
         "escalations_open": {(): escalations},
@@ -101,6 +104,18 @@ def _of_states(live: list[Sequencer]) -> dict[str, Samples]:
         "kills_active": {(scope,): kills[scope] for scope in SCOPES},
         "kill_unproved_asks": {(): unproved},
     }
+
+
+def _waiting(live: list[Sequencer]) -> Samples:
+    """Give how many asks wait for room: by provider the most, the rest together, and those for their tenant's own."""
+    counts: Counter[str] = Counter()
+    for sequencer in live:
+        counts.update(sequencer.ledger.state.load.of_line)
+    found = {("none",): counts.pop("", 0), ("others",): 0}
+    for rank, (provider, count) in enumerate(counts.most_common()):
+        name = provider if rank < PROVIDERS_MAX else "others"
+        found[name,] = found.get((name,), 0) + count
+    return {labels: float(count) for labels, count in found.items()}
 
 
 def _of_budgets(supervisor: Supervisor) -> dict[str, Samples]:

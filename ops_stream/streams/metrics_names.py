@@ -77,6 +77,12 @@ _ALL: Final = (
         "How long the oldest of what is journaled has waited for its snapshot.",
     ),
     Family("open_asks", "gauge", "Asks that are not over, or whose cost is unknown.", ("phase",)),
+    Family(
+        "waiting_for_room",
+        "gauge",
+        "Asks that wait for room, by whose models they are to use.",
+        ("provider",),
+    ),
     Family("held_usd", "gauge", "Dollars held for asks that run."),
     Family(
         "unknown_usd",

@@ -18,6 +18,7 @@ from ops_stream.core.load_lines import COST_MAX, COST_MIN
 from ops_stream.core.load_release import LET_IN_MAX, OLDEST_EVERY, SWEPT_MAX
 from ops_stream.core.rules_load import ANY, Limits, Load, ProviderLimits
 from ops_stream.core.rules_model import PolicyMatch, Rules
+from ops_stream.core.rules_routing import ModelCard, Routing
 from ops_stream.core.state import State
 from tests.core.test_step import ask, registered
 from tests.core.world import DIGEST, START_MS, TENANT, World
@@ -232,3 +233,18 @@ def test_a_failure_while_one_is_let_in_denies_that_ask_alone(bad: int) -> None:
         assert [a["reason"] for a in world.answers(f"bad{number}")] == ["queued", "policy_error"]
     assert [a["decision"] for a in world.answers("good")] == ["queued", "approved"]
     assert not world.of("DeadLetter")
+
+
+# -- what is told of it
+
+
+def test_those_that_wait_are_counted_by_provider() -> None:
+    """Whoever looks from outside is told how many wait for each provider, and for their tenant's limit alone."""
+    cards = {"m1": ModelCard("m1", 1, 1, "north"), "m2": ModelCard("m2", 1, 1, "south")}
+    limited = {"north": ProviderLimits(Limits(1)), "south": ProviderLimits(Limits(100))}
+    world = crowded(Load({TENANT: Limits(1)}, limited), routing=Routing(cards=cards))
+    for number, model in enumerate(("m1", "m1", "m2", "other")):
+        world.send("task-requests", ask(f"r{number}", required_model=model))
+    assert world.state.load.of_line == {"north": 2, "south": 1, "": 1}
+    follow_up(world, "first")
+    assert world.state.load.of_line == {"north": 1, "south": 1, "": 1}

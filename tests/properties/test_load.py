@@ -73,4 +73,15 @@ def told(index: LoadIndex) -> Any:
         for tenant, levels in index.latest.items()
         for urgent, heap in levels.items()
     }
-    return (index.running, index.running_of, index.models, lines, pools, latest, index.waiting, index.count)
+    return (
+        index.running,
+        index.running_of,
+        index.models,
+        lines,
+        pools,
+        latest,
+        index.waiting,
+        index.of_line,
+        index.count,
+        index.passed_over,
+    )
