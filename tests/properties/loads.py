@@ -129,7 +129,8 @@ class Short(World):
                     assert one.wait is not None
                     same = (one.wait.line, one.wait.level, one.wait.flow)
                     if same == (before.wait.line, before.wait.level, before.wait.flow):
-                        earlier = one.wait.since < before.wait.since and one.wait.tag < before.wait.tag
+                        # With other rules in between, a later one may have been given an earlier rank.
+                        earlier = one.wait.rank < before.wait.rank and one.wait.tag < before.wait.tag
                         assert not earlier, f"{ask.request_id} passed {one.request_id}"
 
     def _counts(self, gate: Gate, ask: Ask) -> bool:
