@@ -39,6 +39,8 @@ class Entry:
     rules: Rules
     now: int
     decision: Decision
+    raw: RawInput | None = None
+    """The record on its topic, of what came from one."""
 
 
 @dataclass
@@ -145,6 +147,7 @@ class World:
         timestamp = self.now if written is None else written
         raw = RawInput(topic, number, offset, timestamp, value, headers)
         outputs = list(self.take(number, read_input(raw)).outputs)
+        partition.journal[-1].raw = raw
         for index, output in enumerate(list(outputs)):
             if output.partition is not None:
                 position = f"{number}:{len(partition.journal) - 1}:{index}".encode()

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from ops_stream.audit.whatif.treatment import OPEN, Treated, ran
 from ops_stream.audit.whatif.world import World
 from ops_stream.contract.models import Telemetry
+from ops_stream.contract.reasons import Reason
 from ops_stream.core.inputs import EventInput, Origin
 from ops_stream.core.rows import Ask
 
@@ -178,4 +179,5 @@ class Reports:
 
 def _approved_at(ask: Ask) -> int:
     """When an ask that runs, or has run, was let go; of one that has lost its lease, when it would have been."""
-    return ask.answer.at if ask.answer.decision == "approved" else ask.answer.at - ask.lease_ms
+    lapsed = ask.answer.reason == Reason.LEASE_EXPIRED
+    return ask.answer.at - ask.lease_ms if lapsed else ask.answer.at

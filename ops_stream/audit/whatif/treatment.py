@@ -81,14 +81,19 @@ def treat(read: RecordInput, recorded: World, other: World, digest: str) -> Fed:
     if isinstance(event, Heartbeat):
         return _alive(read, event, other)
     if isinstance(event, RevocationAck):
-        ask = other.ask(event.tenant, event.request_id)
-        needed = ask is None or ask.answer.decision == "revoked"
-        return Fed(read) if needed else Fed(None, Treated.ACKNOWLEDGEMENT_NOT_NEEDED)
+        then, here = recorded.ask(event.tenant, event.request_id), other.ask(event.tenant, event.request_id)
+        if _revoked(then) and here is not None and not _revoked(here):
+            return Fed(None, Treated.ACKNOWLEDGEMENT_NOT_NEEDED)
+        return Fed(read)
     if isinstance(event, Resolution):
         return _verdict(read, event, recorded, other, digest)
     if isinstance(event, ControlCommand) and event.command == "activate_rules":
         return Fed(None, Treated.RULES_ACTIVATION)
     return Fed(read)
+
+
+def _revoked(ask: Ask | None) -> bool:
+    return ask is not None and ask.answer.decision == "revoked"
 
 
 def ran(ask: Ask | None) -> bool:
