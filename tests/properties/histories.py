@@ -11,6 +11,7 @@ from ops_stream.contract.clocktext import format_time
 from ops_stream.core.rules_alerts import Alerts
 from ops_stream.core.rules_kills import AutomaticKill, Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
+from ops_stream.core.rules_load import Limits, Load, ProviderLimits
 from ops_stream.core.rules_model import (
     ANY,
     Budgets,
@@ -121,6 +122,15 @@ RETRIES = (
 MEMORIES = (Memory(), Memory(keys_max=2, workflows_max=1, half_life_s=900))
 
 
+LOADS = (
+    Load(),
+    Load(),
+    Load({"team-a": Limits(2), "team-b": Limits(1, 6)}, queue_max=3),
+    Load({ANY: Limits(3)}, {"north": ProviderLimits(Limits(2, 30, 2), {"team-a": 1, ANY: 1})}),
+)
+"""No limits, those of tenants, and those of a provider too: what tenants share of it is of a partition."""
+
+
 def random_rules(seed: int) -> Rules:
     """Rules with budgets, models, policies and modes."""
     rng = Random(f"rules {seed}")
@@ -161,6 +171,7 @@ def random_rules(seed: int) -> Rules:
         kills=Random(f"kills {seed}").choice(KILLS),
         telemetry=TelemetryRules(memory=Random(f"memory {seed}").choice(MEMORIES)),
         routing=Random(f"routing {seed}").choice(ROUTINGS),
+        load=Random(f"load {seed}").choice(LOADS),
         retries=Random(f"retries {seed}").choice(RETRIES),
     )
 

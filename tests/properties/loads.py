@@ -116,12 +116,17 @@ class Short(World):
     def _check_order(self, state: State, known: dict[str, Ask], let_in: list[Ask]) -> None:
         """Nobody new passes those that wait in its line, and nobody an older one of its workflow that is as urgent."""
         waiting = [ask for ask in known.values() if ask.wait is not None]
-        still = {ask.request_id for ask in all_asks(state) if ask.wait is not None}
+        # Whoever was looked at first and then waits elsewhere, because of another model, has not been passed.
+        still = {(ask.request_id, ask.wait.line) for ask in all_asks(state) if ask.wait is not None}
         for ask in let_in:
             if ask.answer.would_decide:
                 continue
             before = known.get(f"ask/{ask.tenant}|{ask.request_id}")
-            mine = [one for one in waiting if one.tenant == ask.tenant and one.request_id in still]
+            mine = [
+                one
+                for one in waiting
+                if one.tenant == ask.tenant and one.wait and (one.request_id, one.wait.line) in still
+            ]
             if before is None:
                 assert not [one for one in mine if one.wait and one.wait.line == self.line_of(ask)]
             elif before.wait is not None:
