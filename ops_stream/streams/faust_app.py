@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from faust.types import TP
 
 from ops_stream.contract.anyheaders import read_any_header_name
 from ops_stream.contract.settings import Settings
+from ops_stream.streams.exits import Exit, Refusal
 from ops_stream.streams.snapshots import SnapshotTable
 from ops_stream.streams.topics_in import FLOWING
 
@@ -193,6 +194,26 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         """Let a recovered partition flow, from where it was sought."""
         self.release(partition)
         self.resume_partitions(self.tps_of(partition))
+
+    async def must_have(
+        self, partition: int, names: Iterable[str], within_s: float, holds: Callable[[], bool]
+    ) -> None:
+        """Raise `Refusal` where inputs of a partition are not assigned, although its generation `holds`.
+
+        While the group rebalances none is, and the next generation is about to begin: that is waited for, so long.
+        """
+        wanted = {TP(name, partition) for name in names}
+        deadline = monotonic() + within_s
+        found = self.tps_of(partition)
+        while holds() and not found and monotonic() < deadline:
+            await asyncio.sleep(FULL_S)
+            found = self.tps_of(partition)
+        if holds() and found != wanted:
+            raise Refusal(
+                f"The input {', '.join(sorted(tp.topic for tp in wanted - found))} went away while this worker ran.",
+                "See what the cluster lacks with: ops-stream topics check",
+                Exit.RECOVERY_FAILED,
+            )
 
     def tps_of(self, partition: int) -> set[TP]:
         """The assigned input partitions numbered `partition`."""

@@ -286,13 +286,11 @@ class Supervisor:
         if generation != self.generation or faust_consumer is None:
             return
         partition = owned.partition
-        missing = {TP(names[name], partition) for name in FLOWING} - faust_consumer.tps_of(partition)
-        if missing:
-            raise Refusal(
-                f"The input {', '.join(sorted(tp.topic for tp in missing))} went away while this worker ran.",
-                "See what the cluster lacks with: ops-stream topics check",
-                Exit.RECOVERY_FAILED,
-            )
+        inputs = [names[name] for name in FLOWING]
+        within_s = self.limits.append_deadline_s
+        await faust_consumer.must_have(partition, inputs, within_s, lambda: generation == self.generation)
+        if generation != self.generation:
+            return
         sequencer = self._new_sequencer(ledger, starts)
         await faust_consumer.seek_inputs(
             {TP(names[name], partition): starts[name] for name in FLOWING},

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from faust.types import TP
 
 from ops_stream.contract.settings import Settings
 from ops_stream.core.journal.chain import JournalKey
 from ops_stream.streams import supervisor as module
 from ops_stream.streams.around import Phase
+from ops_stream.streams.exits import Refusal
 from ops_stream.streams.faust_app import OpsConsumer
 from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.owned import Limits
@@ -69,7 +72,9 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 async def _supervisor(monkeypatch: pytest.MonkeyPatch) -> Supervisor:
-    owner = SimpleNamespace(rulebook=Rulebook(), refresh_rules=None, key=JournalKey(b"k" * 32))
+    owner = SimpleNamespace(
+        rulebook=Rulebook(), refresh_rules=None, key=JournalKey(b"k" * 32), producer=None, signing_key=None
+    )
     supervisor = Supervisor(Settings(), cast(Owner, owner), 6, Metrics(), Limits(), frozenset())
 
     async def never_live(*_: Any) -> None:
@@ -129,3 +134,41 @@ async def test_what_is_taken_away_is_closed_also_two_generations_on(
     supervisor.on_seek(CONSUMER, 3, frozenset())
     assert old.closed
     await supervisor.stop()
+
+
+class _Assigned:
+    """A consumer whose assignment comes and goes."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def tps_of(self, partition: int) -> set[TP]:
+        """What is assigned now."""
+        return {TP(name, partition) for name in self.names}
+
+    async def must_have(self, names: list[str], within_s: float, holds: Callable[[], bool]) -> None:
+        """As the worker asks for it."""
+        await OpsConsumer.must_have(cast(OpsConsumer, self), 0, names, within_s, holds)
+
+
+async def test_a_rebalance_is_not_taken_for_a_deleted_topic() -> None:
+    """Nothing is assigned while the group rebalances: the next generation, or the same inputs again, are waited for."""
+    consumer = _Assigned()
+    waiting = asyncio.ensure_future(consumer.must_have(["a", "b"], 60, lambda: True))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    consumer.names = ("a", "b")
+    await waiting
+    consumer.names = ()
+    begun = [True]
+    waiting = asyncio.ensure_future(consumer.must_have(["a", "b"], 60, lambda: begun[0]))
+    await asyncio.sleep(0.05)
+    begun[0] = False
+    await waiting
+
+
+@pytest.mark.parametrize(("names", "gone"), [(("a",), "b"), ((), "a, b")])
+async def test_an_input_that_went_away_is_named(names: tuple[str, ...], gone: str) -> None:
+    """One of them alone at once; all of them once they have not come back in time."""
+    with pytest.raises(Refusal, match=f"The input {gone} went away"):
+        await _Assigned(*names).must_have(["a", "b"], 0.02, lambda: True)
