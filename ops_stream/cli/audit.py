@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ops_stream.cli.audit_explain import explain
+from ops_stream.cli.audit_export import export
 from ops_stream.cli.audit_plan import key_of, plan_of, progress_shown
 from ops_stream.cli.audit_replay import replay
 from ops_stream.cli.common import Out, load_settings, output_options, run
@@ -31,11 +32,13 @@ def audit() -> None:
     ops-stream audit verify
     ops-stream audit explain r-17
     ops-stream audit replay --rules conf-new/
+    ops-stream audit export --out journal.jsonl.gz
     """
 
 
 audit.add_command(explain)
 audit.add_command(replay)
+audit.add_command(export)
 
 
 @audit.command()

@@ -5,15 +5,33 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from ops_stream.contract.errors import NotSo
+from ops_stream.contract.clocktext import parse_time
+from ops_stream.contract.errors import NotSo, WrongUse
 
 if TYPE_CHECKING:
     from ops_stream.audit.cluster import Audit
     from ops_stream.contract.settings import Settings
     from ops_stream.core.journal.chain import JournalKey
     from ops_stream.core.rules_model import Rules
+
+_UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def moment(option: str, text: str | None, now_ms: int) -> int:
+    """Read a moment: RFC 3339, or how long ago; 0 for none."""
+    if text is None:
+        return 0
+    number, unit = text[:-1], text[-1:]
+    if number.isascii() and number.isdigit() and unit in _UNITS:
+        return max(1, now_ms - int(number) * _UNITS[unit])
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise WrongUse(
+            f"{option}: {error}", next_step="Write 2026-11-24T10:00:00Z, or 30m, 24h or 7d."
+        ) from None
 
 
 def key_of(settings: Settings) -> JournalKey:

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ops_stream.cli.audit_plan import plan_of, progress_shown
+from ops_stream.cli.audit_plan import moment, plan_of, progress_shown
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Row, clean
-from ops_stream.contract.clocktext import parse_time
-from ops_stream.contract.errors import ExitCode, WrongUse
+from ops_stream.contract.errors import ExitCode
 
 if TYPE_CHECKING:
     from ops_stream.contract.settings import Settings
     from ops_stream.core.rules_model import Rules
-
-_UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 @click.command()
@@ -55,7 +52,7 @@ def replay(out: Out, directory: Path, begin: str | None, end: str | None, html: 
     from ops_stream.rules.problems import RulesInvalid
 
     now_ms = time.time_ns() // 1_000_000
-    moments = (_moment("--from", begin, now_ms), _moment("--to", end, now_ms))
+    moments = (moment("--from", begin, now_ms), moment("--to", end, now_ms))
     settings = load_settings()
     try:
         rules = _compiled(directory)
@@ -88,21 +85,6 @@ async def replayed(settings: Settings, rules: Rules, from_ms: int, to_ms: int) -
     plan = await plan_of(settings)
     with progress_shown() as progress:
         return (await ask(plan, Question(rules, from_ms, to_ms), progress)).as_dict()
-
-
-def _moment(option: str, text: str | None, now_ms: int) -> int:
-    """Read a moment: RFC 3339, or how long ago; 0 for none."""
-    if text is None:
-        return 0
-    number, unit = text[:-1], text[-1:]
-    if number.isascii() and number.isdigit() and unit in _UNITS:
-        return max(1, now_ms - int(number) * _UNITS[unit])
-    try:
-        return parse_time(text)
-    except ValueError as error:
-        raise WrongUse(
-            f"{option}: {error}", next_step="Write 2026-11-24T10:00:00Z, or 30m, 24h or 7d."
-        ) from None
 
 
 def summary(out: Out, doc: Row) -> str:

@@ -69,6 +69,8 @@ class Supervisor:
     """How long a workflow waits for an agent while none of its steps runs, before it fails."""
     registration: Literal["open", "declared"] = "open"
     enforcement: tuple[Enforcement, ...] = ()
+    legal_hold: tuple[str, ...] = ()
+    """Tenants of which an export drops nothing. It decides nothing; here it is activated and journaled as rules are."""
 
     def mode_for(self, tenant: str, agent: str) -> tuple[Mode, int]:
         """Give the mode and its percentage: the most specific entry wins, an agent's before a tenant's."""

@@ -116,6 +116,7 @@ class SupervisorFile(ConfFile):
     workflow_attempts: Annotated[int, Field(ge=1, le=10)] = 2
     workflow_wait_s: Seconds = 86_400
     retries_max: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    legal_hold: Annotated[list[Name], Field(max_length=1000)] = Field(default_factory=list)
     enforcement: Annotated[list[EnforcementEntry], Field(max_length=ENTRIES_MAX)] = Field(
         default_factory=list
     )

@@ -76,6 +76,7 @@ def _supervisor(file: SupervisorFile, agents: AgentsFile) -> Supervisor:
         retries_max=file.retries_max,
         workflow_attempts=file.workflow_attempts,
         workflow_wait_s=file.workflow_wait_s,
+        legal_hold=tuple(file.legal_hold),
         registration=agents.registration,
         # Sorted, so that the order in the file never matters.
         enforcement=tuple(

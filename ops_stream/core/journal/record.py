@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -23,6 +23,8 @@ NULL = b"null"
 SWELLING_BYTES = 16 * 1024
 """Larger values are kept as base64 where JSON would double them."""
 _T = TypeVar("_T")
+Digests: TypeAlias = tuple[bytes, bytes, bytes]
+"""SHA-256 of a record's input, outputs and changes."""
 
 _encode = msgspec.json.encode
 
@@ -258,7 +260,8 @@ def decode_changes(part: bytes) -> dict[str, bytes | None]:
 
 def seal(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key: JournalKey) -> Sealed:
     """The record's bytes and its hash, a MAC over its header and the digests of its parts."""
-    hash_ = _mac(header, input_part, outputs, changes, key)
+    digests = sha256(input_part), sha256(outputs), sha256(changes)
+    hash_ = mac_of_digests(header, digests, key)
     return Sealed(_assemble(header, input_part, outputs, changes, hash_), hash_)
 
 
@@ -324,10 +327,16 @@ def _parse(doc: _Document) -> Record:
 
 def mac_of(record: Record, key: JournalKey) -> str:
     """The hash that `record` ought to carry."""
-    return _mac(record.header, record.input, record.outputs, record.changes, key)
+    return mac_of_digests(record.header, digests_of(record), key)
 
 
-def _mac(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key: JournalKey) -> str:
+def digests_of(record: Record) -> Digests:
+    """What the hash of `record` covers of its input, outputs and changes."""
+    return sha256(record.input), sha256(record.outputs), sha256(record.changes)
+
+
+def mac_of_digests(header: Header, digests: Digests, key: JournalKey) -> str:
+    """The hash of a record of which only the header and the digests of its parts are left."""
     # The lengths keep two texts from being read as two others with a line's end between them.
     engine, rules = header.engine_version, header.rules_digest
     head = (
@@ -335,4 +344,4 @@ def _mac(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key:
         f"{len(engine)}\n{engine}\n{len(rules)}\n{rules}\n{header.published_through}\n"
         f"{header.state_digest}\n{header.previous_hash}\n{header.key_id}\n"
     )
-    return key.mac(head.encode() + sha256(input_part) + sha256(outputs) + sha256(changes))
+    return key.mac(head.encode() + b"".join(digests))
