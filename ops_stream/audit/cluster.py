@@ -82,15 +82,22 @@ async def rules_of_cluster(consumer: AIOKafkaConsumer, audit: Audit) -> Callable
     async for _, records in read_ranges(consumer, await bounds(consumer, [tp])):
         for record in records:
             try:
-                doc = msgspec.json.decode(record.value or b"", type=_Bundle)
+                doc = msgspec.json.decode(record.value or b"", type=BundleDoc)
             except msgspec.MsgspecError:
                 continue
             files[doc.digest] = doc.files
+    return rules_of_files(files, audit.compile)
+
+
+def rules_of_files(
+    files: Mapping[str, Mapping[str, str]], compile_: Compile
+) -> Callable[[str], Rules | None]:
+    """Give the rules of each bundle that was read; one is compiled when it is first asked for."""
     compiled: dict[str, Rules | None] = {}
 
     def rules_of(digest: str) -> Rules | None:
         if digest not in compiled:
-            found = audit.compile(files[digest]) if digest in files else None
+            found = compile_(files[digest]) if digest in files else None
             # A bundle is named by what is in it: one under another's name is not that bundle.
             compiled[digest] = found[1] if found is not None and found[0] == digest else None
         return compiled[digest]
@@ -110,7 +117,9 @@ async def _heads(consumer: AIOKafkaConsumer, audit: Audit) -> Heads:
     return heads
 
 
-class _Bundle(msgspec.Struct):
+class BundleDoc(msgspec.Struct):
+    """What is read of a rule bundle."""
+
     digest: str
     files: dict[str, str]
 

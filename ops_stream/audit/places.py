@@ -54,10 +54,13 @@ class DoesNotCount:
 class Places:
     """Follows one partition's chain."""
 
-    def __init__(self, partition: int, key: JournalKey) -> None:
+    def __init__(self, partition: int, key: JournalKey, begin: int = 0) -> None:
+        """Where it does not `begin` with the journal, nothing tells whom its first record has to follow."""
         self.partition: Final = partition
-        self.last_hash = GENESIS_HASH
-        self.next_place = 0
+        self.last_hash = GENESIS_HASH if not begin else ""
+        self.last_offset = -1
+        """Where the last record that counts stands."""
+        self.next_place = begin
         """The offset after the last record that counts."""
         self.broken = False
         """Once the chain is broken nothing can count any more."""
@@ -71,13 +74,20 @@ class Places:
             record = rec.read(value)
         except rec.Unreadable:
             return self._void(offset, Void.FOREIGN)
-        found = self._why_void(offset, record)
+        void = self.take_digests(offset, record.header, record.hash, rec.digests_of(record))
+        return Counts(record) if void is None else void
+
+    def take_digests(
+        self, offset: int, header: rec.Header, hash_: str, digests: rec.Digests
+    ) -> DoesNotCount | None:
+        """Look at a record of whose parts only the digests are there; None where it counts."""
+        found = self._why_void(offset, header, hash_, digests)
         if found is not None:
             return self._void(offset, *found)
-        self.last_hash = record.hash
+        self.last_hash, self.last_offset = hash_, offset
         self.next_place = offset + 1
         self._displaced.clear()
-        return Counts(record)
+        return None
 
     def finish(self) -> Finding | None:
         """Say what only the end of the journal shows."""
@@ -90,12 +100,13 @@ class Places:
         )
         return self._finding(min(self._displaced.values()), "inserted", text)
 
-    def _why_void(self, offset: int, record: rec.Record) -> tuple[Void, Finding | None] | None:
-        header = record.header
+    def _why_void(
+        self, offset: int, header: rec.Header, hash_: str, digests: rec.Digests
+    ) -> tuple[Void, Finding | None] | None:
         if header.key_id != self._key.key_id:
             text = f"It is sealed under another journal key ({header.key_id[:32]})."
             return Void.OTHER_KEY, self._finding(offset, "other_key", text)
-        if rec.mac_of(record, self._key) != record.hash:
+        if rec.mac_of_digests(header, digests, self._key) != hash_:
             text = "Its MAC is wrong: it was changed, or made up without the journal key."
             return Void.FORGED, self._finding(offset, "changed", text)
         if header.partition != self.partition:
@@ -114,18 +125,17 @@ class Places:
                 f"offset {self.next_place - 1} nothing counts",
             )
         if header.expected_offset < offset:
-            return self._late(offset, record)
-        if header.previous_hash != self.last_hash:
+            return self._late(offset, header, hash_)
+        if self.last_hash and header.previous_hash != self.last_hash:
             last = "the journal's beginning" if not self.next_place else f"offset {self.next_place - 1}"
             return self._break(offset, f"It does not follow the last record that counts ({last})")
         return None
 
-    def _late(self, offset: int, record: rec.Record) -> tuple[Void, Finding | None]:
-        header = record.header
+    def _late(self, offset: int, header: rec.Header, hash_: str) -> tuple[Void, Finding | None]:
         follows = header.previous_hash == self.last_hash or header.previous_hash in self._displaced
         # Where a record that counts took the place, the race is over and this one has lost it.
         if follows and header.expected_offset >= self.next_place:
-            self._displaced[record.hash] = offset
+            self._displaced[hash_] = offset
             return Void.DISPLACED, None
         return Void.LATE, None
 

@@ -44,6 +44,8 @@ class PartitionReport:
     voids: dict[str, int] = field(default_factory=dict)
     """Records that do not count, by why."""
     decided_again: int = 0
+    sealed_only: int = 0
+    """Records of which only seal and place were checked: their bodies, or the state before them, are not there."""
     other_engine: dict[str, int] = field(default_factory=dict)
     """Records that another engine decided and that this one would decide otherwise, by that engine."""
     outputs: int = 0
@@ -81,6 +83,7 @@ class PartitionReport:
             "gaps": self.gaps,
             "voids": dict(self.voids),
             "decided_again": self.decided_again,
+            "sealed_only": self.sealed_only,
             "other_engine": dict(self.other_engine),
             "outputs": self.outputs,
             "published": self.published,

@@ -13,7 +13,7 @@ from ops_stream.audit.replay import NoRules, RulesOf, active_digest, decide_agai
 from ops_stream.audit.report import Finding, PartitionReport
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.journal import record as rec
-from ops_stream.core.journal.chain import JournalKey
+from ops_stream.core.journal.chain import GENESIS_HASH, JournalKey
 from ops_stream.core.journal.ledger import BrokenChain, Ledger
 from ops_stream.core.state import State
 
@@ -32,10 +32,15 @@ class Verifier:
         engine: str,
         outputs: Outputs | None = None,
         heads: Fits | None = None,
+        begin: int = 0,
     ) -> None:
-        """`engine` is the engine that decides here; what it says on another engine's records is no proof."""
+        """`engine` is the engine that decides here; what it says on another engine's records is no proof.
+
+        Where the records do not `begin` with the journal, the state before them is not known: only their seals and
+        places are checked.
+        """
         self.report: Final = PartitionReport(partition)
-        self._places = Places(partition, key)
+        self._places = Places(partition, key, begin)
         self._ledger = Ledger(State(partition, partitions), key)
         self._rules_of = rules_of
         self._engine = engine
@@ -44,28 +49,53 @@ class Verifier:
         self._missing_rules: set[str] = set()
         self._lost = False
         """Once the state is not the recorded one nothing can be decided again."""
+        self._stateless = begin > 0
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Where the last record that counts stands, and its hash; as at the beginning where there is none."""
+        return self._places.last_offset, self._places.last_hash or GENESIS_HASH
 
     def take(self, offset: int, value: bytes | None) -> None:
         """Check the record at `offset`."""
         report = self.report
         found = self._places.take(offset, value)
         if isinstance(found, DoesNotCount):
-            report.voids[found.why] = report.voids.get(found.why, 0) + 1
-            if found.finding is not None:
-                report.add(found.finding)
+            self._void(found)
             self._ledger.next_offset = offset + 1
             return
         if self._lost:
             return
         # Void records and offsets that hold nothing may lie between.
         self._ledger.next_offset = offset
-        report.records += 1
-        self._fits(self._heads.record(offset, found.record.hash))
-        kind = _COUNTED[found.record.header.kind]
-        setattr(report, kind, getattr(report, kind) + 1)
+        self._count(offset, found.record.header, found.record.hash)
+        if self._stateless:
+            report.sealed_only += 1
+            return
         self._decide(offset, value, found.record)
         self._look_at_people(offset, found.record)
         self._fold(offset, value, found.record)
+
+    def take_digests(self, offset: int, header: rec.Header, hash_: str, digests: rec.Digests) -> None:
+        """Check a record of which only its header and the digests of its parts are there."""
+        void = self._places.take_digests(offset, header, hash_, digests)
+        if void is not None:
+            self._void(void)
+        elif not self._lost:
+            self._stateless = True
+            self.report.sealed_only += 1
+            self._count(offset, header, hash_)
+
+    def _void(self, found: DoesNotCount) -> None:
+        self.report.voids[found.why] = self.report.voids.get(found.why, 0) + 1
+        if found.finding is not None:
+            self.report.add(found.finding)
+
+    def _count(self, offset: int, header: rec.Header, hash_: str) -> None:
+        self.report.records += 1
+        self._fits(self._heads.record(offset, hash_))
+        kind = _COUNTED[header.kind]
+        setattr(self.report, kind, getattr(self.report, kind) + 1)
 
     def finish(self) -> PartitionReport:
         """Say what only the end shows, and give the report."""

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from ops_stream.cli.audit_explain import explain
-from ops_stream.cli.audit_export import export
+from ops_stream.cli.audit_export import export, show_file, verify_file
 from ops_stream.cli.audit_plan import key_of, plan_of, progress_shown
 from ops_stream.cli.audit_replay import replay
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.output import BAD, GOOD, WAIT, Column, Row, clean
-from ops_stream.contract.errors import ExitCode, NotSo
+from ops_stream.contract.errors import ExitCode, NotSo, WrongUse
 
 if TYPE_CHECKING:
     from ops_stream.audit.report import PartitionReport
@@ -55,8 +55,14 @@ audit.add_command(export)
     type=click.Path(path_type=Path, dir_okay=False),
     help="Checkpoints that were kept elsewhere (a worker's checkpoints.jsonl): the journal must fit these too.",
 )
+@click.option(
+    "--file",
+    "exported",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Instead of the cluster, an export of it (ops-stream audit export); without the key only its chain.",
+)
 @output_options
-def verify(out: Out, chosen: tuple[int, ...], kept: Path | None) -> int:
+def verify(out: Out, chosen: tuple[int, ...], kept: Path | None, exported: Path | None) -> int:
     """Read the whole journal, check every record's seal and place, decide it again, compare what went out.
 
     Finds what was changed, removed, inserted or moved in the journal, decisions that do not come out again byte
@@ -68,7 +74,10 @@ def verify(out: Out, chosen: tuple[int, ...], kept: Path | None) -> int:
     \b
     ops-stream audit verify
     ops-stream audit verify --partition 3 --json | jq .findings
+    ops-stream audit verify --file journal.jsonl.gz
     """
+    if exported is not None:
+        return _verify_file(out, exported, chosen, _kept(kept))
     settings = load_settings()
     key = key_of(settings)
     reports = run(
@@ -79,6 +88,24 @@ def verify(out: Out, chosen: tuple[int, ...], kept: Path | None) -> int:
     if not out.as_json:
         _explain(out, reports)
     return ExitCode.DONE if all(report.passed for report in reports) else ExitCode.NOT_SO
+
+
+def _verify_file(out: Out, path: Path, chosen: tuple[int, ...], kept: tuple[bytes, ...]) -> int:
+    if chosen:
+        raise WrongUse(
+            "A file is verified whole: its digest is one.",
+            where="--partition",
+            next_step="Leave it out, or export the partition by itself.",
+        )
+    report = verify_file(out, path, kept)
+    out.table([part.as_dict() for part in report.parts], _COLUMNS)
+    if out.as_json:
+        out.row({"file": str(path), **report.as_dict()}, "")
+    else:
+        show_file(out, report)
+        if report.with_key or not report.passed:
+            _explain(out, list(report.parts))
+    return ExitCode.DONE if report.passed else ExitCode.NOT_SO
 
 
 def _kept(path: Path | None) -> tuple[bytes, ...]:

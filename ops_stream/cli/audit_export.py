@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from ops_stream.cli.audit_plan import key_of, moment, progress_shown
+from ops_stream.cli.audit_plan import compile_rules, key_of, moment, progress_shown, trusted_of
 from ops_stream.cli.common import Out, load_settings, output_options, run
-from ops_stream.cli.output import GOOD, QUIET, WAIT, Column, clean
+from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, clean
 from ops_stream.contract.errors import ExitCode, NotSo, WrongUse
 
 if TYPE_CHECKING:
     from ops_stream.audit.export_lines import End, Head
+    from ops_stream.audit.export_verify import FileReport
     from ops_stream.contract.settings import Settings
     from ops_stream.contract.signing import SigningKey
     from ops_stream.core.journal.chain import JournalKey
@@ -201,6 +202,43 @@ def _signed(end: End) -> str:
     )
 
 
+def verify_file(out: Out, path: Path, kept: tuple[bytes, ...]) -> FileReport:
+    """Put an export to the proof, with the journal key where this machine has it."""
+    from ops_stream.audit.export_verify import Proof
+    from ops_stream.audit.export_verify import verify_file as verified
+    from ops_stream.rules.engine import engine_version
+
+    settings = load_settings()
+    proof = Proof(engine_version(), compile_rules, _key_if_any(settings), trusted_of(settings), kept)
+    with progress_shown() as progress:
+        return verified(path, proof, progress)
+
+
+def show_file(out: Out, report: FileReport) -> None:
+    """Say for people what was proved of a file beside what its partitions say, and what was not."""
+    end, head = report.end, report.head
+    out.say(
+        f"{clean(head.prefix)}* until {clean(head.made_at)}. The file is whole, by its digest {end.digest}."
+    )
+    if report.signed is None:
+        out.say(out.style("No key here can tell whether its last line was signed by the supervisor.", WAIT))
+    elif report.signed:
+        out.say(out.style(f"Its last line holds under the key {clean(end.key_id)}.", GOOD))
+    else:
+        out.say(out.style("The signature of its last line is wrong: somebody else has written it.", BAD))
+    if not report.with_key:
+        text = "Without the journal key only the chain was followed: name it in OPS_STREAM_JOURNAL_KEY_FILE."
+        out.say(out.style(text, WAIT))
+        return
+    for part in report.parts:
+        if part.sealed_only:
+            text = (
+                f"Partition {part.partition}: of {part.sealed_only:,} records only seal and place were checked; "
+                "bodies are missing, and so is the state in which they and the later ones were decided."
+            )
+            out.say(out.style(text, WAIT))
+
+
 PARTS: Final = (
     Column("partition", "partition", right=True),
     Column("from offset", "begin", right=True),
@@ -214,4 +252,4 @@ PARTS: Final = (
 )
 
 
-__all__ = ["PARTS", "export", "signing_key_of"]
+__all__ = ["PARTS", "export", "show_file", "signing_key_of", "verify_file"]
