@@ -31,7 +31,6 @@ from ops_stream.core.load_gates import (
     set_due,
     shared,
 )
-from ops_stream.core.load_index import Level
 from ops_stream.core.look import Stage
 from ops_stream.core.rows import ASKS, GATES, LINES, Ask, GateRow
 from ops_stream.core.rows_load import SWEEP_KEY, gate_key, line_key
@@ -216,7 +215,7 @@ class _Letting:
             tenant = self._first_of(known, found, provider)
             if not tenant:
                 return
-            if self._full():
+            if self._full(tenant, provider):
                 look_later(draft, "", provider)
                 return
             self._let_in(tenant, provider)
@@ -256,13 +255,17 @@ class _Letting:
             ]
             if not ranks:
                 return
-            if self._full():
+            provider = min(ranks)[1]
+            if self._full(tenant, provider):
                 look_later(draft, tenant, "")
                 return
-            self._let_in(tenant, min(ranks)[1])
+            self._let_in(tenant, provider)
 
-    def _full(self) -> bool:
-        return self.looked >= LET_IN_MAX or len(self.failures) >= FAILURES_MAX or self.draft.full()
+    def _full(self, tenant: str, provider: str) -> bool:
+        """Say whether the next of a line is left to the next record; what has failed already is denied by this one."""
+        if self.looked >= LET_IN_MAX or self.draft.full():
+            return True
+        return len(self.failures) >= FAILURES_MAX and self._next(tenant, provider) not in self.failures
 
     # -- the order
 
@@ -293,8 +296,13 @@ class _Letting:
         ask = self.draft.get(ASKS, key)
         return ask is not None and ask.wait is not None and ask.wait.line == provider
 
-    def _next(self, level: Level, provider: str, turn: int) -> str:
-        first = self._first(level.by_rank if turn >= OLDEST_EVERY - 1 else level.by_tag, provider)
+    def _next(self, tenant: str, provider: str) -> str:
+        """Give the ask of a line that goes first."""
+        row = self.draft.get(LINES, line_key(tenant, provider))
+        _, urgent = min(self._levels(tenant, provider), key=_first_of_all)
+        level = self.index.lines[tenant][provider][urgent]
+        oldest = row is not None and row.turn >= OLDEST_EVERY - 1
+        first = self._first(level.by_rank if oldest else level.by_tag, provider)
         assert first is not None
         return first[3]
 
@@ -304,14 +312,12 @@ class _Letting:
         """Look at the first of a line once more: it runs now, or something else has come in its way."""
         draft, key = self.draft, line_key(tenant, provider)
         row = draft.get(LINES, key)
-        turn = 0 if row is None else row.turn
-        _, urgent = min(self._levels(tenant, provider), key=_first_of_all)
-        self._decide(self._next(self.index.lines[tenant][provider][urgent], provider, turn))
+        self._decide(self._next(tenant, provider))
         self.looked += 1
         if row is not None and length(draft, tenant, provider):
             took_us = max(0, draft.now - row.last) * 1000
             pace = took_us if not row.pace else row.pace + (took_us - row.pace) // 4
-            draft.put(key, replace(row, last=draft.now, pace=pace, turn=(turn + 1) % OLDEST_EVERY))
+            draft.put(key, replace(row, last=draft.now, pace=pace, turn=(row.turn + 1) % OLDEST_EVERY))
 
     def _decide(self, key: str) -> None:
         draft = self.draft

@@ -74,9 +74,7 @@ def _act(draft: Draft, until_ms: int | None, failures: dict[str, str]) -> None:
     for _, _, _, key in state.due.earliest(ITEMS_MAX, until):
         if draft.full():
             return
-        if not draft.touched(key):
-            if key not in failures and len(failures) >= FAILURES_MAX:
-                return
+        if not draft.touched(key) and not _left(key, failures):
             _due(draft, key, failures)
     for _, _, _, key in state.forget.earliest(ITEMS_MAX, until):
         if draft.full():
@@ -84,6 +82,14 @@ def _act(draft: Draft, until_ms: int | None, failures: dict[str, str]) -> None:
         if not draft.touched(key):
             forget(draft, key)
     forget_idle(draft, until)
+
+
+def _left(key: str, failures: dict[str, str]) -> bool:
+    """Say whether a row is left to the next Tick, because it might fail where as many have failed as one gives up on.
+
+    All others are acted on, or what has failed because of them would not be denied by this one.
+    """
+    return len(failures) >= FAILURES_MAX and key not in failures and key.startswith(("ask/", "escalation/"))
 
 
 def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
@@ -100,7 +106,17 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         window_over(draft, key)
     elif kind == "overrun":
         overruns_over(draft, key)
-    elif kind in ("command", "marks", "flow", "tries", "handover", "lifted", "baseline", "unsure", "retrybudget"):
+    elif kind in (
+        "command",
+        "marks",
+        "flow",
+        "tries",
+        "handover",
+        "lifted",
+        "baseline",
+        "unsure",
+        "retrybudget",
+    ):
         draft.delete(key)
     elif kind == "containment":
         confirm_due(draft, key)

@@ -93,7 +93,7 @@ class Giving:
             if not lines:
                 break
             item, group = min((line[0], group) for group, line in lines.items())
-            if self.given >= GIVEN_MAX or len(self.failures) >= FAILURES_MAX or self.draft.full():
+            if self._full(item[3]):
                 self._go_on_later(item[3])
                 break
             lines[group].pop(0)
@@ -104,6 +104,12 @@ class Giving:
             if not lines[group] or group not in groups:
                 del lines[group]  # where somebody is free for it yet, the next of its steps are looked up
         return acted
+
+    def _full(self, key: str) -> bool:
+        """Say whether a step is left to the next record; what has failed already is denied by this one."""
+        if self.given >= GIVEN_MAX or self.draft.full():
+            return True
+        return len(self.failures) >= FAILURES_MAX and key not in self.failures
 
     def _fresh(self, tenant: str) -> dict[Group, list[Item]]:
         """Give the steps that this draft has made ready, by kind."""

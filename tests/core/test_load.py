@@ -17,9 +17,10 @@ from ops_stream.core.load_gates import MINUTE_US, Gate, named_gate, pool_gate
 from ops_stream.core.load_lines import COST_MAX, COST_MIN
 from ops_stream.core.load_release import LET_IN_MAX, OLDEST_EVERY, SWEPT_MAX
 from ops_stream.core.rules_load import ANY, Limits, Load, ProviderLimits
-from ops_stream.core.rules_model import PolicyMatch, Rules
+from ops_stream.core.rules_model import Models, PolicyMatch, Rules
 from ops_stream.core.rules_routing import ModelCard, Routing
 from ops_stream.core.state import State
+from ops_stream.core.workflows_giving import FAILURES_MAX
 from tests.core.test_step import ask, registered
 from tests.core.world import DIGEST, START_MS, TENANT, World
 
@@ -233,6 +234,31 @@ def test_a_failure_while_one_is_let_in_denies_that_ask_alone(bad: int) -> None:
         assert [a["reason"] for a in world.answers(f"bad{number}")] == ["queued", "policy_error"]
     assert [a["decision"] for a in world.answers("good")] == ["queued", "approved"]
     assert not world.of("DeadLetter")
+
+
+class BreakingModels(Models):
+    """Models that fail when they are asked for a bad one: nothing on the way catches that."""
+
+    def known(self, model: str) -> bool:
+        """Know every other model."""
+        if model == "bad":
+            raise RuntimeError("a bug")
+        return True
+
+
+@pytest.mark.parametrize("bad", [1, FAILURES_MAX - 1, FAILURES_MAX, 3 * FAILURES_MAX])
+def test_a_bug_while_some_are_let_in_holds_nobody_up(bad: int) -> None:
+    """However many fail: a Tick denies as many as one record takes, the next goes on, and who is behind them runs."""
+    world = crowded()
+    for number in range(bad):
+        world.send("task-requests", ask(f"bad{number}", task_id=f"bad{number}", required_model="bad"))
+    world.send("task-requests", ask("good", task_id="good"))
+    world.rules = replace(world.rules, models=BreakingModels())
+    follow_up(world, "first")
+    world.advance(0)
+    for number in range(bad):
+        assert [a["reason"] for a in world.answers(f"bad{number}")] == ["queued", "policy_error"]
+    assert [a["decision"] for a in world.answers("good")] == ["queued", "approved"]
 
 
 # -- what is told of it

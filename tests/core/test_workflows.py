@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -138,6 +139,23 @@ def test_where_the_supervisor_fails_on_a_step_only_that_step_is_denied(again: st
     assert states(world) == {"a": "completed", "b": "failed"}
     assert not world.of("DeadLetter")
     assert ASKS.decode(world.state.rows[f"ask/{TENANT}|{last['steps'][0]['request_id']}"]).phase == "ended"
+
+
+@pytest.mark.parametrize("more", [-1, 0, 40])
+def test_however_many_steps_the_supervisor_fails_on_they_are_all_denied(more: int) -> None:
+    """One record gives up on a number of them, and the Ticks that follow at once on the others."""
+    bad = workflows_giving.FAILURES_MAX + more
+    world = _world("ann", rules=Rules(DIGEST, models=Models()))
+    register(world, "ann", max_concurrency=1_000)
+    command(world, "quarantine_agent", target="ann", tenant=TENANT)
+    for number in range(bad):
+        hand_in(world, step("a"), workflow_id=f"w{number}")
+    world.rules = replace(world.rules, models=BrokenModels("large"))
+    command(world, "reinstate_agent", target="ann", tenant=TENANT)
+    world.advance(0)
+    ends = [status(world, f"w{number}") for number in range(bad)]
+    assert {one["problems"][0]["code"] for one in ends} == {"policy_error"}
+    assert not world.of("DeadLetter")
 
 
 def test_inputs_fit_into_an_assignment_and_it_says_what_is_cut() -> None:
