@@ -172,25 +172,29 @@ def _with(rules: Rules, models: Mapping[str, int], provider: str) -> int:
 
 def token_at(draft: Draft, gate: Gate, *, others: int = 0) -> int:
     """Say from when on the rate lets the next one begin (ms); with `others`, the one behind so many."""
-    row = draft.get(GATES, gate_key(gate.tenant, gate.provider))
-    full_at = draft.now * 1000 if row is None else max(row.full_at, draft.now * 1000)
+    full_at = _full_at(draft, gate)
     return max(draft.now, -(-(full_at - (gate.burst - 1 - others) * gate.interval_us) // 1000))
+
+
+def _full_at(draft: Draft, gate: Gate) -> int:
+    """Say when a rate has all its tokens again. What is written may be of another rate that was in force before: no
+    limit holds anybody up for longer than if all its tokens had been taken just now."""
+    row, now = draft.get(GATES, gate_key(gate.tenant, gate.provider)), draft.now * 1000
+    return now if row is None else max(now, min(row.full_at, now + gate.burst * gate.interval_us))
 
 
 def take(draft: Draft, gates: Iterable[Gate]) -> None:
     """Let one through: each rate that it passes has a token less. One that only is observed may find none."""
     for gate in gates:
         if gate.interval_us and token_at(draft, gate) <= draft.now:
-            row = draft.get(GATES, gate_key(gate.tenant, gate.provider))
-            full_at = max(0 if row is None else row.full_at, draft.now * 1000) + gate.interval_us
-            set_due(draft, gate, full_at)
+            set_due(draft, gate, _full_at(draft, gate) + gate.interval_us)
 
 
 def set_due(draft: Draft, gate: Gate, full_at: int = 0, *, waits: bool = False) -> None:
     """Say when time acts on a rate: when somebody waits, with the next token; else when it is as if it had no row."""
     key = gate_key(gate.tenant, gate.provider)
     row = draft.get(GATES, key)
-    full_at = full_at or (0 if row is None else row.full_at)
+    full_at = full_at or _full_at(draft, gate)
     if not gate.interval_us or full_at <= draft.now * 1000:
         if row is not None:
             draft.delete(key)

@@ -203,6 +203,19 @@ def _activate(world: World, load: Load) -> None:
     world.rules = replace(world.rules, digest=digest, load=load)
 
 
+@pytest.mark.parametrize("burst", [1, 20])
+def test_a_rate_that_is_raised_is_in_force_at_once(burst: int) -> None:
+    """What began under a slower rate holds nobody up for longer than all tokens of the faster one would take."""
+    world = registered(World(Rules(DIGEST, load=Load({TENANT: Limits(None, 1, 20)})), strict=False))
+    for number in range(25):
+        world.send("task-requests", ask(f"r{number}", estimated_time_s=100_000))
+    _activate(world, Load({TENANT: Limits(None, 60, burst)}))
+    world.advance(0)
+    assert world.state.load.count == 5
+    world.advance(5)
+    assert not world.state.load.count
+
+
 # -- failures
 
 
