@@ -20,6 +20,7 @@ from ops_stream.core.rows import ASKS, LINES, Ask, encode_row
 from ops_stream.core.rows_load import LineRow, Wait, line_key
 
 if TYPE_CHECKING:
+    from ops_stream.contract.models import TaskRequest
     from ops_stream.core.draft import Draft
     from ops_stream.core.load_place import Place
     from ops_stream.core.look import Look
@@ -29,7 +30,7 @@ COST_MIN: Final = 1_000
 COST_MAX: Final = 1_000_000_000
 """And at most."""
 TOUCHED_MAX: Final = 100
-"""Asks that one record may have pushed out or let in before."""
+"""Asks that are pushed out for one; and as many that one record may have pushed out or let in before."""
 _BY_BATCH: Final = frozenset(("released", "released_after_review"))
 _BY_PEOPLE: Final = frozenset(("reviewed", "edited", "released_after_review"))
 
@@ -38,7 +39,7 @@ def line_up(draft: Draft, look: Look, ask: Ask, place: Place) -> Ask:
     """Let an ask take its place. Nothing is held while it waits; one that has waited elsewhere keeps its time."""
     request, before = look.request, look.waited
     if place.full and look.stage == "first" and not ask.step:
-        _push_out(draft, request.tenant, ask.request_id, place)
+        _push_out(draft, request, place)
     since = draft.now if before is None else before.since
     blocks = "" if before is None else before.blocks
     wait = Wait(
@@ -89,35 +90,40 @@ def _begins(draft: Draft, tenant: str, wait: Wait) -> int:
     return max(0 if first is None else first[0], last, own)
 
 
-def least_urgent(draft: Draft, tenant: str) -> tuple[int, str] | None:
-    """Give the level and the key of what is pushed out next: of the least urgent the latest; None where nothing may be.
+def making_way(draft: Draft, request: TaskRequest, place: Place) -> list[str]:
+    """Give what is pushed out for an ask: of the less urgent the least, of these the latest; nothing where it may not.
 
-    What people or the batch queue have let go on stays, and so do the steps of workflows.
+    That is one, or where they take as much memory as they may, as many as take what this one will. What people or the
+    batch queue have let go on stays, and so do the steps of workflows.
     """
-    levels = draft.state.load.latest.get(tenant, {})
-    for level in sorted(levels):
-        for _, _, _, key in levels[level].earliest(1 + TOUCHED_MAX):
+    levels = draft.state.load.latest.get(request.tenant, {})
+    left = len(encode_row(request.wire())) if place.heavy else 1
+    found: list[str] = []
+    for level in sorted(level for level in levels if level < place.level):
+        for _, _, _, key in levels[level].earliest(2 * TOUCHED_MAX):
             if not draft.touched(key):
-                return level, key
-    return None
+                found.append(key)
+                left -= len(draft.state.rows[key])
+            if left <= 0:
+                return found
+            if len(found) >= TOUCHED_MAX:
+                return []
+    return []
 
 
-def _push_out(draft: Draft, tenant: str, by: str, place: Place) -> None:
-    found = least_urgent(draft, tenant)
-    if found is None:
-        return
-    ask = draft.get(ASKS, found[1])
-    assert ask is not None
-    assert ask.wait is not None
-    why = (
-        f"{draft.rules.load.queue_max:,} asks of tenant {tenant} may wait for room, and ask {by}, which is more "
-        f"urgent, takes the place of this one. Ask again at {format_time(place.expected)}."
-    )
-    ask = end(draft, ask)
-    answer = next_answer(draft, ask, "denied", Reason.OVERLOADED, why)
-    ask = replace(ask, answer=replace(answer, retry_at=place.expected))
-    draft.put(found[1], ask)
-    emit_answer(draft, ask)
+def _push_out(draft: Draft, request: TaskRequest, place: Place) -> None:
+    for key in making_way(draft, request, place):
+        ask = draft.get(ASKS, key)
+        assert ask is not None
+        why = (
+            f"{place.most} of tenant {request.tenant} may wait for room, and ask {request.request_id}, which is more "
+            f"urgent, takes the place of this one. Ask again at {format_time(place.expected)}."
+        )
+        ask = end(draft, ask)
+        answer = next_answer(draft, ask, "denied", Reason.OVERLOADED, why)
+        ask = replace(ask, answer=replace(answer, retry_at=place.expected))
+        draft.put(key, ask)
+        emit_answer(draft, ask)
 
 
 def too_late(draft: Draft, key: str, ask: Ask) -> None:

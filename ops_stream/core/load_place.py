@@ -33,6 +33,10 @@ class Place(NamedTuple):
     """When it is expected to run."""
     full: bool = False
     """Whether as many wait as may."""
+    heavy: bool = False
+    """Whether that is for the memory that they take."""
+    most: str = ""
+    """How many may, in words."""
 
 
 def level_of(load: Load, request: TaskRequest) -> int:
@@ -66,7 +70,7 @@ def _place(look: Look, line: str, gates: tuple[Gate, ...], closed: Gate | None) 
     position = ahead(draft, tenant, line, level) + 1
     not_before = max(token_at(draft, gate) if gate.interval_us else draft.now for gate in gates)
     index = draft.state.tenants.get(tenant)
-    held = 0 if index is None else index.waiting_bytes
+    heavy = index is not None and index.waiting_bytes >= settings.waiting_bytes_max
     return Place(
         f"{_why(closed)} {_before(position - 1)}",
         shut=False,
@@ -75,7 +79,9 @@ def _place(look: Look, line: str, gates: tuple[Gate, ...], closed: Gate | None) 
         position=position,
         not_before=not_before,
         expected=max(not_before, _expected(look, line, gates, position)),
-        full=waiting(draft, tenant) >= load.queue_max or held >= settings.waiting_bytes_max,
+        full=heavy or waiting(draft, tenant) >= load.queue_max,
+        heavy=heavy,
+        most=f"{settings.waiting_bytes_max:,} bytes of asks" if heavy else f"{load.queue_max:,} asks",
     )
 
 

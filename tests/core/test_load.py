@@ -17,7 +17,7 @@ from ops_stream.core.load_gates import MINUTE_US, Gate, named_gate, pool_gate
 from ops_stream.core.load_lines import COST_MAX, COST_MIN
 from ops_stream.core.load_release import LET_IN_MAX, OLDEST_EVERY, SWEPT_MAX
 from ops_stream.core.rules_load import ANY, Limits, Load, ProviderLimits
-from ops_stream.core.rules_model import Models, PolicyMatch, Rules
+from ops_stream.core.rules_model import Models, PolicyMatch, Rules, Supervisor
 from ops_stream.core.rules_routing import ModelCard, Routing
 from ops_stream.core.state import State
 from ops_stream.core.workflows_giving import FAILURES_MAX
@@ -214,6 +214,26 @@ def test_a_rate_that_is_raised_is_in_force_at_once(burst: int) -> None:
     assert world.state.load.count == 5
     world.advance(5)
     assert not world.state.load.count
+
+
+def test_what_waits_takes_no_more_memory_than_it_may() -> None:
+    """A large ask pushes out as many less urgent ones as it takes, and is denied where these are not enough."""
+    most = 60_000
+    world = crowded(supervisor=Supervisor(waiting_bytes_max=most))
+    for number in range(200):
+        world.send("task-requests", ask(f"low{number}", priority=1, task_id=f"t{number}"))
+    assert world.answers("low199")[-1]["reason"] == "overloaded"
+    for number in range(10):
+        body = ask(f"high{number}", priority=9, task_description="x" * 10_000)
+        world.send("task-requests", body)
+    assert world.state.tenants[TENANT].waiting_bytes < most + 20_000
+    last = [world.answers(f"high{number}")[-1] for number in range(10)]
+    assert [one["decision"] for one in last[:4]] == ["queued"] * 4
+    assert {one["reason"] for one in last[-3:]} == {"overloaded"}
+    assert all(one["retry_at"] for one in last[-3:])
+    out = [told[-1] for n in range(200) if len(told := world.answers(f"low{n}")) > 1]
+    assert {one["reason"] for one in out} == {"overloaded"}
+    assert {f"{most:,} bytes" in one["explanation"] for one in out} == {True}
 
 
 # -- failures

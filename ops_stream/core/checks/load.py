@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ops_stream.contract.clocktext import format_time, parse_time
-from ops_stream.core.load_lines import least_urgent
+from ops_stream.core.load_lines import making_way
 from ops_stream.core.look import Look
 
 
@@ -25,14 +25,13 @@ def no_place(look: Look) -> str | None:
         return None if place is None else place.why
     if not place.full or look.stage != "first" or look.is_step or look.waits:
         return None
-    tenant = look.request.tenant
-    least = least_urgent(look.draft, tenant)
-    if least is not None and least[0] < place.level:
+    if making_way(look.draft, look.request, place):
         return None
     look.retry_at = place.expected
     return (
-        f"{look.draft.rules.load.queue_max:,} asks of tenant {tenant} wait for room, the limit, and none of them is "
-        f"less urgent. Ask again at {format_time(place.expected)}."
+        f"{place.most} of tenant {look.request.tenant} wait for room, the limit, and "
+        f"{'too little of that' if place.heavy else 'none of them'} is less urgent. "
+        f"Ask again at {format_time(place.expected)}."
     )
 
 
