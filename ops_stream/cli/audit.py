@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from ops_stream.cli.audit_bypass import bypass
 from ops_stream.cli.audit_explain import explain
 from ops_stream.cli.audit_export import export, show_file, verify_file
 from ops_stream.cli.audit_plan import key_of, plan_of, progress_shown
@@ -31,6 +32,7 @@ def audit() -> None:
     \b
     ops-stream audit verify
     ops-stream audit explain r-17
+    ops-stream audit bypass
     ops-stream audit replay --rules conf-new/
     ops-stream audit export --out journal.jsonl.gz
     """
@@ -39,6 +41,7 @@ def audit() -> None:
 audit.add_command(explain)
 audit.add_command(replay)
 audit.add_command(export)
+audit.add_command(bypass)
 
 
 @audit.command()
