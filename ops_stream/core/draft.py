@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from ops_stream.core.decision import Decision
+from ops_stream.core.due import Ahead
 from ops_stream.core.inputs import RECORD_INPUTS, Input
 from ops_stream.core.load_changes import LoadChanges
 from ops_stream.core.outputs import Output
@@ -52,6 +53,7 @@ class Draft:
         "rules",
         "state",
         "unsure",
+        "unsure_oldest",
         "watch",
         "woken",
         "workflows",
@@ -79,6 +81,8 @@ class Draft:
         """Whether this draft turns a kill switch on."""
         self.unsure = False
         """Whether this draft remembers an action of which nobody knows whether it was done."""
+        self.unsure_oldest: Ahead | None = None
+        """Whichever of these make room, as far as they have: those of who has most of them as this draft begins."""
         self.flags: list[str] = []
         """The rules that the report being decided breaks."""
         self.ended_asks: dict[tuple[str, str], set[str]] = {}

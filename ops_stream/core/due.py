@@ -65,3 +65,19 @@ class DueHeap:
                 return item
             heappop(heap)
         return None
+
+
+class Ahead:
+    """The items of a heap in their order, as far as somebody asks for them; nothing is taken out."""
+
+    def __init__(self, heap: DueHeap) -> None:
+        self.heap = heap
+        first = heap.first()
+        self.items = [] if first is None else [first]
+        self.at = 0
+
+    def item(self) -> Item | None:
+        """Give the next one, or None where there is none."""
+        if self.at == len(self.items) < len(self.heap):
+            self.items = self.heap.earliest(4 * len(self.items))
+        return self.items[self.at] if self.at < len(self.items) else None

@@ -17,7 +17,7 @@ from ops_stream.contract.reasons import Reason
 from ops_stream.core.decide import decide
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
-from ops_stream.core.due import DueHeap, Item
+from ops_stream.core.due import Ahead, DueHeap, Item
 from ops_stream.core.escalation_edits import request_of
 from ops_stream.core.lines import end, follow
 from ops_stream.core.load_changes import LoadChanges, changes_of, length
@@ -164,22 +164,6 @@ def _all_open(draft: Draft, gates: tuple[Gate, ...]) -> bool:
     return all(is_open(draft, gate) for gate in gates)
 
 
-class _Ahead:
-    """The items of a heap in their order, as far as somebody asks for them; nothing is taken out."""
-
-    def __init__(self, heap: DueHeap) -> None:
-        self.heap = heap
-        first = heap.first()
-        self.items = [] if first is None else [first]
-        self.at = 0
-
-    def item(self) -> Item | None:
-        """Give the next one, or None where there is none."""
-        if self.at == len(self.items) < len(self.heap):
-            self.items = self.heap.earliest(4 * len(self.items))
-        return self.items[self.at] if self.at < len(self.items) else None
-
-
 class _Letting:
     """Lets in for one record."""
 
@@ -188,7 +172,7 @@ class _Letting:
         self.failures = failures
         self.index = draft.state.load
         self.looked = 0
-        self.ahead: dict[DueHeap, _Ahead] = {}
+        self.ahead: dict[DueHeap, Ahead] = {}
         self.tenants, self.pools = _looks(draft, changes)
         changes.freed.clear()
         changes.woken.clear()
@@ -206,7 +190,7 @@ class _Letting:
         """Let in by a limit that tenants share: the line goes first whose first has the smallest rank."""
         draft, gate = self.draft, pool_gate(self.draft, provider)
         pool = self.index.pools.get(provider)
-        known = None if pool is None else _Ahead(pool)
+        known = None if pool is None else Ahead(pool)
         found: list[tuple[Rank, str]] = []
         for tenant in self.tenants:  # they have room of their own again, perhaps
             if (tenant, provider) in self.index.passed_over and shared(draft.rules, tenant, provider):
@@ -226,7 +210,7 @@ class _Letting:
         if rank is not None:
             heappush(found, (rank, tenant))
 
-    def _first_of(self, known: _Ahead | None, found: list[tuple[Rank, str]], provider: str) -> str:
+    def _first_of(self, known: Ahead | None, found: list[tuple[Rank, str]], provider: str) -> str:
         """Give the tenant whose line goes first; those whose own limit is reached are passed over until it is not."""
         draft = self.draft
         while True:
@@ -283,7 +267,7 @@ class _Letting:
         """Give the first of a heap that still waits in this line."""
         ahead = self.ahead.get(heap)
         if ahead is None:
-            ahead = self.ahead[heap] = _Ahead(heap)
+            ahead = self.ahead[heap] = Ahead(heap)
         item = ahead.item()
         while item is not None and not self._waits(item[3], provider):
             ahead.at += 1

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from ops_stream.contract.digest import canonical
 from ops_stream.contract.models import TaskRequest, Telemetry
 from ops_stream.core.draft import Draft
+from ops_stream.core.due import Ahead
 from ops_stream.core.escalation_events import find
 from ops_stream.core.retries_classes import changes_state, classed
 from ops_stream.core.rows import UNSURE, Ask, Unsure
@@ -158,7 +159,11 @@ def _make_room(draft: Draft) -> None:
     index = draft.state.unsure
     if len(index) < ROWS_MAX:
         return
-    for key in index.first_of_the_most():
-        if not draft.touched(key):
-            draft.delete(key)
+    if draft.unsure_oldest is None:
+        draft.unsure_oldest = Ahead(index.of_the_most())
+    ahead = draft.unsure_oldest
+    while (item := ahead.item()) is not None:
+        ahead.at += 1
+        if not draft.touched(item[3]):
+            draft.delete(item[3])
             return

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from sys import intern
-from typing import Final
 
 from ops_stream.core.due import DueHeap
-
-LOOKED_AT: Final = 1_000
-"""Rows of one tenant that are looked at for one that may go."""
 
 
 class UnsureIndex:
@@ -38,7 +34,7 @@ class UnsureIndex:
         if not after:
             self._tenants.pop(tenant, None)
 
-    def first_of_the_most(self) -> list[str]:
-        """Give rows of the tenant that has most, those that would be forgotten first before the others."""
+    def of_the_most(self) -> DueHeap:
+        """Give the rows of the tenant that has most, those that would be forgotten first before the others."""
         tenant = max(self._tenants, key=lambda name: (len(self._tenants[name]), name), default=None)
-        return [] if tenant is None else [item[3] for item in self._tenants[tenant].earliest(LOOKED_AT)]
+        return DueHeap() if tenant is None else self._tenants[tenant]

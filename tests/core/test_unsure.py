@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from ops_stream.contract.models import TaskRequest
 from ops_stream.core import unsure
+from ops_stream.core.due import DueHeap, Item
+from ops_stream.core.inputs import Tick
 from ops_stream.core.rows import UNSURE, Unsure
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.unsure import action_of
@@ -72,9 +74,50 @@ def test_recovery_has_the_same_index() -> None:
         lose(world, f"r{number}", f"tool{number}")
     live, folded, copied = world.state, refold(world.partitions[0]), from_snapshot(world.state)
     assert len(live.unsure) == len(folded.unsure) == len(copied.unsure) == 4
-    first = live.unsure.first_of_the_most()
-    assert first == folded.unsure.first_of_the_most() == copied.unsure.first_of_the_most()
+    first = oldest(live.unsure)
+    assert first == oldest(folded.unsure) == oldest(copied.unsure)
     assert UNSURE.decode(live.rows[first[0]]).asks == ("r0",)
+
+
+def oldest(index: UnsureIndex) -> list[str]:
+    """Give the rows that make room, in their order."""
+    return [item[3] for item in index.of_the_most().earliest(100)]
+
+
+def test_a_record_that_loses_sight_of_much_looks_at_each_row_a_few_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where as many are remembered as may be, a kill of many makes room for all of them, and each costs the same."""
+    full = 300
+    looked: list[int] = []
+    monkeypatch.setattr(unsure, "ROWS_MAX", full)
+    plain = DueHeap.earliest
+
+    def counting(heap: DueHeap, limit: int, until_ms: int | None = None) -> list[Item]:
+        if heap is world.state.unsure.of_the_most():
+            looked.append(limit)
+        return plain(heap, limit, until_ms)
+
+    world = registered(World(Rules(DIGEST, retries=shipped()), strict=False))
+    for times in range(2):
+        for number in range(full):
+            body = ask(f"r{times}-{number}", tool=f"tool{number}", task_id=str(times), effect="reversible")
+            world.send("task-requests", body)
+            told = {"event_id": body["request_id"], "request_id": body["request_id"], "kind": "started"}
+            world.send("telemetry", {**told, "task_id": str(times), "agent": "engineer", "tenant": TENANT})
+        monkeypatch.setattr(DueHeap, "earliest", counting)
+        world.send(
+            "control", {"command_id": f"k{times}", "command": "kill", "scope": "all", "issued_by": "o"}
+        )
+        world.take(0, Tick())
+        monkeypatch.setattr(DueHeap, "earliest", plain)
+        world.send(
+            "control", {"command_id": f"u{times}", "command": "resume", "scope": "all", "issued_by": "o"}
+        )
+        world.now += 1
+        assert len(world.state.unsure) == full
+    assert {UNSURE.decode(world.state.rows[key]).task_id for key in oldest(world.state.unsure)} == {"1"}
+    assert 0 < sum(looked) < 10 * full
 
 
 def test_the_index_counts_what_there_is_in_any_order() -> None:
@@ -86,12 +129,12 @@ def test_the_index_counts_what_there_is_in_any_order() -> None:
             index.row(key, until + 1)
             index.row(key, until)
         assert len(index) == 3
-        assert index.first_of_the_most() == ["unsure/a|1", "unsure/a|2"]
+        assert oldest(index) == ["unsure/a|1", "unsure/a|2"]
         for key, _ in order:
             index.row(key, 0)
             index.row(key, 0)
         assert len(index) == 0
-        assert index.first_of_the_most() == []
+        assert oldest(index) == []
 
 
 ARGUMENTS = st.dictionaries(st.text(max_size=4), st.integers(-9, 9) | st.text(max_size=4), max_size=4)
