@@ -42,6 +42,8 @@ LET_IN_MAX: Final = 100
 """Asks that one record looks at again; the rest goes on at once with a Tick."""
 OLDEST_EVERY: Final = 8
 """So often the ask of a level that has waited for longest goes first, whatever its workflow had."""
+PASSED_MAX: Final = 500
+"""Lines that one record passes over because their tenant's own limit is reached."""
 SWEPT_MAX: Final = 100
 """Tenants that one record looks at when the rules have changed."""
 
@@ -172,6 +174,7 @@ class _Letting:
         self.failures = failures
         self.index = draft.state.load
         self.looked = 0
+        self.passed = 0
         self.ahead: dict[DueHeap, Ahead] = {}
         self.tenants, self.pools = _looks(draft, changes)
         changes.freed.clear()
@@ -197,9 +200,9 @@ class _Letting:
                 self._found(found, tenant, provider)
         while is_open(draft, gate):
             tenant = self._first_of(known, found, provider)
-            if not tenant:
+            if tenant is None:
                 return
-            if self._full(tenant, provider):
+            if not tenant or self._full(tenant, provider):
                 look_later(draft, "", provider)
                 return
             self._let_in(tenant, provider)
@@ -210,8 +213,11 @@ class _Letting:
         if rank is not None:
             heappush(found, (rank, tenant))
 
-    def _first_of(self, known: Ahead | None, found: list[tuple[Rank, str]], provider: str) -> str:
-        """Give the tenant whose line goes first; those whose own limit is reached are passed over until it is not."""
+    def _first_of(self, known: Ahead | None, found: list[tuple[Rank, str]], provider: str) -> str | None:
+        """Give the tenant whose line goes first; those whose own limit is reached are passed over until it is not.
+
+        None where no line is left, and nothing where this record has passed over as many as it may.
+        """
         draft = self.draft
         while True:
             first = None if known is None else known.item()
@@ -221,11 +227,14 @@ class _Letting:
                     self._found(found, first[3], provider)
                 continue
             if not found:
+                return None
+            if self.passed >= PASSED_MAX:
                 return ""
             _, tenant = heappop(found)
             if own_is_open(draft, tenant):
                 return tenant
             pass_over(draft, tenant, provider)
+            self.passed += 1
 
     def _tenant(self, tenant: str) -> None:
         """Let in of one tenant: of its lines that have room that one goes first whose first has the smallest rank."""

@@ -15,7 +15,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.inputs import Tick
 from ops_stream.core.load_gates import MINUTE_US, Gate, named_gate, pool_gate
 from ops_stream.core.load_lines import COST_MAX, COST_MIN
-from ops_stream.core.load_release import LET_IN_MAX, OLDEST_EVERY, SWEPT_MAX
+from ops_stream.core.load_release import LET_IN_MAX, OLDEST_EVERY, PASSED_MAX, SWEPT_MAX
 from ops_stream.core.rules_load import ANY, Limits, Load, ProviderLimits
 from ops_stream.core.rules_model import Models, PolicyMatch, Rules, Supervisor
 from ops_stream.core.rules_routing import ModelCard, Routing
@@ -234,6 +234,32 @@ def test_what_waits_takes_no_more_memory_than_it_may() -> None:
     out = [told[-1] for n in range(200) if len(told := world.answers(f"low{n}")) > 1]
     assert {one["reason"] for one in out} == {"overloaded"}
     assert {f"{most:,} bytes" in one["explanation"] for one in out} == {True}
+
+
+def test_one_record_passes_over_so_many_lines() -> None:
+    """However many tenants wait for limits of their own: who has room gets what they share, a few Ticks later."""
+    card, limits = ModelCard("m1", 1, 1, "north"), {"north": ProviderLimits(Limits(2 * PASSED_MAX + 2))}
+    rules = Rules(DIGEST, load=Load({ANY: Limits(1)}, limits), routing=Routing(cards={"m1": card}))
+    world = World(rules, strict=False)
+    tenants = [f"t{number:04}" for number in range(2 * PASSED_MAX + 2)]
+    for tenant in (*tenants, "last"):
+        registered(world, tenant)
+        for number in range(2):
+            body = ask(f"{tenant}-{number}", tenant=tenant, required_model="m1", estimated_time_s=100_000)
+            world.send("task-requests", body)
+    assert world.answers("last-0", "last")[-1]["decision"] == "queued"
+    body = {"event_id": "e1", "request_id": f"{tenants[0]}-0", "task_id": "t1", "agent": "engineer"}
+    world.send("telemetry", {**body, "tenant": tenants[0], "kind": "completed"})
+    world.send(
+        "telemetry", {**body, "tenant": tenants[1], "request_id": f"{tenants[1]}-0", "kind": "cancelled"}
+    )
+    world.now += 1
+    killed = {"command": "kill", "scope": "tenant", "target": tenants[2], "issued_by": "olga"}
+    world.send("control", {"command_id": "k1", **killed})
+    world.advance(0)
+    assert world.answers("last-0", "last")[-1]["decision"] == "approved"
+    changed = [len(entry.decision.changes) for entry in world.partitions[0].journal]
+    assert PASSED_MAX < max(changed) < PASSED_MAX + 100
 
 
 # -- failures
