@@ -199,14 +199,14 @@ class _Letting:
             if (tenant, provider) in self.index.passed_over and shared(draft.rules, tenant, provider):
                 self._found(found, tenant, provider)
         while is_open(draft, gate):
-            tenant = self._first_of(known, found, provider)
-            if tenant is None:
+            first = self._first_of(known, found, provider)
+            if first is None:
                 return
-            if not tenant or self._full(tenant, provider):
+            if not first or self._full(first, provider):
                 look_later(draft, "", provider)
                 return
-            self._let_in(tenant, provider)
-            self._found(found, tenant, provider)
+            self._let_in(first, provider)
+            self._found(found, first, provider)
 
     def _found(self, found: list[tuple[Rank, str]], tenant: str, provider: str) -> None:
         rank = self._rank(tenant, provider)
