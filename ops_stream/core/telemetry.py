@@ -118,6 +118,10 @@ def _ran_after_all(draft: Draft, key: str, ask: Ask, event: Telemetry) -> None:
     """An ask that was given up, so that its money is free again, ran: what it cost is spent, and held by nobody."""
     what = f"It reports that it ran ask {ask.request_id}, which it had given up."
     violated(draft, ask, "unpermitted_run", what)
+    if event.kind in ("started", "progress"):
+        lost_sight(draft, ask)
+    else:
+        ended(draft, ask, event)
     if event.cost_micros and ask.money in ("none", "released"):
         found = checked(draft, ask, event)
         if found.findings:

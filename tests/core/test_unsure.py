@@ -15,6 +15,7 @@ from ops_stream.core import unsure
 from ops_stream.core.due import DueHeap, Item
 from ops_stream.core.inputs import Tick
 from ops_stream.core.rows import UNSURE, Unsure
+from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.unsure import action_of
 from ops_stream.core.unsure_index import UnsureIndex
@@ -65,6 +66,28 @@ def test_of_an_action_the_latest_asks_are_remembered_and_that_there_were_more() 
         world.send("telemetry", {**body, "tenant": TENANT, "kind": "completed"})
     (row,) = remembered(world)
     assert (row.asks, row.more) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("late", "waits"),
+    [
+        ({"kind": "started"}, True),
+        ({"kind": "failed", "error": "timeout"}, True),
+        ({"kind": "failed", "error": "ValueError"}, False),
+        ({"kind": "completed"}, False),
+    ],
+)
+def test_what_was_given_up_and_turns_out_to_have_begun_is_in_doubt(late: dict[str, Any], waits: bool) -> None:
+    """Whoever says that it gives up what it has not begun is not believed once it reports on it, unless that tells how
+    it ended."""
+    quiet = Lifecycle(unpermitted_run="ignore")
+    world = registered(World(Rules(DIGEST, retries=shipped(), lifecycle=quiet)))
+    world.send("task-requests", ask("r1", tool="book", effect="reversible"))
+    about = {"request_id": "r1", "task_id": "t1", "agent": "engineer", "tenant": TENANT}
+    world.send("telemetry", {"event_id": "e1", "kind": "cancelled", **about})
+    world.send("telemetry", {"event_id": "e2", **late, **about})
+    world.send("task-requests", ask("r2", tool="book", effect="reversible"))
+    assert world.answers("r2")[-1]["decision"] == ("escalated" if waits else "approved")
 
 
 def test_recovery_has_the_same_index() -> None:
