@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from ops_stream.audit.looks_money import amount, users
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.models import TaskRequest
 from ops_stream.contract.money import usd
@@ -16,6 +17,7 @@ from ops_stream.core.budgets_scope import Purse, Scope
 from ops_stream.core.checks import CHECKS
 from ops_stream.core.draft import Draft
 from ops_stream.core.look import Look, Stage, look_at
+from ops_stream.core.routing_alternatives import Alternative, alternatives
 from ops_stream.core.rows import Ask
 from ops_stream.core.views import request_view
 from ops_stream.core.words import clip
@@ -31,6 +33,10 @@ STAGES: Final[Mapping[Stage, str]] = {
     "again": "once more, while it waited for people",
     "released": "when the batch queue let it out",
     "released_after_review": "when the batch queue let it out, after people had changed it",
+    "let_in": "when there was room for it",
+    "let_in_batched": "when there was room for it, after the batch queue had let it out",
+    "let_in_reviewed": "when there was room for it, after people had approved it",
+    "let_in_edited": "when there was room for it, after people had changed it",
 }
 
 
@@ -38,8 +44,8 @@ def looked(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> dict[s
     """Give all that a look at an ask finds. The draft is left as it is."""
     look = look_at(draft.aside(), request, stage, ask)
     checks = list(_checks(look))
-    return {
-        "when": STAGES.get(stage, stage),
+    found: dict[str, Any] = {
+        "when": STAGES[stage],
         "at": format_time(draft.now),
         "checks": checks,
         "policies": _policies(look, request),
@@ -48,6 +54,14 @@ def looked(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> dict[s
         "holds_usd": usd(look.hold),
         "budgets": [budget(scope, look.purse, look.hold) for scope in look.purse],
     }
+    # Of another look: what is tried on a purse for one model after the other is not what it was for the one chosen.
+    others = alternatives(look_at(draft.aside(), request, stage, ask))
+    if others:
+        found["model"]["alternatives"] = [_alternative(other) for other in others]
+    lacking = look.purse.lacking(look.hold)
+    if lacking is not None:
+        found["used_by"] = users(look, lacking)
+    return found
 
 
 def _checks(look: Look) -> Iterator[dict[str, Any]]:
@@ -120,6 +134,18 @@ def _model(look: Look) -> dict[str, Any]:
     return found
 
 
+def _alternative(other: Alternative) -> dict[str, Any]:
+    return {
+        "model": other.model,
+        "expected_usd": usd(other.micros),
+        "expected_usd_until_it_goes_well": usd(other.total_micros),
+        "expected_quality": other.quality / 1_000_000,
+        "expected_ms": other.latency_ms,
+        "holds_usd": usd(other.hold_micros),
+        "against": other.against or None,
+    }
+
+
 def budget(scope: Scope, purse: Purse, hold: int) -> dict[str, Any]:
     """Give a budget as it stood before, and what the ask needs of it."""
     found: dict[str, Any] = {
@@ -136,11 +162,6 @@ def budget(scope: Scope, purse: Purse, hold: int) -> dict[str, Any]:
     if scope.soft is not None:
         found["soft_limit"] = amount(scope.unit, scope.soft.limit_micros)
     return found
-
-
-def amount(unit: str, value: int) -> int | float:
-    """Write an amount of a budget's unit: dollars with their fraction, whole numbers of everything else."""
-    return usd(value) if unit == "usd" else value
 
 
 def _short(value: Any) -> Any:

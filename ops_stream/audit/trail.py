@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from ops_stream.audit.looks import amount, looked
+from ops_stream.audit.looks import looked
+from ops_stream.audit.looks_money import amount
 from ops_stream.audit.replay import NoRules, RulesOf, decide_again
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.models import TaskRequest, Telemetry

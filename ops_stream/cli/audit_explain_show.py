@@ -16,6 +16,7 @@ _SAID_HIDDEN: Final = frozenset(("request_id", "tenant", "event_id", "resolution
 """What an input says that its heading says already."""
 _STYLES: Final = {"approved": GOOD, "denied": BAD, "revoked": BAD, "escalated": WAIT, "queued": WAIT}
 _MONEY: Final = ("held", "unknown", "spent")
+_ALTERNATIVES: Final = 4
 _MOMENTS_MS: Final = (10**12, 10**13)
 """Whole numbers of this size in rows are moments: from 2001 to 2286."""
 
@@ -81,7 +82,7 @@ def _look(out: Out, look: Doc, *, whole: bool) -> Iterator[str]:
         style = BAD if check["result"] == "objects" else "" if check["result"] == "passed" else QUIET
         yield _label(out, "", out.style(clean(text), style))
     yield from _policies(out, look["policies"], whole=whole)
-    yield from _circumstances(out, look)
+    yield from _circumstances(out, look, whole=whole)
 
 
 def _policies(out: Out, policies: Doc, *, whole: bool) -> Iterator[str]:
@@ -104,7 +105,7 @@ def _policies(out: Out, policies: Doc, *, whole: bool) -> Iterator[str]:
         yield _label(out, "", out.style(f"and {hidden} more that did not match", QUIET))
 
 
-def _circumstances(out: Out, look: Doc) -> Iterator[str]:
+def _circumstances(out: Out, look: Doc, *, whole: bool) -> Iterator[str]:
     nature, model = look["nature"], look["model"]
     yield _label(
         out,
@@ -113,6 +114,7 @@ def _circumstances(out: Out, look: Doc) -> Iterator[str]:
     )
     if model["used"] or model.get("why"):
         yield _label(out, "model", clean(f"{model['used'] or 'none'}. {model.get('why', '')}".strip()))
+    yield from _alternatives(out, model.get("alternatives", ()), whole=whole)
     for budget in look["budgets"]:
         if budget["limit"] is None and budget.get("soft_limit") is None:
             continue
@@ -122,6 +124,32 @@ def _circumstances(out: Out, look: Doc) -> Iterator[str]:
             f"unknown {budget['unknown']}, spent {budget['spent']}; this needs {budget['needs']}"
         )
         yield _label(out, "budget", clean(text))
+    if "used_by" in look:
+        yield from _used_by(out, look["used_by"])
+
+
+def _alternatives(out: Out, others: Sequence[Doc], *, whole: bool) -> Iterator[str]:
+    for other in others if whole else others[:_ALTERNATIVES]:
+        latency = f", {other['expected_ms']} ms" if other["expected_ms"] is not None else ""
+        text = (
+            f"{other['model']}: {other['expected_usd']} USD a run, quality {other['expected_quality']:.2f}{latency}; "
+            f"{other['against'] or 'chosen'}"
+        )
+        yield _label(out, "", clean(text) if other["against"] is None else out.style(clean(text), QUIET))
+    if not whole and len(others) > _ALTERNATIVES:
+        yield _label(out, "", out.style(f"and {len(others) - _ALTERNATIVES} more; see --whole", QUIET))
+
+
+def _used_by(out: Out, used: Doc) -> Iterator[str]:
+    """Say who has the budget that could not take the ask."""
+    held = used["largest_holds"]
+    yield _label(out, "used by", clean(f"{used['open_holds']} open holds of {used['budget']}"))
+    for ask in held:
+        text = f"{ask['amount']} {used['unit']} {ask['money']}: ask {ask['request_id']} of {ask['agent']}"
+        yield _label(out, "", clean(f"{text}, task {ask['task_id']}, since {ask['since']}"))
+    spent = ", ".join(f"{row['agent']} {row['usd']}" for row in used["tenant_spent_in_all_by_agent"])
+    if spent:
+        yield _label(out, "", clean(f"spent in USD since they are known: {spent}"))
 
 
 def _output(out: Out, output: Doc) -> Iterator[str]:

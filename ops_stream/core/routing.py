@@ -113,15 +113,15 @@ def route(
     routing = draft.rules.routing
     if routing.mode == "off" or not routing.cards:
         return None
-    router = _Router(draft, request, agent, record, purse, hold, batched=batched)
+    router = Router(draft, request, agent, record, purse, hold, batched=batched)
     if request.required_model is None:
         return router.choose(nature)
     card = routing.cards.get(own_model(draft, request))
     return None if card is None else router.obey(card)
 
 
-class _Router:
-    """One choice."""
+class Router:
+    """One choice of a model, and what it is made from."""
 
     def __init__(
         self,
