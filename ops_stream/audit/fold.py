@@ -95,6 +95,8 @@ class PartitionFold:
         elif kind == "gap":
             gap = rec.decode_gap(record.input)
             self.positions[gap.topic] = gap.last + 1
+        elif kind == "rebase":
+            self.positions.update(dict.fromkeys(rec.decode_rebase(record.input).reached, 0))
 
     def _apply(self, changes: Mapping[str, bytes | None]) -> None:
         for row, value in changes.items():

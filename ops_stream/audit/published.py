@@ -76,6 +76,7 @@ class Outputs:
         self._streams: dict[tuple[Target, int], _Stream] = {}
         self._through: dict[int, int] = {}
         self._unknown_from: dict[int, int] = {}
+        self._elsewhere: dict[int, int] = {}
 
     def recorded(self, partition: int, offset: int, outputs: Iterable[OutputDoc]) -> int:
         """Take the outputs of a record that counts; give how many."""
@@ -90,6 +91,10 @@ class Outputs:
     def through(self, partition: int, offset: int) -> None:
         """Take note that the journal says that everything below `offset` was published."""
         self._through[partition] = offset
+
+    def elsewhere(self, partition: int, offset: int) -> None:
+        """Take note that everything below `offset` was published in another cluster, which this journal came from."""
+        self._elsewhere[partition] = offset
 
     def unknown_from(self, partition: int, offset: int) -> None:
         """Nothing is known of the journal from `offset` on: their outputs are not judged."""
@@ -139,7 +144,7 @@ class Outputs:
                     recorded.key: place for place, recorded in stream.outputs.items() if place[0] < through
                 }
             for place, recorded in stream.outputs.items():
-                if recorded.seen or place[0] >= through:
+                if recorded.seen or not self._elsewhere.get(partition, 0) <= place[0] < through:
                     continue
                 if topic in COMPACTED and latest.get(recorded.key) != place:
                     continue

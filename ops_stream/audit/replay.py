@@ -56,6 +56,11 @@ def decide_again(
         return ledger.prepare_gap(
             gap, step(state, gap, rules, ledger.at_ms, watch), ledger.at_ms, engine, digest
         )
+    if header.kind == "rebase":
+        # Not what the record says was reached, but what was.
+        rebase = ledger.rebase_of(rec.decode_rebase(record.input).source)
+        decided = step(state, rebase, rules, ledger.at_ms, watch)
+        return ledger.prepare_rebase(rebase, decided, ledger.at_ms, engine, digest)
     takeover = rec.decode_takeover(record.input)
     return ledger.prepare_takeover(
         takeover, step(state, takeover, rules, ledger.at_ms, watch), ledger.at_ms, digest

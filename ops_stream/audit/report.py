@@ -41,6 +41,8 @@ class PartitionReport:
     ticks: int = 0
     takeovers: int = 0
     gaps: int = 0
+    rebases: int = 0
+    """How often it was restored into another cluster."""
     voids: dict[str, int] = field(default_factory=dict)
     """Records that do not count, by why."""
     decided_again: int = 0
@@ -81,6 +83,7 @@ class PartitionReport:
             "ticks": self.ticks,
             "takeovers": self.takeovers,
             "gaps": self.gaps,
+            "rebases": self.rebases,
             "voids": dict(self.voids),
             "decided_again": self.decided_again,
             "sealed_only": self.sealed_only,

@@ -17,7 +17,13 @@ from ops_stream.core.journal.chain import GENESIS_HASH, JournalKey
 from ops_stream.core.journal.ledger import BrokenChain, Ledger
 from ops_stream.core.state import State
 
-_COUNTED: Final = {"input": "inputs", "tick": "ticks", "takeover": "takeovers", "gap": "gaps"}
+_COUNTED: Final = {
+    "input": "inputs",
+    "tick": "ticks",
+    "takeover": "takeovers",
+    "gap": "gaps",
+    "rebase": "rebases",
+}
 
 
 class Verifier:
@@ -160,7 +166,10 @@ class Verifier:
             self._lost = True
             return
         self.report.outputs += self._outputs.recorded(self.report.partition, offset, outputs)
-        self._outputs.through(self.report.partition, record.header.published_through)
+        through = record.header.published_through
+        self._outputs.through(self.report.partition, through)
+        if record.header.kind == "rebase":
+            self._outputs.elsewhere(self.report.partition, through)
 
     def _wrong(self, offset: int, what: str, text: str) -> None:
         self.report.add(Finding(f"journal {self.report.partition}:{offset}", offset, what, text))

@@ -35,7 +35,7 @@ WorkflowState = Literal["accepted", "rejected", "running", "completed", "failed"
 EscalationStatus = Literal["open", "approved", "denied", "expired", "withdrawn"]
 OptimizationState = Literal["proposed", "trial", "applied", "reverted", "rejected"]
 Severity = Literal["info", "warning", "critical"]
-RecordKind = Literal["input", "tick", "takeover", "gap"]
+RecordKind = Literal["input", "tick", "takeover", "gap", "rebase"]
 
 
 ErrorClass = Literal["transient", "rate_limit", "bad_input", "policy", "unknown_outcome"]
@@ -265,7 +265,8 @@ class Escalation(Event):
 class JournalInput(Part):
     """The record that was decided, whole: its value as text, or in base64 where it is not UTF-8.
 
-    A takeover says instead who took over and under what; a gap, which offsets held nothing.
+    A takeover says instead who took over and under what; a gap, which offsets held nothing; a rebase, of what export
+    the journal was restored, and how far each input had been read in the old cluster.
     """
 
     topic: Name | None = None
@@ -281,6 +282,8 @@ class JournalInput(Part):
     rules_digest: Text | None = None
     first: Offset | None = None
     last: Offset | None = None
+    source: Text | None = None
+    reached: JsonObject | None = None
 
 
 class JournalRecord(Event):

@@ -107,6 +107,18 @@ class Gap:
     last: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rebase:
+    """The journal goes on in another cluster, whose inputs begin at 0 after those that were `reached` in the old one.
+
+    `source` is the digest of the export that the journal was restored from.
+    """
+
+    source: str
+    reached: dict[str, int]
+    """The next offset of each input of the old cluster, by its topic's logical name."""
+
+
 RecordInput: TypeAlias = EventInput | MalformedInput
 RECORD_INPUTS: Final = (EventInput, MalformedInput)
-Input: TypeAlias = EventInput | MalformedInput | Tick | Takeover | Gap
+Input: TypeAlias = EventInput | MalformedInput | Tick | Takeover | Gap | Rebase

@@ -269,6 +269,12 @@ class Via(Row, frozen=True):
     index: int
 
 
+class Rebased(Row, frozen=True):
+    """How far an input had been read in the clusters before this one: its offsets are counted on from there."""
+
+    by: int
+
+
 class Firing(Row, frozen=True):
     """An alert that has not been resolved."""
 
@@ -316,6 +322,7 @@ ESCALATIONS: Final = Table("escalation/", EscalationRow)
 FOLDS: Final = Table("fold/", FoldRow)
 RULES: Final = Table("rules", ActiveRules)
 VIAS: Final = Table("via/", Via)
+REBASED: Final = Table("rebase/", Rebased)
 FIRINGS: Final = Table("alert/", Firing)
 ALARMS: Final = Table("alarm/", Alarm)
 GATHERINGS: Final = Table("gathered/", Gathered)

@@ -26,12 +26,23 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.forwarding import asked_in, forwarded, seen_before
 from ops_stream.core.goals import keep_goals
 from ops_stream.core.ids import bytes_digest
-from ops_stream.core.inputs import RECORD_INPUTS, EventInput, Gap, Input, MalformedInput, Takeover, Tick
+from ops_stream.core.inputs import (
+    RECORD_INPUTS,
+    EventInput,
+    Gap,
+    Input,
+    MalformedInput,
+    Rebase,
+    RecordInput,
+    Takeover,
+    Tick,
+)
 from ops_stream.core.lines import end
 from ops_stream.core.load_release import keep_lines, keep_on
 from ops_stream.core.memory import keep_bound
 from ops_stream.core.notices import alert, dead_letter
 from ops_stream.core.policy import REMIND_MS
+from ops_stream.core.rebase import counted_on, rebase
 from ops_stream.core.resolutions import resolve
 from ops_stream.core.rows import ASKS, FIRINGS, RULES, ActiveRules, Answer, Firing, ask_key
 from ops_stream.core.rules_model import Rules
@@ -56,6 +67,8 @@ def step(
     """
     if isinstance(input_, Tick):
         return tick(state, input_, rules, now_ms, watch)
+    if isinstance(input_, RECORD_INPUTS):
+        input_ = counted_on(state, input_)
     failures: dict[str, str] = {}
     while True:
         draft = Draft(state, rules, now_ms, input_, watch)
@@ -77,12 +90,14 @@ def step(
             return _contain(Draft(state, rules, now_ms, input_), type(error).__name__)
 
 
-def _take(draft: Draft, input_: EventInput | MalformedInput | Takeover | Gap) -> None:
+def _take(draft: Draft, input_: RecordInput | Takeover | Gap | Rebase) -> None:
     if isinstance(input_, Takeover):
         if draft.get(RULES, "rules") is None:
             draft.put("rules", ActiveRules(input_.rules_digest, draft.now))
     elif isinstance(input_, Gap):
         _gap(draft, input_)
+    elif isinstance(input_, Rebase):
+        rebase(draft, input_)
     elif seen_before(draft, input_) or forwarded(draft, input_):
         return
     elif isinstance(input_, MalformedInput):

@@ -124,6 +124,8 @@ class WhatIf:
             fed = rec.decode_tick(record.input)
         elif kind == "gap":
             fed = rec.decode_gap(record.input)
+        elif kind == "rebase":
+            fed = rec.decode_rebase(record.input)
         elif kind == "takeover":
             fed = replace(rec.decode_takeover(record.input), rules_digest=self.rules.digest)
         if fed is not None:

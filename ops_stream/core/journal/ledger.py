@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 
 from ops_stream.contract.clocktext import format_time
-from ops_stream.core.inputs import Gap, Takeover, Tick
+from ops_stream.core.inputs import Gap, Rebase, Takeover, Tick
 from ops_stream.core.journal import record as rec
 from ops_stream.core.journal.chain import GENESIS_HASH, JournalKey, RowNumbers, short_digest, sum_of, sum_text
 from ops_stream.core.journal.record import OutputDoc, RawInput
@@ -143,26 +143,40 @@ class Ledger:
         """The record of an input and its decision."""
         position = Position(raw.offset + 1, short_digest(raw.value))
         return self._prepare(
-            "input", rec.encode_input(raw), decision, at_ms, engine, rules, (raw.topic, position)
+            "input", rec.encode_input(raw), decision, at_ms, engine, rules, {raw.topic: position}
         )
 
     def prepare_tick(
         self, decision: Decision, at_ms: int, engine: str, rules: str, tick: Tick = _PLAIN_TICK
     ) -> Prepared:
         """The record of time passing."""
-        return self._prepare("tick", rec.encode_tick(tick), decision, at_ms, engine, rules, None)
+        return self._prepare("tick", rec.encode_tick(tick), decision, at_ms, engine, rules, {})
 
     def prepare_takeover(self, takeover: Takeover, decision: Decision, at_ms: int, rules: str) -> Prepared:
         """The record by which a worker takes the partition over. It may land elsewhere and then never have been."""
         part = rec.encode_takeover(takeover)
-        return self._prepare("takeover", part, decision, at_ms, takeover.engine_version, rules, None)
+        return self._prepare("takeover", part, decision, at_ms, takeover.engine_version, rules, {})
 
     def prepare_gap(self, gap: Gap, decision: Decision, at_ms: int, engine: str, rules: str) -> Prepared:
         """The record that offsets of an input partition hold nothing."""
         position = Position(gap.last + 1, GAP_DIGEST)
         return self._prepare(
-            "gap", rec.encode_gap(gap), decision, at_ms, engine, rules, (gap.topic, position)
+            "gap", rec.encode_gap(gap), decision, at_ms, engine, rules, {gap.topic: position}
         )
+
+    def rebase_of(self, source: str) -> Rebase:
+        """How far each input has been journaled, as a rebase says it of an export."""
+        start = len(POSITION_PREFIX)
+        topics = sorted(row[start:] for row in self.state.rows if row.startswith(POSITION_PREFIX))
+        positions = ((topic, self.position(topic)) for topic in topics)
+        return Rebase(source, {topic: found.next for topic, found in positions if found is not None})
+
+    def prepare_rebase(
+        self, rebase: Rebase, decision: Decision, at_ms: int, engine: str, rules: str
+    ) -> Prepared:
+        """The record by which the journal goes on in another cluster: each input begins at 0 there."""
+        part = rec.encode_rebase(rebase)
+        return self._prepare("rebase", part, decision, at_ms, engine, rules, _begun(rebase))
 
     def commit(self, prepared: Prepared) -> None:
         """Take a prepared record as written: its changes are now the state."""
@@ -183,10 +197,10 @@ class Ledger:
         at_ms: int,
         engine: str,
         rules: str,
-        position: tuple[str, Position] | None,
+        positions: Mapping[str, Position],
     ) -> Prepared:
         outputs_part, docs = rec.encode_outputs(decision.outputs)
-        changes = _with_position(decision.changes, position)
+        changes = _with_positions(decision.changes, positions)
         state_sum = self._numbers.after(self.state_sum, self.state.rows, changes)
         header = rec.Header(
             partition=self.state.partition,
@@ -218,7 +232,7 @@ class Ledger:
             at_its_place = record.header.expected_offset == offset
             return self._void(offset, reason, other if at_its_place else "", reason == _ASTRAY)
         try:
-            changes = _with_position(rec.decode_changes(record.changes), _position_of(record))
+            changes = _with_positions(rec.decode_changes(record.changes), _positions_of(record))
         except rec.Unreadable as error:
             raise BrokenChain(f"journal partition {self.state.partition} offset {offset}: {error}") from error
         if self.proved:
@@ -288,20 +302,26 @@ class Ledger:
         self.last_engine_version = header.engine_version
 
 
-def _position_of(record: rec.Record) -> tuple[str, Position] | None:
+def _positions_of(record: rec.Record) -> Mapping[str, Position]:
     if record.header.kind == "input":
         raw = rec.decode_input(record.input)
-        return raw.topic, Position(raw.offset + 1, short_digest(raw.value))
+        return {raw.topic: Position(raw.offset + 1, short_digest(raw.value))}
     if record.header.kind == "gap":
         gap = rec.decode_gap(record.input)
-        return gap.topic, Position(gap.last + 1, GAP_DIGEST)
-    return None
+        return {gap.topic: Position(gap.last + 1, GAP_DIGEST)}
+    if record.header.kind == "rebase":
+        return _begun(rec.decode_rebase(record.input))
+    return {}
 
 
-def _with_position(
-    changes: Mapping[str, bytes | None], position: tuple[str, Position] | None
+def _begun(rebase: Rebase) -> Mapping[str, Position]:
+    return {topic: Position(0, GAP_DIGEST) for topic in rebase.reached}
+
+
+def _with_positions(
+    changes: Mapping[str, bytes | None], positions: Mapping[str, Position]
 ) -> Mapping[str, bytes | None]:
-    if position is None:
+    if not positions:
         return changes
-    topic, reached = position
-    return {**changes, POSITION_PREFIX + topic: msgspec.json.encode(reached)}
+    reached = {POSITION_PREFIX + topic: msgspec.json.encode(found) for topic, found in positions.items()}
+    return {**changes, **reached}

@@ -14,11 +14,11 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 
 from ops_stream.contract.clocktext import format_time, parse_time
-from ops_stream.core.inputs import Gap, Origin, Takeover, Tick
+from ops_stream.core.inputs import Gap, Origin, Rebase, Takeover, Tick
 from ops_stream.core.journal.chain import JournalKey, sha256
 from ops_stream.core.outputs import Output
 
-Kind = Literal["input", "tick", "takeover", "gap"]
+Kind = Literal["input", "tick", "takeover", "gap", "rebase"]
 NULL = b"null"
 SWELLING_BYTES = 16 * 1024
 """Larger values are kept as base64 where JSON would double them."""
@@ -176,6 +176,11 @@ def encode_gap(gap: Gap) -> bytes:
     return _encode({"topic": gap.topic, "partition": gap.partition, "first": gap.first, "last": gap.last})
 
 
+def encode_rebase(rebase: Rebase) -> bytes:
+    """The `input` part of a rebase: of what export, and how far each input had been read in the old cluster."""
+    return _encode({"source": rebase.source, "reached": dict(sorted(rebase.reached.items()))})
+
+
 def decode_input(part: bytes) -> RawInput:
     """The event of an `input` part, byte for byte as it came. Raises `Unreadable`."""
     try:
@@ -207,6 +212,11 @@ def decode_takeover(part: bytes) -> Takeover:
 def decode_gap(part: bytes) -> Gap:
     """The gap of an `input` part. Raises `Unreadable`."""
     return _decode_as(part, Gap)
+
+
+def decode_rebase(part: bytes) -> Rebase:
+    """The rebase of an `input` part. Raises `Unreadable`."""
+    return _decode_as(part, Rebase)
 
 
 def _decode_as(part: bytes, type_: type[_T]) -> _T:
