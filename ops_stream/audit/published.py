@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
+from ops_stream.audit.published_rows import Place, Recorded, RecordedOutputs
 from ops_stream.audit.report import Finding
 from ops_stream.contract.avro import encode_avro
 from ops_stream.contract.headers import NOTIFIER_SOURCE, WEBHOOK_FAILED, JournalPosition, read_position
@@ -45,24 +46,16 @@ class Published:
     headers: tuple[tuple[str, bytes], ...]
 
 
-@dataclass(slots=True)
-class _Recorded:
-    """An output as a record holds it."""
-
-    digest: bytes
-    key: str
-    seen: bool = False
-
-
 Target = tuple[str, int]
 
 
 @dataclass(slots=True)
 class _Stream:
-    """The outputs of one journal partition to one partition of a topic, by position."""
+    """The outputs of one journal partition to one partition of a topic."""
 
-    outputs: dict[tuple[int, int], _Recorded] = field(default_factory=dict)
-    lowest: tuple[int, int] | None = None
+    number: int
+    lowest: Place | None = None
+    """The first that was seen on the topic."""
 
 
 class Outputs:
@@ -73,6 +66,7 @@ class Outputs:
 
     def __init__(self, audited: Container[int]) -> None:
         self._audited = audited
+        self._recorded = RecordedOutputs()
         self._streams: dict[tuple[Target, int], _Stream] = {}
         self._through: dict[int, int] = {}
         self._unknown_from: dict[int, int] = {}
@@ -84,8 +78,10 @@ class Outputs:
         for index, output in enumerate(outputs):
             count += 1
             target = partition if output.partition is None else output.partition
-            stream = self._streams.setdefault(((output.topic, target), partition), _Stream())
-            stream.outputs[offset, index] = _Recorded(_digest(payload(output)), output.key)
+            name = ((output.topic, target), partition)
+            stream = self._streams.setdefault(name, _Stream(len(self._streams)))
+            digest = _digest(payload(output))
+            self._recorded.put(stream.number, (offset, index), digest, output.key.encode())
         return count
 
     def through(self, partition: int, offset: int) -> None:
@@ -113,7 +109,8 @@ class Outputs:
         if position.partition not in self._audited:
             return None
         stream = self._streams.get(((record.topic, record.partition), position.partition))
-        found = stream.outputs.get((position.offset, position.index)) if stream is not None else None
+        place = (position.offset, position.index)
+        found = self._recorded.get(stream.number, place) if stream is not None else None
         if stream is None or found is None:
             unknown = position.offset >= self._unknown_from.get(position.partition, position.offset + 1)
             if not own or not journal_read or unknown:
@@ -125,8 +122,7 @@ class Outputs:
                 if own
                 else None
             )
-        found.seen = True
-        place = (position.offset, position.index)
+        self._recorded.mark(stream.number, place)
         stream.lowest = place if stream.lowest is None else min(stream.lowest, place)
         return None
 
@@ -138,15 +134,14 @@ class Outputs:
         """
         for ((topic, target), partition), stream in self._streams.items():
             through = self._through.get(partition, 0)
-            latest: dict[str, tuple[int, int]] = {}
+            latest: dict[bytes, Place] = {}
             if topic in COMPACTED:
-                latest = {
-                    recorded.key: place for place, recorded in stream.outputs.items() if place[0] < through
-                }
-            for place, recorded in stream.outputs.items():
-                if recorded.seen or not self._elsewhere.get(partition, 0) <= place[0] < through:
+                latest = {one.key: one.place for one in self._recorded.all_of(stream.number, through)}
+            for one in self._recorded.all_of(stream.number, through):
+                place = one.place
+                if one.seen or place[0] < self._elsewhere.get(partition, 0):
                     continue
-                if topic in COMPACTED and latest.get(recorded.key) != place:
+                if topic in COMPACTED and latest.get(one.key) != place:
                     continue
                 if trimmed.get((topic, target), False) and (stream.lowest is None or place < stream.lowest):
                     continue
@@ -165,11 +160,9 @@ def _digest(value: bytes) -> bytes:
     return sha256(value)[:16]
 
 
-def _same(recorded: _Recorded, record: Published) -> bool:
+def _same(recorded: Recorded, record: Published) -> bool:
     return (
-        record.value is not None
-        and _digest(record.value) == recorded.digest
-        and record.key == recorded.key.encode()
+        record.value is not None and _digest(record.value) == recorded.digest and record.key == recorded.key
     )
 
 
