@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from ops_stream.core.leases import estimated_ms
 from ops_stream.core.load_changes import ahead, length, waiting
-from ops_stream.core.load_gates import Gate, gates_of, is_open, line_of, token_at
+from ops_stream.core.load_gates import Gate, gates_of, is_open, line_of, shared, token_at
 from ops_stream.core.rows import LINES
 from ops_stream.core.rows_load import line_key
 
 if TYPE_CHECKING:
     from ops_stream.contract.models import TaskRequest
+    from ops_stream.core.draft import Draft
     from ops_stream.core.look import Look
     from ops_stream.core.rules_load import Load
 
+HEADS_MAX: Final = 32
+"""Lines that are looked at for somebody who waits for what an ask would take of a limit that tenants share."""
 FAR_MS: Final = 30 * 86_400_000
 """No start is expected later than that from now, whatever was measured."""
 
@@ -58,9 +61,31 @@ def place_of(look: Look) -> Place | None:
             return Place(gate.shut, shut=True)
     first = look.waited is not None and look.waited.line == line
     closed = next((gate for gate in gates if not is_open(draft, gate)), None)
-    if closed is None and (first or not length(draft, tenant, line)):
+    if closed is None and (first or not _others_wait(draft, tenant, line, gates)):
         return None
     return _place(look, line, gates, closed)
+
+
+def _others_wait(draft: Draft, tenant: str, line: str, gates: tuple[Gate, ...]) -> bool:
+    """Say whether room is for those who wait already: they are let in by this record's end, or a Tick that is due."""
+    if length(draft, tenant, line):
+        return True
+    index = draft.state.load
+    if not index.count:
+        return False
+    own = any(not gate.provider for gate in gates)
+    if own and any(_may_move(draft, tenant, other) for other in index.lines.get(tenant, ())):
+        return True
+    pool = index.pools.get(line) if shared(draft.rules, tenant, line) else None
+    heads = () if pool is None else pool.earliest(HEADS_MAX)
+    return any(shared(draft.rules, head[3], line) and _may_move(draft, head[3], line) for head in heads)
+
+
+def _may_move(draft: Draft, tenant: str, line: str) -> bool:
+    """Say whether anybody waits in a line for whom there is room now."""
+    return length(draft, tenant, line) > 0 and all(
+        is_open(draft, gate) for gate in gates_of(draft, tenant, line)
+    )
 
 
 def _place(look: Look, line: str, gates: tuple[Gate, ...], closed: Gate | None) -> Place:

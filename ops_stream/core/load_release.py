@@ -115,6 +115,8 @@ def _sweep(draft: Draft, row: GateRow) -> None:
         for provider in index.lines[tenant]:
             for gate in gates_of(draft, tenant, provider):
                 set_due(draft, gate, waits=True)
+            if shared(draft.rules, tenant, provider):  # whose name is first does not go first
+                changes.woken["", provider] = None
     if len(tenants) > SWEPT_MAX:
         draft.put(SWEEP_KEY, replace(row, until=draft.now, cursor=tenants[SWEPT_MAX - 1]))
     else:

@@ -236,6 +236,39 @@ def test_what_waits_takes_no_more_memory_than_it_may() -> None:
     assert {f"{most:,} bytes" in one["explanation"] for one in out} == {True}
 
 
+@pytest.mark.parametrize("limit", [Limits(None, 60), Limits(1)])
+def test_nobody_new_takes_the_room_of_those_who_wait_for_what_tenants_share(limit: Limits) -> None:
+    """A record that comes before the Tick that lets others in waits behind them, whosever it is."""
+    card = ModelCard("m1", 1, 1, "north")
+    rules = Rules(
+        DIGEST, load=Load({}, {"north": ProviderLimits(limit)}), routing=Routing(cards={"m1": card})
+    )
+    world = registered(registered(World(rules), "new"))
+    for name in ("first", "waits"):
+        world.send("task-requests", ask(name, required_model="m1", estimated_time_s=100_000))
+    if limit.concurrency:
+        _activate(world, Load({}, {"north": ProviderLimits(Limits(2))}))
+    world.now += 1_000
+    world.send("task-requests", ask("new", tenant="new", required_model="m1"))
+    world.advance(0)
+    assert world.answers("waits")[-1]["decision"] == "approved"
+    assert world.answers("new", "new")[-1]["decision"] == "queued"
+
+
+def test_nobody_new_takes_the_room_of_those_of_its_tenant_who_wait_in_another_line() -> None:
+    """What a tenant may begin belongs to those that wait for it, whatever provider the new one would use."""
+    cards = {"m1": ModelCard("m1", 1, 1, "north")}
+    load = Load({TENANT: Limits(None, 60)}, {"north": ProviderLimits(Limits(9))})
+    world = registered(World(Rules(DIGEST, load=load, routing=Routing(cards=cards))))
+    for name in ("first", "waits"):
+        world.send("task-requests", ask(name, required_model="m1"))
+    world.now += 1_000
+    world.send("task-requests", ask("new", required_model="other"))
+    world.advance(0)
+    assert world.answers("waits")[-1]["decision"] == "approved"
+    assert world.answers("new")[-1]["decision"] == "queued"
+
+
 def test_one_record_passes_over_so_many_lines() -> None:
     """However many tenants wait for limits of their own: who has room gets what they share, a few Ticks later."""
     card, limits = ModelCard("m1", 1, 1, "north"), {"north": ProviderLimits(Limits(2 * PASSED_MAX + 2))}
