@@ -15,7 +15,7 @@ from ops_stream.contract.reasons import Reason
 from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.lines import end, follow
 from ops_stream.core.load_changes import changes_of, joined
-from ops_stream.core.load_gates import gates_of, set_due
+from ops_stream.core.load_gates import gates_of, is_open, set_due, shared
 from ops_stream.core.rows import ASKS, LINES, Ask, encode_row
 from ops_stream.core.rows_load import LineRow, Wait, line_key
 
@@ -56,10 +56,13 @@ def line_up(draft: Draft, look: Look, ask: Ask, place: Place) -> Ask:
     cost = min(max(look.hold, COST_MIN), COST_MAX)
     wait = replace(wait, tag=_begins(draft, request.tenant, wait) + cost)
     joined(draft, request.tenant, wait)
-    key = line_key(request.tenant, place.line)
+    key, gates = line_key(request.tenant, place.line), gates_of(draft, request.tenant, place.line)
     if draft.get(LINES, key) is None:
-        draft.put(key, LineRow(draft.now))
-    for gate in gates_of(draft, request.tenant, place.line):
+        # Who waits for its own limit is not in the way of others, whose it is to take what they share.
+        own = all(is_open(draft, gate) for gate in gates if not gate.provider)
+        over = place.line if not own and shared(draft.rules, request.tenant, place.line) else ""
+        draft.put(key, LineRow(draft.now, passed_over=over))
+    for gate in gates:
         set_due(draft, gate, waits=True)
     answer = replace(
         ask.answer,

@@ -63,15 +63,14 @@ def keep_on(draft: Draft) -> None:
     if changes is None or not (changes.joined or changes.freed):
         return
     tenants, pools = _looks(draft, changes)
-    for tenant in tenants:
-        if own_is_open(draft, tenant):
-            pass_over_no_more(draft, tenant)
     for tenant, provider in changes.joined:
         if length(draft, tenant, provider):
             tenants.setdefault(tenant)
+    for tenant in tenants:
+        if own_is_open(draft, tenant):
+            pass_over_no_more(draft, tenant)
     for tenant in sorted(tenants):
-        lines = {*draft.state.load.lines.get(tenant, ()), *(p for t, p in changes.joined if t == tenant)}
-        for provider in sorted(lines):
+        for provider in _lines_of(draft, tenant):
             if length(draft, tenant, provider) and _all_open(draft, gates_of(draft, tenant, provider)):
                 look_later(draft, tenant, "")
                 if shared(draft.rules, tenant, provider):
@@ -152,11 +151,19 @@ def pass_over(draft: Draft, tenant: str, provider: str) -> None:
 
 def pass_over_no_more(draft: Draft, tenant: str) -> None:
     """A tenant has room of its own again: its lines are in the order of what tenants share."""
-    for provider in draft.state.load.lines.get(tenant, ()):
+    for provider in _lines_of(draft, tenant):
         key = line_key(tenant, provider)
         row = draft.get(LINES, key)
         if row is not None and row.passed_over:
             draft.put(key, replace(row, passed_over=""))
+
+
+def _lines_of(draft: Draft, tenant: str) -> list[str]:
+    """Give the lines of a tenant, with those that this draft has begun."""
+    joined = () if draft.load is None else draft.load.joined
+    return sorted(
+        {*draft.state.load.lines.get(tenant, ()), *(line for whose, line in joined if whose == tenant)}
+    )
 
 
 def own_is_open(draft: Draft, tenant: str) -> bool:

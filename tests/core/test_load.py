@@ -270,29 +270,37 @@ def test_nobody_new_takes_the_room_of_those_of_its_tenant_who_wait_in_another_li
 
 
 def test_one_record_passes_over_so_many_lines() -> None:
-    """However many tenants wait for limits of their own: who has room gets what they share, a few Ticks later."""
-    card, limits = ModelCard("m1", 1, 1, "north"), {"north": ProviderLimits(Limits(2 * PASSED_MAX + 2))}
-    rules = Rules(DIGEST, load=Load({ANY: Limits(1)}, limits), routing=Routing(cards={"m1": card}))
-    world = World(rules, strict=False)
-    tenants = [f"t{number:04}" for number in range(2 * PASSED_MAX + 2)]
+    """However many tenants come to wait for limits of their own: who has room gets what they share, Ticks later."""
+    card, limits = ModelCard("m1", 1, 1, "north"), {"north": ProviderLimits(Limits(2 * PASSED_MAX + 1))}
+    world = World(Rules(DIGEST, load=Load({}, limits), routing=Routing(cards={"m1": card})), strict=False)
+    tenants = [f"t{number:04}" for number in range(2 * PASSED_MAX + 1)]
     for tenant in (*tenants, "last"):
         registered(world, tenant)
-        for number in range(2):
+    for number in range(2):
+        for tenant in tenants:
             body = ask(f"{tenant}-{number}", tenant=tenant, required_model="m1", estimated_time_s=100_000)
             world.send("task-requests", body)
-    assert world.answers("last-0", "last")[-1]["decision"] == "queued"
-    body = {"event_id": "e1", "request_id": f"{tenants[0]}-0", "task_id": "t1", "agent": "engineer"}
-    world.send("telemetry", {**body, "tenant": tenants[0], "kind": "completed"})
-    world.send(
-        "telemetry", {**body, "tenant": tenants[1], "request_id": f"{tenants[1]}-0", "kind": "cancelled"}
-    )
-    world.now += 1
-    killed = {"command": "kill", "scope": "tenant", "target": tenants[2], "issued_by": "olga"}
-    world.send("control", {"command_id": "k1", **killed})
+    world.send("task-requests", ask("last", tenant="last", required_model="m1"))
+    _activate(world, Load({ANY: Limits(1)}, limits))
     world.advance(0)
-    assert world.answers("last-0", "last")[-1]["decision"] == "approved"
-    changed = [len(entry.decision.changes) for entry in world.partitions[0].journal]
-    assert PASSED_MAX < max(changed) < PASSED_MAX + 100
+    begun, killed = len(world.partitions[0].journal), {"scope": "tenant", "target": tenants[0]}
+    world.send("control", {"command_id": "k1", "command": "kill", "issued_by": "olga", **killed})
+    world.advance(0)
+    assert world.answers("last", "last")[-1]["decision"] == "approved"
+    changed = [len(entry.decision.changes) for entry in world.partitions[0].journal[begun:]]
+    assert PASSED_MAX < max(changed) < PASSED_MAX + 50
+
+
+def test_who_waits_for_its_own_limit_is_in_nobodys_way() -> None:
+    """Lines that are known to wait for limits of their own are not looked at when what they share has room."""
+    card, limits = ModelCard("m1", 1, 1, "north"), {"north": ProviderLimits(Limits(9))}
+    rules = Rules(DIGEST, load=Load({ANY: Limits(1)}, limits), routing=Routing(cards={"m1": card}))
+    world = registered(World(rules))
+    for number in range(2):
+        world.send("task-requests", ask(f"r{number}", required_model="m1"))
+    assert world.state.load.passed_over == {(TENANT, "north")}
+    assert follow_up(world, "r0") == ["r1"]
+    assert not world.state.load.passed_over
 
 
 # -- failures
