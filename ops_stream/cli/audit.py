@@ -13,6 +13,7 @@ from ops_stream.cli.audit_explain import explain
 from ops_stream.cli.audit_export import export, show_file, verify_file
 from ops_stream.cli.audit_plan import key_of, plan_of, progress_shown
 from ops_stream.cli.audit_replay import replay
+from ops_stream.cli.audit_restore import restore
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.output import BAD, GOOD, WAIT, Column, Row, clean
 from ops_stream.contract.errors import ExitCode, NotSo, WrongUse
@@ -35,12 +36,14 @@ def audit() -> None:
     ops-stream audit bypass
     ops-stream audit replay --rules conf-new/
     ops-stream audit export --out journal.jsonl.gz
+    ops-stream audit restore journal.jsonl.gz
     """
 
 
 audit.add_command(explain)
 audit.add_command(replay)
 audit.add_command(export)
+audit.add_command(restore)
 audit.add_command(bypass)
 
 
