@@ -145,8 +145,11 @@ def running(draft: Draft, gate: Gate) -> int:
     count = _with(draft.rules, index.models, gate.provider)
     if changes is not None:
         count += _with(draft.rules, changes.models, gate.provider)
-    named = draft.rules.load.providers[gate.provider].shares
-    return count - sum(_running_of(draft, tenant, gate.provider) for tenant in named if tenant != ANY)
+    named = draft.rules.load.providers[gate.provider].shares.keys()
+    run = named & index.running.keys()  # goes through the fewer of them
+    if changes is not None:
+        run |= {tenant for tenant, _ in changes.running if tenant in named}
+    return count - sum(_running_of(draft, tenant, gate.provider) for tenant in run)
 
 
 def _running_of(draft: Draft, tenant: str, provider: str) -> int:

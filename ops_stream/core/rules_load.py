@@ -34,10 +34,12 @@ class ProviderLimits:
     shares: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({ANY: 1}))
     """Tenant or `*` → share, a whole number from 0 on."""
 
-    @property
-    def all_shares(self) -> int:
-        """The sum of all shares."""
-        return sum(self.shares.values())
+    all_shares: int = field(init=False, compare=False, default=0)
+    """The sum of all shares, added up once: each ask wants to know it, and there may be thousands."""
+
+    def __post_init__(self) -> None:
+        """Add the shares up."""
+        object.__setattr__(self, "all_shares", sum(self.shares.values()))
 
     def part(self, tenant: str, whole: int) -> int:
         """Give what a tenant that is named has of a limit, rounded down; of `*`, what all partitions divide."""

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ops_stream.core import load_gates
 from ops_stream.core.draft import Draft
 from ops_stream.core.inputs import Tick
 from ops_stream.core.load_gates import MINUTE_US, Gate, named_gate, pool_gate
@@ -83,6 +84,22 @@ def test_rates_together_are_no_more_than_the_whole(
     assert given_out <= rate
     if shares.get(ANY):
         assert given_out >= Fraction(rate) * Fraction(95, 100)
+
+
+def test_shares_of_tenants_of_whom_nothing_runs_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are named: what the others share is counted by those of them alone of whom anything runs."""
+    looked: list[str] = []
+    plain = load_gates._running_of
+    monkeypatch.setattr(load_gates, "_running_of", lambda *args: looked.append(args[1]) or plain(*args))
+    card, named = ModelCard("m1", 1, 1, "north"), {f"t{number}": 1 for number in range(5_000)}
+    entry = ProviderLimits(Limits(10_000), {**named, ANY: 1})
+    world = World(Rules(DIGEST, load=Load({}, {"north": entry}), routing=Routing(cards={"m1": card})))
+    for tenant in ("t7", TENANT):
+        registered(world, tenant)
+        for number in range(2):
+            world.send("task-requests", ask(f"{tenant}-{number}", tenant=tenant, required_model="m1"))
+    assert world.answers(f"{TENANT}-1")[-1]["decision"] == "queued"
+    assert set(looked) == {"t7"}
 
 
 # -- the order
