@@ -101,7 +101,7 @@ def step_columns(steps: Sequence[Row], width: int) -> tuple[Column, ...]:
 
 
 def why(step: Row) -> str:
-    """Say what a step waits for besides what it stands below, where a person answers, when and why it is tried again."""
+    """Say what a step waits for besides what it stands below, where a person answers, when and why it is retried."""
     names = [str(name) for name in step.get("needs", ())]
     more = f" and {len(names) - _NEEDS_MAX} more" if len(names) > _NEEDS_MAX else ""
     parts = [f"needs {', '.join(names[:_NEEDS_MAX])}{more}"] if names else []

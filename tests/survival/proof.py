@@ -31,6 +31,13 @@ from ops_stream.streams.topics_in import ALL as INPUTS
 from tests.flowproof import FlowProof
 
 OUTPUT_TOPICS = ("approvals", "assignments", "workflow-status", "escalations", "alerts")
+TYPES = dict(
+    zip(
+        OUTPUT_TOPICS,
+        ("TaskApproval", "TaskAssignment", "WorkflowStatus", "Escalation", "Alert"),
+        strict=True,
+    )
+)
 ANSWERS = ("approvals", "assignments", "workflow-status")
 """Of these every one that was recorded is looked for, where readers see it."""
 OUTSIDE_THE_LINE = ("malformed_request", "duplicate_conflict")
@@ -228,9 +235,12 @@ def _one_line_of_decisions(proof: Proof, asked: dict[str, str]) -> None:
 
 def _every_output_has_its_record(proof: Proof) -> None:
     for (topic, position), value in proof.published.items():
+        partition, offset, _ = map(int, position.split(":"))
+        if offset >= proof.ledgers[partition].next_offset:
+            continue  # of a tick after the journal was read here; the audit looks at these too
         recorded = proof.outputs.get((topic, position), b"{}")
         if value.startswith(MARKER):
-            recorded = encode_avro("TaskApproval", msgspec.json.decode(recorded))
+            recorded = encode_avro(TYPES[topic], msgspec.json.decode(recorded))
         assert recorded == value, f"{topic} {position} is not what the journal holds"
     for topic, position in proof.outputs:
         partition, offset, _ = map(int, position.split(":"))
