@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import msgspec
@@ -15,6 +15,7 @@ from ops_stream.audit.heads import Heads
 from ops_stream.audit.published import CROSSING, OWN, SHARED, Outputs, Published
 from ops_stream.audit.reading import bounds, read_ranges, reader
 from ops_stream.audit.report import Finding, PartitionReport
+from ops_stream.audit.span import WHOLE, Proved, Span
 from ops_stream.audit.verify import Verifier
 from ops_stream.contract.settings import Settings
 from ops_stream.core.journal.chain import JournalKey
@@ -22,6 +23,8 @@ from ops_stream.core.rules_model import Rules
 
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Told what is being read, how far it is and how long it is."""
+Marked: TypeAlias = Callable[[Proved], None]
+"""Told up to where a partition is proved."""
 Compile: TypeAlias = Callable[[Mapping[str, str]], tuple[str, Rules] | None]
 """Gives a bundle's digest and its compiled rules; None where they are not valid here."""
 
@@ -42,10 +45,20 @@ class Audit:
     """The supervisor's public keys, by key id, of which the signature of a checkpoint may be."""
     kept: tuple[bytes, ...] = ()
     """Checkpoints that a third party has kept, one JSON object each."""
+    span: Span = WHOLE
+    """What is decided again."""
+    proved: Mapping[int, Proved] = field(default_factory=dict)
+    """Up to where partitions were proved before: what came before is not decided again."""
 
 
-async def verify_cluster(audit: Audit, progress: Progress) -> list[PartitionReport]:
-    """Audit the partitions; a report each."""
+def _nowhere(_mark: Proved) -> None:
+    """Keep nothing of what is proved."""
+
+
+async def verify_cluster(
+    audit: Audit, progress: Progress, marked: Marked = _nowhere
+) -> list[PartitionReport]:
+    """Audit the partitions; a report each. `marked` is told now and then up to where one is proved."""
     async with reader(audit.settings) as consumer:
         rules_of = await rules_of_cluster(consumer, audit)
         heads = await _heads(consumer, audit)  # before the journal's end is looked at: none may lie beyond it
@@ -54,7 +67,7 @@ async def verify_cluster(audit: Audit, progress: Progress) -> list[PartitionRepo
         journaled_outputs = {tp: end for tp, (_, end) in (await bounds(consumer, targets)).items()}
         outputs = Outputs(frozenset(audit.audited))
         reports = {
-            partition: await _journal(consumer, audit, partition, rules_of, outputs, heads, progress)
+            partition: await _journal(consumer, audit, partition, rules_of, outputs, heads, progress, marked)
             for partition in audit.audited
         }
         # And what the journal says was published was there before now.
@@ -132,9 +145,17 @@ async def _journal(
     outputs: Outputs,
     heads: Heads,
     progress: Progress,
+    marked: Marked,
 ) -> PartitionReport:
     verifier = Verifier(
-        partition, audit.partitions, audit.key, rules_of, audit.engine, outputs, heads.of(partition)
+        partition,
+        audit.partitions,
+        audit.key,
+        rules_of,
+        audit.engine,
+        outputs,
+        heads.of(partition),
+        span=replace(audit.span, proved=audit.proved.get(partition)),
     )
     tp = TopicPartition(audit.settings.topic("journal"), partition)
     ranges = await bounds(consumer, [tp])
@@ -149,6 +170,8 @@ async def _journal(
     async for _, records in read_ranges(consumer, ranges):
         for record in records:
             verifier.take(record.offset, record.value)
+        if verifier.mark is not None:
+            marked(verifier.mark)
         progress(name, records[-1].offset + 1, end)
         await asyncio.sleep(0)
     progress(name, end, end)

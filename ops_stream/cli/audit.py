@@ -1,29 +1,15 @@
-"""`ops-stream audit`: prove the journal."""
+"""`ops-stream audit`: prove the journal, and ask it."""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
 
 import click
 
 from ops_stream.cli.audit_bypass import bypass
 from ops_stream.cli.audit_explain import explain
-from ops_stream.cli.audit_export import export, show_file, verify_file
-from ops_stream.cli.audit_plan import key_of, plan_of, progress_shown
+from ops_stream.cli.audit_export import export
 from ops_stream.cli.audit_replay import replay
 from ops_stream.cli.audit_restore import restore
-from ops_stream.cli.common import Out, load_settings, output_options, run
-from ops_stream.cli.output import BAD, GOOD, WAIT, Column, Row, clean
-from ops_stream.contract.errors import ExitCode, NotSo, WrongUse
-
-if TYPE_CHECKING:
-    from ops_stream.audit.report import PartitionReport
-    from ops_stream.contract.settings import Settings
-    from ops_stream.core.journal.chain import JournalKey
-
-_SHOWN: Final = 10
+from ops_stream.cli.audit_verify import verify
 
 
 @click.group()
@@ -40,169 +26,9 @@ def audit() -> None:
     """
 
 
+audit.add_command(verify)
 audit.add_command(explain)
 audit.add_command(replay)
 audit.add_command(export)
 audit.add_command(restore)
 audit.add_command(bypass)
-
-
-@audit.command()
-@click.option(
-    "--partition",
-    "chosen",
-    type=click.IntRange(0),
-    multiple=True,
-    help="Only this partition; may be given again.",
-)
-@click.option(
-    "--checkpoints",
-    "kept",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Checkpoints that were kept elsewhere (a worker's checkpoints.jsonl): the journal must fit these too.",
-)
-@click.option(
-    "--file",
-    "exported",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Instead of the cluster, an export of it (ops-stream audit export); without the key only its chain.",
-)
-@output_options
-def verify(out: Out, chosen: tuple[int, ...], kept: Path | None, exported: Path | None) -> int:
-    """Read the whole journal, check every record's seal and place, decide it again, compare what went out.
-
-    Finds what was changed, removed, inserted or moved in the journal, decisions that do not come out again byte
-    for byte, approvals that no record holds, and recorded ones that never went out. Needs the journal key.
-    A tail that was cut, or sealed again with the journal key, does not fit the signed checkpoints.
-    Records that never counted (lost races, foreign writes) are listed as void. Exit code 1 if anything is wrong.
-    Also counts what people decided and commanded, and lists what no signature proves to be theirs.
-
-    \b
-    ops-stream audit verify
-    ops-stream audit verify --partition 3 --json | jq .findings
-    ops-stream audit verify --file journal.jsonl.gz
-    """
-    if exported is not None:
-        return _verify_file(out, exported, chosen, _kept(kept))
-    settings = load_settings()
-    key = key_of(settings)
-    reports = run(
-        settings,
-        _verify(settings, key, chosen, _kept(kept)),
-    )
-    out.table([report.as_dict() for report in reports], _COLUMNS)
-    if not out.as_json:
-        _explain(out, reports)
-    return ExitCode.DONE if all(report.passed for report in reports) else ExitCode.NOT_SO
-
-
-def _verify_file(out: Out, path: Path, chosen: tuple[int, ...], kept: tuple[bytes, ...]) -> int:
-    if chosen:
-        raise WrongUse(
-            "A file is verified whole: its digest is one.",
-            where="--partition",
-            next_step="Leave it out, or export the partition by itself.",
-        )
-    report = verify_file(out, path, kept)
-    out.table([part.as_dict() for part in report.parts], _COLUMNS)
-    if out.as_json:
-        out.row({"file": str(path), **report.as_dict()}, "")
-    else:
-        show_file(out, report)
-        if report.with_key or not report.passed:
-            _explain(out, list(report.parts))
-    return ExitCode.DONE if report.passed else ExitCode.NOT_SO
-
-
-def _kept(path: Path | None) -> tuple[bytes, ...]:
-    if path is None:
-        return ()
-    try:
-        return tuple(path.read_bytes().splitlines())
-    except OSError as error:
-        raise NotSo(f"The checkpoints cannot be read: {error.strerror}.", where=str(path)) from None
-
-
-async def _verify(
-    settings: Settings, key: JournalKey, chosen: tuple[int, ...], kept: tuple[bytes, ...]
-) -> list[PartitionReport]:
-    from ops_stream.audit.cluster import verify_cluster
-
-    plan = await plan_of(settings, key)
-    beyond = [number for number in chosen if number >= plan.partitions]
-    if beyond:
-        raise NotSo(f"The journal has partitions 0 to {plan.partitions - 1}, no {beyond[0]}.")
-    if chosen:
-        plan = replace(plan, audited=sorted(set(chosen)))
-    plan = replace(plan, kept=kept)
-    with progress_shown() as progress:
-        return await verify_cluster(plan, progress)
-
-
-def _explain(out: Out, reports: list[PartitionReport]) -> None:
-    wrong = sum(report.wrong for report in reports)
-    for report in reports:
-        for engine, count in report.other_engine.items():
-            out.say(
-                f"Partition {report.partition}: {count} record(s) of engine {clean(engine)} come out otherwise by "
-                "this one; only that engine can prove them."
-            )
-    if not wrong:
-        again = sum(report.decided_again for report in reports)
-        others = sum(sum(report.other_engine.values()) for report in reports)
-        what = f"{again} records decided again, every one as it is recorded"
-        if others:
-            what = f"{what}; {others} of other engines are whole and in their place, but not decided again"
-        out.say(out.style(f"Proved: {what}.", GOOD))
-        _explain_people(out, reports)
-        return
-    for report in reports:
-        if report.findings:
-            first = report.findings[0]
-            head = f"Partition {report.partition}: {report.wrong} wrong. First: {first.place}"
-            out.say(out.style(head, BAD, bold=True))
-            out.say(f"  {clean(first.explanation)}")
-            for finding in report.findings[1:_SHOWN]:
-                out.say(f"  then {clean(finding.place)}: {clean(finding.explanation)}")
-            if report.wrong > _SHOWN:
-                out.say(f"  and {report.wrong - _SHOWN} more; --json gives up to 100 of them.")
-
-
-def _explain_people(out: Out, reports: list[PartitionReport]) -> None:
-    """Say how many verdicts and commands there were, and which of them no signature proves."""
-    for kind in ("verdict", "command"):
-        counts = [report.acts.counts[kind] for report in reports]
-        unsigned, refused = (sum(one[how] for one in counts) for how in ("unsigned", "refused"))
-        taken = unsigned + sum(one["signed"] for one in counts)
-        if taken or refused:
-            words = f"{taken} {kind}{'' if taken == 1 else 's'}, {unsigned} unsigned"
-            out.say(words + (f"; {refused} more refused." if refused else "."))
-    acts = [act for report in reports for act in report.acts.unsigned]
-    for act in acts[:_SHOWN]:
-        out.say(f"  unsigned: {clean(act.who)}, {clean(act.what)} ({act.place})")
-    if len(acts) > _SHOWN:
-        out.say(f"  and {len(acts) - _SHOWN} more; --json gives up to 100 of each partition.")
-
-
-def _voids(row: Row) -> str:
-    return ", ".join(f"{count} {why}" for why, count in row["voids"].items())
-
-
-_COLUMNS: Final = (
-    Column("partition", "partition", right=True),
-    Column("records", "records", right=True),
-    Column("inputs", "inputs", right=True),
-    Column("ticks", "ticks", right=True),
-    Column("takeovers", "takeovers", right=True),
-    Column("gaps", "gaps", right=True),
-    Column("void", _voids, WAIT),
-    Column("decided again", "decided_again", right=True),
-    Column("outputs", "outputs", right=True),
-    Column("on topics", "published", right=True),
-    Column("checkpoints", "checkpoints", right=True),
-    Column(
-        "result",
-        lambda row: "passed" if row["passed"] else f"{row['wrong']} wrong",
-        lambda row: GOOD if row["passed"] else BAD,
-    ),
-)

@@ -12,7 +12,8 @@ from ops_stream.audit.bypass import Bypassed
 from ops_stream.audit.bypass_delivery import Delivery, Place
 from ops_stream.contract.headers import read_position
 from ops_stream.core.journal import record as rec
-from tests.audit.journals import Writer, ordinary_day
+from ops_stream.core.step import step
+from tests.audit.journals import ENGINE, Writer, ordinary_day
 
 Seen = list[tuple[Place, bytes | None]]
 DAY = ordinary_day()
@@ -90,3 +91,20 @@ def test_what_is_kept_meanwhile_is_bounded(monkeypatch) -> None:
     for number in range(10):
         delivery.seen((1_000 + number, 0), b"made up")
     assert len(delivery._ahead) == 3
+
+
+def test_what_was_published_in_the_cluster_that_a_journal_came_from_is_not_missed() -> None:
+    """After a restore the topics begin empty: only what is decided there has to be on them."""
+    writer = ordinary_day()
+    before = len(published(writer))
+    rebase = writer.ledger.rebase_of("elsewhere")
+    decision = step(writer.ledger.state, rebase, writer.rules, writer.ledger.at_ms)
+    prepared = writer.ledger.prepare_rebase(
+        rebase, decision, writer.ledger.at_ms, ENGINE, writer.rules.digest
+    )
+    writer.append(prepared)
+    writer.ask("after-1")
+    writer.ask("after-2")
+    there = published(writer)[before:]
+    assert missing(writer, there) == []
+    assert [one.request_id for one in missing(writer, there[1:])] == ["after-1"]
