@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from ops_stream.cli.audit import _explain
+from ops_stream.cli.audit_verify import _explain
 from ops_stream.cli.output import Out
 from ops_stream.core.rules_effects import Effects
 from tests.audit.journals import BOOK, RULES, Writer, audit
