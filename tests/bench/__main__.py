@@ -12,6 +12,7 @@ from typing import Any
 
 from ops_stream.embedded import EmbeddedKafka, train
 from tests.bench.adapter import measure_adapter
+from tests.bench.audit import measure_audit
 from tests.bench.measure import Bench, Plan
 from tests.bench.offpolicy import measure_offpolicy
 from tests.bench.overload import measure_overload
@@ -31,7 +32,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("adapter", "routers", "overload"),
+        choices=("adapter", "routers", "overload", "audit"),
         help="measure this part alone and leave the other results as they are",
     )
     parser.add_argument("--target", type=Path, default=TARGET, help="where the results go")
@@ -48,6 +49,10 @@ def main() -> int:
 
     if options.only == "routers":  # no broker is needed: it plays the core
         write_part("routers", _routers(say, quick=options.quick), options.target)
+        print(f"written to {options.target}")
+        return 0
+    if options.only == "audit":  # nor here
+        write_part("audit", _audit(say, quick=options.quick), options.target)
         print(f"written to {options.target}")
         return 0
     results: dict[str, Any] = {}
@@ -70,9 +75,14 @@ def main() -> int:
     else:
         results["policies"] = measure_policies(say)
         results["routers"] = _routers(say, quick=options.quick)
+        results["audit"] = _audit(say, quick=options.quick)
         write(results, options.target)
     print(f"written to {options.target}")
     return 0
+
+
+def _audit(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
+    return measure_audit(say, sizes=(1_000, 5_000), plain=5_000) if quick else measure_audit(say)
 
 
 def _routers(say: Callable[[str], None], *, quick: bool) -> dict[str, Any]:
