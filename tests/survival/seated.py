@@ -28,7 +28,7 @@ def _nothing(*_: Any) -> None: ...
 
 def seated(state: State, book: Rulebook, metrics: Metrics) -> tuple[Supervisor, Sequencer]:
     """Give both; every part is the real one, but for the producer that is not there."""
-    owner = SimpleNamespace(rulebook=book, refresh_rules=None, key=KEY)
+    owner = SimpleNamespace(rulebook=book, refresh_rules=None, key=KEY, producer=None, signing_key=None)
     supervisor = Supervisor(Settings(), cast(Owner, owner), 6, metrics, Limits(), frozenset())
     producer: Any = None
 

@@ -28,7 +28,9 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Exit, str]]:
 
 
 async def _supervisor() -> Supervisor:
-    owner = SimpleNamespace(rulebook=Rulebook(), refresh_rules=None, key=JournalKey(b"k" * 32))
+    owner = SimpleNamespace(
+        rulebook=Rulebook(), refresh_rules=None, key=JournalKey(b"k" * 32), producer=None, signing_key=None
+    )
     return Supervisor(Settings(), cast(Owner, owner), 6, Metrics(), Limits(), frozenset())
 
 
