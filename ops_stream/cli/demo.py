@@ -34,7 +34,8 @@ def demo(out: Out, seconds: float) -> int:
 
     Policies, a budget for each conversation and a scripted support lead decide; at the end the journal is proved, and
     the figures of the day are shown. Meanwhile agents of five roles, who never call one another, work off a workflow: a
-    page about the day, which is published when the support lead agrees.
+    page about the day, which is published when the support lead agrees. In a rush calls wait for room, and those that
+    fail are answered with the next step.
     Uses the broker of OPS_STREAM_BOOTSTRAP_SERVERS where that is set, an embedded one otherwise. Ctrl-C stops it all.
 
     \b

@@ -22,6 +22,8 @@ WORKFLOW: Final = "support-desk"
 AGENTS: Final = 12
 LEAD: Final = "lead.support"
 READS_FOR_S: Final = 0.4
+CALL_TAKES_S: Final = 0.05
+"""How long a call runs; the recording does not say it, and a real one takes longer."""
 DENIED_ABOVE_USD: Final = 1_000.0
 
 Report = Callable[[Outcome], None]
@@ -58,6 +60,7 @@ async def _one_call(client: OpsClient, agent: str, call: Call) -> Outcome:
             estimated_time_s=10,
             required_model=MODEL,
             effect=call.effect,
+            retry_count=call.retry,
             priority=2 if call.tool == "think" else 5,
             attributes={"value_usd": call.value_usd} if call.value_usd else {},
         )
@@ -70,6 +73,7 @@ async def _one_call(client: OpsClient, agent: str, call: Call) -> Outcome:
             monotonic() - asked,
         )
     waited = monotonic() - asked
+    await asyncio.sleep(CALL_TAKES_S)
     await _report(client, approval, call)
     return Outcome(call, agent, approval, "approved", waited)
 

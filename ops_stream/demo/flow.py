@@ -49,6 +49,9 @@ class Flow:
     over: asyncio.Event = field(default_factory=asyncio.Event)
     _requests: dict[str, list[str]] = field(default_factory=dict)
     """The asks of each step, one an attempt."""
+    _failed_at_ms: dict[str, int] = field(default_factory=dict)
+    _backed_off_ms: dict[str, int] = field(default_factory=dict)
+    """From the report of a step's last failure to the first decision about its next attempt."""
     _told: set[str] = field(default_factory=set)
     _early: list[StepSeen] = field(default_factory=list)
     _cost_usd: float = 0.0
@@ -69,12 +72,12 @@ class Flow:
                 # Topics are fetched side by side: in the broker's time a report comes before what follows from it.
                 records = [record for batch in batches.values() for record in batch]
                 for record in sorted(records, key=lambda one: one.timestamp):
-                    self.take(topics[record.topic], json.loads(record.value))
+                    self.take(topics[record.topic], json.loads(record.value), record.timestamp)
         finally:
             await consumer.stop()
 
-    def take(self, topic: str, body: dict[str, Any]) -> None:
-        """Take in what was said on a topic; others' work is passed by."""
+    def take(self, topic: str, body: dict[str, Any], at_ms: int) -> None:
+        """Take in what was said on a topic, and when by the broker's time; others' work is passed by."""
         if topic == "workflow-status":
             if body["workflow_id"] == FLOW:
                 self._on_status(body)
@@ -87,6 +90,8 @@ class Flow:
         attempts = self._requests.setdefault(step, [])
         if body["request_id"] not in attempts:
             attempts.append(body["request_id"])
+            if step in self._failed_at_ms:
+                self._backed_off_ms[step] = at_ms - self._failed_at_ms.pop(step)
         attempt = attempts.index(body["request_id"]) + 1
         if topic == "approvals":
             state = _STATES.get(body["decision"], body["decision"])
@@ -95,6 +100,8 @@ class Flow:
         elif body["kind"] in ("completed", "failed", "cancelled"):
             said = body.get("error") or ""
             self._cost_usd += body.get("cost_usd") or 0
+            if body["kind"] == "failed":
+                self._failed_at_ms[step] = at_ms
             self._say(StepSeen(step, body["agent"], body["kind"], attempt, said, body.get("cost_usd")))
 
     def _say(self, seen: StepSeen) -> None:
@@ -117,12 +124,14 @@ class Flow:
         """The workflow's figures for the end of the day."""
         status = self.status
         steps = status.get("steps", [])
+        again = [step["step_id"] for step in steps if step["attempts"] > 1]
         found = {
             "workflow_id": FLOW,
             "state": status.get("state", "unanswered"),
             "steps": len(steps),
             "completed": sum(step["state"] == "completed" for step in steps),
-            "tried_again": [step["step_id"] for step in steps if step["attempts"] > 1],
+            "tried_again": again,
+            "tried_again_after_s": {step: self._backed_off_ms.get(step, 0) / 1000 for step in again},
             "cost_usd": status.get("cost_usd", 0),
             "unknown_usd": round(max(0.0, status.get("cost_usd", 0) - self._cost_usd), 6),
             "budget_usd": BUDGET_USD,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,8 @@ class Call:
     output_tokens: int
     effect: str
     value_usd: float
+    retry: int
+    """How often the conversation's last calls of this tool have failed, one after the other."""
 
     @property
     def cost_usd(self) -> float:
@@ -62,8 +65,10 @@ def recorded_day(seconds: float) -> dict[str, list[Call]]:
     span = arrivals[-1][0] or 1.0
     known = _tools()
     days: dict[str, list[Call]] = {}
+    failed: Counter[tuple[str, str]] = Counter()
     for row, (second, tokens) in zip(_interleaved(rows), arrivals, strict=True):
         tool = known.get(row["tool"], {})
+        kind = row["run"], row["tool"]
         days.setdefault(row["run"], []).append(
             Call(
                 run=row["run"],
@@ -76,8 +81,10 @@ def recorded_day(seconds: float) -> dict[str, list[Call]]:
                 output_tokens=tokens,
                 effect=tool.get("effect", "none"),
                 value_usd=_at_stake(row["arguments"], tool),
+                retry=failed[kind],
             )
         )
+        failed[kind] = failed[kind] + 1 if row["result_is_error"] else 0
     return days
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from ops_stream.demo.crew import FLOW
 from ops_stream.demo.flow import StepSeen
 from ops_stream.demo.tally import percentile
-from ops_stream.demo.watch import Seen, Watch
+from ops_stream.demo.watch import ROOM, Seen, Watch
 
 COLOURS: Final = {
     "approved": "green",
@@ -23,6 +23,23 @@ COLOURS: Final = {
     "completed": "green",
     "failed": "red",
 }
+
+
+def _reason(seen: Seen) -> str:
+    """What a decision says beside itself: why, for what it waits, for how long it did, and what is to be done next."""
+    approval = seen.approval
+    said = "" if seen.why == approval["decision"] else f" {seen.why}"
+    if seen.waited_ms is not None:
+        said += f" after {seen.waited_ms} ms in line"
+    if "next_step" in approval:
+        said += f", next: {advice_of(approval['next_step'])}"
+    return said
+
+
+def advice_of(step: dict[str, Any]) -> str:
+    """The next step in a few words, with whom or what to try again."""
+    whom = step.get("agent") or step.get("model") or ""
+    return f"{step['action']} {whom}".rstrip()
 
 
 class Screen:
@@ -41,15 +58,15 @@ class Screen:
         """A decision, as it comes."""
         approval, request = seen.approval, seen.request
         if self.as_json:
-            self._json(
-                {"kind": "decision", **{k: approval.get(k) for k in ("request_id", "decision", "reason")}}
-            )
+            told = {k: approval.get(k) for k in ("request_id", "decision", "reason")}
+            next_step = {"next_step": approval["next_step"]} if "next_step" in approval else {}
+            self._json({"kind": "decision", **told, **next_step})
             return
         colour = COLOURS.get(approval["decision"], "white")
-        latency = f"{seen.latency_ms:>4} ms" if seen.latency_ms is not None else "   later"
+        latency = f"{seen.latency_ms:>4} ms" if seen.latency_ms is not None else "  later"
         cost = request.get("estimated_cost_usd", 0)
         # Without a reason of its own it fits on 80 columns.
-        reason = "" if approval["reason"] == approval["decision"] else f" {escape(approval['reason'])}"
+        reason = escape(_reason(seen))
         self.console.print(
             f"{latency}  {escape(request['agent'])}  {escape(request['request_id']):<7} "
             f"{escape(request.get('tool', '')):<29} ${cost:<7.4f} [{colour}]{approval['decision']}[/{colour}]{reason}",
@@ -117,6 +134,10 @@ def summary_of(
         "denied": watch.decisions["denied"],
         "escalated": watch.decisions["escalated"],
         "queued": watch.decisions["queued"],
+        "queued_for_room": watch.reasons["queued", ROOM],
+        "waited_for_room_p50_ms": percentile(watch.waited_ms, 0.50),
+        "failures_answered": watch.advised.total(),
+        "advised": dict(watch.advised.most_common()),
         "by_reason": {f"{decision}: {reason}": n for (decision, reason), n in sorted(watch.reasons.items())},
         "lead_approved": lead[0],
         "lead_denied": lead[1],
@@ -131,7 +152,8 @@ def summary_of(
 def _flow_rows(flow: dict[str, Any]) -> list[tuple[str, str]]:
     seconds = f" in {flow['seconds']:.1f} s" if "seconds" in flow else ""
     unknown = f", ${flow['unknown_usd']:.4f} of it unknown" if flow["unknown_usd"] else ""
-    again, blamed = (", ".join(flow[name]) for name in ("tried_again", "blamed"))
+    again = ", ".join(f"{step} after {waited:.1f} s" for step, waited in flow["tried_again_after_s"].items())
+    blamed = ", ".join(flow["blamed"])
     return [
         (
             f"workflow {flow['workflow_id']}",
@@ -142,9 +164,21 @@ def _flow_rows(flow: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def _room(body: dict[str, Any]) -> str:
+    asks = body["queued_for_room"]
+    return f"{asks}, waited p50 {body['waited_for_room_p50_ms']:.0f} ms" if asks else "none"
+
+
+def _advised(body: dict[str, Any]) -> str:
+    by_action = ", ".join(f"{action} {count}" for action, count in body["advised"].items())
+    return f"{body['failures_answered']}: {by_action}" if by_action else "none"
+
+
 def _rows(body: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [(name, str(body[name])) for name in ("asks", "approved", "denied", "escalated", "queued")]
     rows += [(f"  {reason}", str(count)) for reason, count in body["by_reason"].items()]
+    rows.append(("queued for room", _room(body)))
+    rows.append(("failures answered", _advised(body)))
     rows.append(("support lead", f"approved {body['lead_approved']}, denied {body['lead_denied']}"))
     rows.append(("spent of the month's budget", f"${body['spent_usd']:.2f} of ${body['budget_usd']:.2f}"))
     rows.append(("decision latency p50", f"{body['decision_latency_p50_ms']:.0f} ms"))

@@ -6,13 +6,16 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ops_stream.contract.partitions import partition_for
 from ops_stream.contract.settings import Settings
 from ops_stream.demo.desk import TENANT
+
+ROOM: Final = "for room"
+BATCH: Final = "for a batch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,13 @@ class Seen:
     request: dict[str, Any]
     latency_ms: int | None
     """From the ask's arrival at the broker to the first decision's, both in the broker's time."""
+    waited_ms: int | None = None
+    """How long it has waited for room, where this decision ends that."""
+
+    @property
+    def why(self) -> str:
+        """The reason; what is queued says for what."""
+        return queued_for(self.approval) or str(self.approval["reason"])
 
 
 @dataclass
@@ -33,6 +43,12 @@ class Watch:
     decisions: Counter[str] = field(default_factory=Counter)
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     latencies_ms: list[float] = field(default_factory=list)
+    waited_ms: list[float] = field(default_factory=list)
+    """How long each ask waited that found no room, in the broker's time."""
+    advised: Counter[str] = field(default_factory=Counter)
+    """What the answers to reports of failures said that is to be done next."""
+    _waits: dict[str, int] = field(default_factory=dict)
+    """Since when which asks wait for room."""
     _asked: dict[str, tuple[int, dict[str, Any]]] = field(default_factory=dict)
     _answered: set[str] = field(default_factory=set)
     _told: set[str] = field(default_factory=set)
@@ -78,6 +94,28 @@ class Watch:
             self._answered.add(request_id)
             latency = timestamp_ms - asked_ms
             self.latencies_ms.append(latency)
+        waited = self._waited_for_room(timestamp_ms, body)
+        seen = Seen(body, request, latency, waited)
         self.decisions[body["decision"]] += 1
-        self.reasons[body["decision"], body["reason"]] += 1
-        self.show(Seen(body, request, latency))
+        self.reasons[body["decision"], seen.why] += 1
+        if "next_step" in body:
+            self.advised[body["next_step"]["action"]] += 1
+        self.show(seen)
+
+    def _waited_for_room(self, timestamp_ms: int, body: dict[str, Any]) -> int | None:
+        """Say how long it waited for room where it does no longer; of one that begins to wait, note it."""
+        since = self._waits.pop(body["request_id"], None)
+        if queued_for(body) == ROOM:
+            self._waits[body["request_id"]] = timestamp_ms if since is None else since
+            return None
+        if since is None:
+            return None
+        self.waited_ms.append(timestamp_ms - since)
+        return timestamp_ms - since
+
+
+def queued_for(approval: dict[str, Any]) -> str:
+    """Say what an ask that is queued waits for; empty for any other. Only who waits for room has an expected start."""
+    if approval["decision"] != "queued":
+        return ""
+    return ROOM if (approval.get("queue") or {}).get("expected_start") else BATCH

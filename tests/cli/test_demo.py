@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ops_stream.demo import page
 from ops_stream.demo.crew import FLOW, flow_of
 from ops_stream.demo.flow import Flow, StepSeen
 from ops_stream.demo.recording import recorded_day
-from ops_stream.demo.show import Screen
+from ops_stream.demo.show import Screen, summary_of
 from ops_stream.demo.watch import Seen, Watch
 from tests.cli.running import start
 from tests.cli.terminal import Terminal
@@ -48,6 +49,70 @@ def test_an_answer_that_is_repeated_counts_once() -> None:
     assert [seen.latency_ms for seen in shown] == [4, None]
 
 
+def test_what_waits_for_room_is_told_from_what_waits_for_its_batch_and_for_how_long_it_waited() -> None:
+    """A batch first, then room: both count by themselves, and the wait ends with the decision that lets it in."""
+    shown: list[Seen] = []
+    watch = Watch(shown.append)
+    watch._on_request(1_000, ASK)
+    batch = {"queue": {"position": 1, "not_before": "2026-11-29T00:00:02.000Z"}}
+    room = {"queue": {**batch["queue"], "expected_start": "2026-11-29T00:00:03.000Z"}}
+    watch._on_approval(1_004, answer(1, "queued") | batch)
+    watch._on_approval(2_000, answer(2, "queued") | room)
+    watch._on_approval(2_300, answer(3, "approved"))
+    assert watch.reasons == {
+        ("queued", "for a batch"): 1,
+        ("queued", "for room"): 1,
+        ("approved", "approved"): 1,
+    }
+    assert (watch.waited_ms, [seen.waited_ms for seen in shown]) == ([300], [None, None, 300])
+    body = summary_of(watch, (0, 0), 0, 1, audit=True)
+    assert (body["queued"], body["queued_for_room"], body["waited_for_room_p50_ms"]) == (2, 1, 300)
+    console = Console(width=100, no_color=True)
+    with console.capture() as capture:
+        for seen in shown:
+            Screen(console, as_json=False).decision(seen)
+    ends = ["queued for a batch", "queued for room", "approved after 300 ms in line"]
+    assert [line[68:] for line in capture.get().splitlines()] == ends
+
+
+def test_the_answer_to_a_failure_is_told_with_what_is_to_be_done_next() -> None:
+    """It ends a permit, and is counted by what it advises beside the decisions, not among what was denied."""
+    shown: list[Seen] = []
+    watch = Watch(shown.append)
+    watch._on_request(1_000, ASK)
+    retry = {"action": "retry", "error_class": "transient", "attempt": 1, "max_attempts": 3}
+    watch._on_approval(1_004, answer(1, "approved"))
+    watch._on_approval(2_000, answer(2, "revoked", "attempt_failed") | {"next_step": retry})
+    other = retry | {"action": "retry_agent", "agent": "support-03"}
+    watch._on_approval(3_000, answer(3, "revoked", "attempt_failed") | {"next_step": other})
+    body = summary_of(watch, (0, 0), 0, 1, audit=True)
+    assert (body["approved"], body["denied"]) == (1, 0)
+    assert (body["failures_answered"], body["advised"]) == (2, {"retry": 1, "retry_agent": 1})
+    console = Console(width=100, no_color=True)
+    with console.capture() as capture:
+        for seen in shown:
+            Screen(console, as_json=False).decision(seen)
+    said = [line[68:] for line in capture.get().splitlines()[1:]]
+    assert said == [
+        "revoked attempt_failed, next: retry",
+        "revoked attempt_failed, next: retry_agent support-03",
+    ]
+
+
+def test_a_call_knows_how_often_its_tool_failed_right_before_in_its_conversation() -> None:
+    """That is what the recorded agent tried again; what worked ends the count."""
+    calls = recorded_day(1)["3-0"]
+    found = [(call.step, call.failed, call.retry) for call in calls if call.tool.startswith("update_res")]
+    assert [one for one in found if one[1] or one[2]] == [
+        (13, True, 0),
+        (14, True, 1),
+        (16, True, 2),
+        (17, True, 3),
+        (18, True, 4),
+        (19, False, 5),
+    ]
+
+
 def test_a_decision_is_a_line_of_80_columns_unless_it_has_a_reason_of_its_own() -> None:
     """No name of the recording is longer than these."""
     console = Console(width=80, no_color=True)
@@ -78,7 +143,11 @@ def test_what_becomes_of_the_workflow_is_told_once_with_its_attempts() -> None:
         states.append(status["state"])
         order.append(f"workflow {status['state']}")
 
-    flow = Flow(on_step, on_state)
+    flow, clock = Flow(on_step, on_state), count(0, 1_000)
+
+    def take(topic: str, body: dict[str, Any]) -> None:
+        flow.take(topic, body, next(clock))
+
     approved = {"decision": "approved", "reason": "approved"}
     failed = {"kind": "failed", "error": "it broke off", "event_id": "e2"}
     status: dict[str, Any] = {
@@ -88,24 +157,20 @@ def test_what_becomes_of_the_workflow_is_told_once_with_its_attempts() -> None:
         "cost_usd": 0,
         "blamed": [],
     }
-    flow.take("approvals", {**step("figures", "r1"), "approval_id": "a1", **approved})
-    flow.take("workflow-status", status)
-    flow.take("workflow-status", {**status, "workflow_id": "another", "state": "failed"})
-    flow.take("approvals", {**step("figures", "r1"), "approval_id": "a1", **approved})
-    flow.take("telemetry", step("figures", "r1", event_id="e1", kind="started"))
-    flow.take("telemetry", step("figures", "r1", **failed))
-    flow.take(
-        "approvals", {**step("figures", "r1"), "task_id": "conversation-1", "approval_id": "a9", **approved}
-    )
-    flow.take(
-        "approvals", {**step("figures", "r2"), "approval_id": "a2", "decision": "escalated", "reason": "x"}
-    )
-    flow.take("telemetry", step("figures", "r2", event_id="e3", kind="completed", cost_usd=0.01))
+    take("approvals", {**step("figures", "r1"), "approval_id": "a1", **approved})
+    take("workflow-status", status)
+    take("workflow-status", {**status, "workflow_id": "another", "state": "failed"})
+    take("approvals", {**step("figures", "r1"), "approval_id": "a1", **approved})
+    take("telemetry", step("figures", "r1", event_id="e1", kind="started"))
+    take("telemetry", step("figures", "r1", **failed))
+    take("approvals", {**step("figures", "r1"), "task_id": "conversation-1", "approval_id": "a9", **approved})
+    take("approvals", {**step("figures", "r2"), "approval_id": "a2", "decision": "escalated", "reason": "x"})
+    take("telemetry", step("figures", "r2", event_id="e3", kind="completed", cost_usd=0.01))
     assert not flow.over.is_set()
     done = {"step_id": "figures", "state": "completed", "attempts": 2}
     times = {"accepted_at": "2026-11-29T00:00:00.000Z", "ended_at": "2026-11-29T00:00:02.500Z"}
     over = {**status, "state": "completed", "steps": [done], "cost_usd": 0.03, **times}
-    flow.take("workflow-status", over)
+    take("workflow-status", over)
     assert [(one.state, one.attempt, one.reason, one.cost_usd) for one in steps] == [
         ("running", 1, "", None),
         ("failed", 1, "it broke off", None),
@@ -117,6 +182,9 @@ def test_what_becomes_of_the_workflow_is_told_once_with_its_attempts() -> None:
     assert flow.over.is_set()
     told = flow.summary()
     assert (told["seconds"], told["tried_again"], told["unknown_usd"]) == (2.5, ["figures"], 0.02)
+    assert told["tried_again_after_s"] == {"figures": 2.0}, (
+        "from the report to what is decided about the next try"
+    )
 
 
 def test_a_step_is_a_line_beside_the_decisions_and_fits_80_columns() -> None:
@@ -155,8 +223,9 @@ def test_the_five_roles_make_a_page_of_the_recording_together(tmp_path: Path) ->
 @pytest.mark.bus
 @pytest.mark.timeout(180)
 def test_the_demo_works_a_workflow_off_among_its_decisions(kafka: str, tmp_path: Path) -> None:
-    """On a real broker: the engineer's first try fails and is made again, publishing waits for the support lead, the
-    outputs flow on, the workflow completes, and the whole journal is proved."""
+    """On a real broker: the engineer's first try fails and is made again a second later, publishing waits for the
+    support lead, the outputs flow on, the workflow completes; of the desk's calls some wait for room, none is denied
+    for it, failures are answered; and the whole journal is proved."""
     env = {"OPS_STREAM_BOOTSTRAP_SERVERS": kafka, "OPS_STREAM_DATA_DIR": str(tmp_path)}
     code, out, err = ended(start("demo", "--seconds", "4", "--json", env=env), 150)
     assert code == 0, err
@@ -180,6 +249,17 @@ def test_the_demo_works_a_workflow_off_among_its_decisions(kafka: str, tmp_path:
     flow = summary["workflow"]
     assert (flow["state"], flow["completed"], flow["steps"], flow["blamed"]) == ("completed", 5, 5, [])
     assert flow["tried_again"] == ["figures"]
+    assert flow["tried_again_after_s"]["figures"] >= 0.8, (
+        "conf/demo/retries.yaml: a second, less a fifth by lot"
+    )
+    assert summary["queued_for_room"] > 0 and summary["waited_for_room_p50_ms"] >= 0
+    answers = [row["next_step"]["action"] for row in rows if row.get("reason") == "attempt_failed"]
+    assert summary["failures_answered"] == len(answers) == sum(summary["advised"].values()) > 0
+    assert "denied: overloaded" not in summary["by_reason"]
+    assert "denied: retries_exhausted" not in summary["by_reason"]
+    assert summary["asks"] == summary["approved"] + summary["denied"] == 572, (
+        "each ask came to one of these ends"
+    )
     assert 0 < flow["cost_usd"] < flow["budget_usd"]
     assert summary["audit_verify_passed"]
     (made,) = tmp_path.glob("demo/demo-*/desk.html")

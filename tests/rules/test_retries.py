@@ -36,6 +36,17 @@ def read(text: str) -> tuple[Retries, list[Problem]]:
     return read_retries(document, problems), problems
 
 
+def test_the_strict_file_tries_less_and_calls_people_more() -> None:
+    """No class is tried more often than as shipped, a person is called in the end, nothing unclassed is done twice."""
+    strict, shipped = (compile_bundle(read_conf(CONF / name, {})) for name in ("strict", "."))
+    plans = strict.retries.plans
+    assert all(plan.max_attempts <= shipped.retries.plans[name].max_attempts for name, plan in plans.items())
+    assert {plans[name].after for name in ("transient", "rate_limit", "policy")} == {"escalate"}
+    assert strict.escalations.trigger("retries_exhausted", "any"), "whoever escalates is heard"
+    assert strict.retries.unsure_effects == {"irreversible", "reversible", "unknown"}
+    assert (strict.retries.budget_percent or 100) < (shipped.retries.budget_percent or 0)
+
+
 def test_without_the_file_nothing_is_tried_again_by_plan() -> None:
     """No file turns nothing on; neither does one that says so, and one that cannot be read."""
     off, problems = read("version: 1\non: false\n")
