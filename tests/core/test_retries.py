@@ -98,7 +98,7 @@ def rows_of(world: World) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=examples(60, quick=10), deadline=None, derandomize=True)
+@settings(max_examples=examples(30, quick=3), deadline=None, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_no_provider_gets_more_retries_than_it_may(seed: int) -> None:
     """Over every stretch of minutes: what each minute lets in, and the share of the other asks since the first retry.
@@ -144,6 +144,7 @@ def test_what_is_never_tried_again_leaves_no_row() -> None:
 def test_those_that_are_put_off_are_spread_over_minutes() -> None:
     """A storm of retries is told to come back over as many minutes as it takes, at most an hour."""
     world = world_with(budget_percent=0, budget_min_per_minute=10)
+    world.strict = False  # a thousand asks, and nothing here but their times
     told = [
         answer(world, f"r{number}", estimated_cost_usd=0.001, retry_count=1).get("retry_at", "")
         for number in range(1_000)

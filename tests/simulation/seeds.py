@@ -17,7 +17,7 @@ from tests.thorough import examples
 VARIABLE: Final = "OPS_STREAM_SIM_SEED"
 FIXED: Final = range(300)
 """Always run."""
-FRESH: Final = examples(1_200, quick=350)
+FRESH: Final = examples(800, quick=120)
 """Run from the commit on: another commit, other histories."""
 SHOWN_BYTES: Final = 160
 

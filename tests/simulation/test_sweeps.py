@@ -24,5 +24,5 @@ def test_what_a_kill_leaves_over_keeps_every_promise(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(killswitch, "FIRST_MAX", 1)
     monkeypatch.setattr(Seat, "_write_tick", counting)
-    run_all(range(2_000, 2_000 + examples(600, quick=120)))
+    run_all(range(2_000, 2_000 + examples(400, quick=60)))
     assert pieces, "some kill left something over"
