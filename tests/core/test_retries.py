@@ -108,6 +108,7 @@ def test_no_provider_gets_more_retries_than_it_may(seed: int) -> None:
     rng = Random(seed)
     percent, least = rng.choice((0, 20, 50, 100)), rng.choice((1, 2, 5))
     world = world_with(budget_percent=percent, budget_min_per_minute=least)
+    world.strict = False  # other histories hold the books; this one counts retries
     let: list[tuple[int, str, bool]] = []
     for number in range(150):
         retry, model = rng.random() < 0.6, rng.choice(("large", "large", "small"))
