@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -14,7 +15,9 @@ from ops_stream.cli.output import QUIET, clean, to_json
 from ops_stream.contract.errors import ExitCode, WrongUse
 
 if TYPE_CHECKING:
-    from agents_adapter import Approval
+    from collections.abc import Mapping
+
+    from agents_adapter import Approval, OpsClient
     from ops_stream.cli.bus import Bus
     from ops_stream.contract.settings import Settings
 
@@ -61,6 +64,7 @@ def _field_options(function: Any) -> Any:
     type=click.Choice(["completed", "failed", "cancelled"]),
     help="Report this at once after an approval, so that nothing stays held.",
 )
+@click.option("--error", help="What went wrong, with --report failed; the next step goes by it.")
 @click.option(
     "--timeout",
     type=click.FloatRange(min=0.1),
@@ -79,7 +83,14 @@ def ask(out: Out, /, **options: Any) -> int:
     ops-stream ask "Refund order 1234" --cost 0.05 --register
     ops-stream ask "Delete the old index" --agent janitor --effect irreversible --tool drop_index
     ops-stream ask "Summarise ticket 7" --report completed --json | jq -r .decision
+    ops-stream ask "Summarise ticket 7" --report failed --error "429 Too Many Requests"
     """
+    if options["error"] is not None and options["report"] != "failed":
+        raise WrongUse(
+            "There is no failure of which it would be the error.",
+            where="--error",
+            next_step="Add: --report failed",
+        )
     settings = load_settings()
     fields = {name: value for name, value in options.items() if name in _NAMES and value is not None}
     fields["tags"] = list(options["tags"])
@@ -142,13 +153,21 @@ async def _ask(out: Out, settings: Settings, options: dict[str, Any], fields: di
                 await telling
         _print(out, approval)
         if options["report"]:
-            await client.report(approval, kind=options["report"])
+            await _report(out, client, approval, options["report"], options["error"])
         elif approval.lease_expires_at is not None:
             out.note(
                 f"Nothing is reported yet. Without a report by {approval.lease_expires_at} its cost counts as unknown "
                 "and people are told; or use --report."
             )
     return ExitCode.DONE
+
+
+async def _report(out: Out, client: OpsClient, approval: Approval, kind: str, error: str | None) -> None:
+    """Report how it ended; of a failure, print what the supervisor says that is to be done next, if it does."""
+    await client.report(approval, kind=kind, **({} if error is None else {"error": error}))
+    planned = approval.retry is not None or approval.request.retry_count > 0
+    if kind == "failed" and planned and await client.next_step(approval) is not None:
+        _print(out, replace(approval, answer=approval.mark.after))
 
 
 async def _tell(out: Out, bus: Bus, starts: Any, request_id: str) -> None:
@@ -161,10 +180,25 @@ async def _tell(out: Out, bus: Bus, starts: Any, request_id: str) -> None:
             escalation_id = seen.body["escalation_id"]
             out.note(f"Waiting for a person. Elsewhere: ops-stream approve {escalation_id}   (or deny, edit)")
         elif seen.body["decision"] == "queued":
-            place = seen.body.get("queue") or {}
-            out.note(f"Queued at position {place.get('position')}, until {place.get('not_before')}.")
+            out.note(_queued(seen.body.get("queue") or {}))
         else:
             return
+
+
+def _next(approval: Approval) -> str | None:
+    step = approval.next_step
+    if step is None:
+        return None
+    whom = step.model or step.agent or step.escalation_id or ""
+    return f"{step.action} {whom}".rstrip()
+
+
+def _queued(place: Mapping[str, Any]) -> str:
+    """Say where an ask waits: the batch queue knows until when, and of room it is only known when it is expected."""
+    position, expected = place.get("position"), place.get("expected_start")
+    if expected is not None:
+        return f"Queued for room at position {position}, expected to run at {expected}."
+    return f"Queued for a batch at position {position}, until {place.get('not_before')}."
 
 
 def _print(out: Out, approval: Approval) -> None:
@@ -184,6 +218,7 @@ def _print(out: Out, approval: Approval) -> None:
         "lease until": approval.lease_expires_at,
         "policies": ", ".join(policy.name for policy in approval.matched_policies),
         "approved by": ", ".join(body.get("approved_by", ())),
+        "next": _next(approval),
         "edited": to_json(body["edits"]) if body.get("edits") else None,
         "rules": approval.rules_digest,
     }

@@ -194,7 +194,9 @@ async def connect(settings: Settings) -> AsyncIterator[Bus]:
         yield Bus(settings, counts, consumer)
 
 
-def check(event: str, body: Mapping[str, Any]) -> None:
+def check(
+    event: str, body: Mapping[str, Any], *, where: str = "", next_step: str = "See what it takes with: --help"
+) -> None:
     """Raise WrongUse where a body is not one of its event."""
     from pydantic import ValidationError
 
@@ -204,7 +206,7 @@ def check(event: str, body: Mapping[str, Any]) -> None:
         problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
         name = ".".join(str(step) for step in problem["loc"])
         text = problem["msg"].removeprefix("Value error, ")
-        raise WrongUse(f"{name}: {text}.", next_step="See what it takes with: --help") from None
+        raise WrongUse(f"{name}: {text}.", where=where, next_step=next_step) from None
 
 
 def now_text() -> str:

@@ -15,7 +15,10 @@ from ops_stream.cli.options import person_options
 from ops_stream.contract.errors import ExitCode, WrongUse
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiokafka import TopicPartition
+    from pydantic import BaseModel
 
     from ops_stream.cli.bus import Bus
     from ops_stream.cli.output import Row
@@ -110,6 +113,7 @@ def submit(out: Out, file: str, tenant: str | None, wait_s: float, watch: bool) 
     settings = load_settings()
     body = read(file)
     body["tenant"] = tenant or body.get("tenant") or settings.tenant
+    check(body, file)
     return run(settings, _submit(out, settings, body, wait_s, watch=watch))
 
 
@@ -156,17 +160,36 @@ def read(file: str) -> dict[str, Any]:
     return body
 
 
+def check(body: dict[str, Any], file: str) -> None:
+    """Raise WrongUse where it is no workflow, or has a field that would be passed over: a misspelt one, mostly."""
+    from ops_stream.cli import bus
+    from ops_stream.cli.output import clean
+    from ops_stream.contract.models import Step, Workflow
+    from ops_stream.rules.problems import did_you_mean
+
+    bus.check("Workflow", body, where=file, next_step="docs/workflows.md shows a whole one.")
+    parts: list[tuple[str, type[BaseModel], Mapping[str, Any]]] = [
+        ("", Workflow, body),
+        *((f"steps.{at}.", Step, step) for at, step in enumerate(body["steps"])),
+    ]
+    for path, model, found in parts:
+        known = {field.alias or name for name, field in model.model_fields.items()}
+        for name in found:
+            if name not in known and path + name != "event":  # lines for Kafka's own tools name their event
+                said = f"Unknown field '{path}{clean(name)}'."
+                raise WrongUse(said, where=file, next_step=did_you_mean(name, known))
+
+
 def _bytes_of(path: Path) -> bytes:
     with path.open("rb") as opened:
         return opened.read(BYTES_MAX + 1)
 
 
 async def _submit(out: Out, settings: Settings, body: dict[str, Any], wait_s: float, *, watch: bool) -> int:
-    from ops_stream.cli.bus import check, connect
+    from ops_stream.cli.bus import connect
     from ops_stream.cli.command import new_id
     from ops_stream.cli.workflows_show import answer
 
-    check("Workflow", body)
     tenant, workflow_id = body["tenant"], body["workflow_id"]
     async with connect(settings) as bus:
         told = await _ends(bus, "workflow-status", tenant)

@@ -72,8 +72,14 @@ def answer(out: Out, row: Row, *, watched: bool) -> str:
     """Give the answer to a workflow that was handed in, and how to see more where that is not shown anyway."""
     name = clean(row["workflow_id"])
     state = out.style(row["state"], COLORS.get(row["state"], ""))
+    if row["state"] == "rejected":  # nothing of it is kept, its steps neither
+        return "\n".join([f"Workflow {name}: {state}.", *problems(out, row)])
     lines = [f"Workflow {name}: {state}, {len(row['steps'])} steps.", *problems(out, row)]
-    if row["state"] != "rejected" and not watched:
+    if watched:
+        return "\n".join(lines)
+    if "ended_at" in row:
+        lines.append(f"See how it went with: ops-stream workflows {name}")
+    else:
         lines.append(f"See how it goes with: ops-stream workflows {name} --watch")
     return "\n".join(lines)
 

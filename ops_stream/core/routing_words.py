@@ -66,7 +66,7 @@ def _sentence(model: str, why: Why) -> str:
     if why.kind == "fallback":
         text = f"its fallback {model} is used{_figures(why)}"
     elif why.kind == "tried":
-        text = f"model {model} is tried out in the place of {why.instead}{_figures(why)}"
+        text = f"model {model}{_figures(why)} is tried out in the place of {why.instead}"
     elif why.kind == "cheapest":
         text = f"model {model} is the cheapest expected to do what is asked{_figures(why)}"
     elif why.kind == "best":

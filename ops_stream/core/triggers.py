@@ -177,16 +177,17 @@ def exhausted(draft: Draft, ask: Ask, event: Telemetry, step: NextStep, *, alway
     if rule is None or not (always or ask.impact in rule.impacts or effects & rule.effects):
         return ""
     error = f" Its last error: {clip(event.error, 300)}" if event.error else ""
-    return _call(
-        draft,
-        "retries_exhausted",
-        rule,
-        ask,
-        summary=f"Ask {ask.request_id} of agent {ask.agent} has failed at attempt {step.attempt} of "
-        f"{step.max_attempts} ({step.error_class}), and is not tried again.{error}",
-        advice="Have it done in another way, or say that it is not needed; the agent waits for neither.",
-        stake=ask.held,
+    ended = (
+        f"Ask {ask.request_id} of agent {ask.agent} has failed at attempt {step.attempt} of "
+        f"{step.max_attempts} ({step.error_class}), and is not tried again."
     )
+    advice = "Have it done in another way, or say that it is not needed; the agent waits for neither."
+    if step.error_class == "unknown_outcome":
+        ended = f"Nobody knows whether ask {ask.request_id} of agent {ask.agent} was done, and it changes something."
+        advice = (
+            "Find out whether it was done. Asked for again it waits for a person; the agent does not wait."
+        )
+    return _call(draft, "retries_exhausted", rule, ask, summary=ended + error, advice=advice, stake=ask.held)
 
 
 def _unknown(draft: Draft, ask: Ask, why: str) -> str:

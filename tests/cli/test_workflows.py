@@ -47,6 +47,7 @@ def test_a_workflow_is_handed_in_shown_and_cancelled(world: World, release: Path
     refused = world.ops("workflows", "submit", str(release))
     assert refused.code == 1, refused
     assert "nobody_capable" in refused.out
+    assert "0 steps" not in refused.out, "of a rejected one nothing is kept, and nothing is counted"
     assert world.ops("workflows").out.startswith("No workflow runs.")
     _register(world, "ann")
     accepted = world.ops("workflows", "submit", str(release), "--json")
@@ -66,6 +67,12 @@ def test_a_workflow_is_handed_in_shown_and_cancelled(world: World, release: Path
     assert (row["state"], [one["state"] for one in row["steps"]]) == ("cancelled", ["cancelled", "cancelled"])
     assert row["problems"][0]["explanation"] == "olga cancelled it: enough"
     assert "cancelled" in world.ops("workflows", "--all").out
+    same = world.ops("workflows", "submit", str(release))
+    assert (same.code, same.out) == (
+        0,
+        "Workflow release: cancelled, 2 steps.\n  cancelled  olga cancelled it: enough\n"
+        "See how it went with: ops-stream workflows release\n",
+    )
     again = world.ops("workflows", "cancel", "release", "--as", "olga")
     assert again.code == 1
     assert "changes nothing" in again.out
@@ -79,6 +86,11 @@ def test_a_workflow_is_handed_in_shown_and_cancelled(world: World, release: Path
         ("[1, 2]", "It holds no workflow"),
         ("workflow_id: w1\nobjective_id: o1\nsteps: 7\n", "steps: "),
         ("workflow_id: w 1\nobjective_id: o1\nsteps: []\n", "workflow_id: "),
+        (
+            "workflow_id: w1\nobjective_id: o1\nsteps: [{step_id: a, task_type: t, task_description: d, effect: none}]",
+            "Unknown field 'steps.0.effect'",
+        ),
+        ("workflow_id: w1\nobjective_id: o1\ndedline: x\nsteps: []", "Did you mean 'deadline'?"),
         ("x: " + "y" * 262_144, "larger than a workflow may be"),
     ],
 )
@@ -89,6 +101,7 @@ def test_a_file_that_is_no_workflow_is_wrong_use(tmp_path: Path, text: str, said
     result = ops("workflows", "submit", str(path))
     assert result.code == 2, result
     assert said in result.err
+    assert "w.yaml" in result.err
 
 
 def _report(world: World, tenant: str, workflow_id: str, step_id: str, kind: str = "completed") -> None:
