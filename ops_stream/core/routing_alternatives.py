@@ -51,7 +51,8 @@ def alternatives(look: Look) -> list[Alternative]:
         one = router.candidate(expected)
         found.append((one, expected.latency_ms, _against(look, router, one)))
     found.sort(key=lambda item: item[0][:3])
-    chosen = look.route.model
+    # A required model that is left is named by the route, and not used.
+    chosen = "" if look.route.refusal else look.route.model
     return [
         Alternative(
             one.name,

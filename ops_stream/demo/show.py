@@ -26,14 +26,14 @@ COLOURS: Final = {
 
 
 def _reason(seen: Seen) -> str:
-    """What a decision says beside itself: why, for what it waits, for how long it did, and what is to be done next."""
+    """What a decision says beside itself, so short that it fits on 100 columns: what is to be done next, for how long
+    it waited for room, or why it is so."""
     approval = seen.approval
-    said = "" if seen.why == approval["decision"] else f" {seen.why}"
-    if seen.waited_ms is not None:
-        said += f" after {seen.waited_ms} ms in line"
     if "next_step" in approval:
-        said += f", next: {advice_of(approval['next_step'])}"
-    return said
+        return f": {advice_of(approval['next_step'])}"
+    if seen.waited_ms is not None:
+        return f" after {seen.waited_ms} ms in line"
+    return "" if seen.why == approval["decision"] else f" {seen.why}"
 
 
 def advice_of(step: dict[str, Any]) -> str:

@@ -90,6 +90,22 @@ def test_a_model_that_no_budget_can_take_is_told_so_and_the_budgets_told_are_tho
     assert look["budgets"][0]["needs"] == look["holds_usd"] == 0.00014
 
 
+def test_of_a_required_model_that_is_left_it_is_told_why_it_was_not_used() -> None:
+    """It is named by the ask, and nothing was chosen in its place: it does not count as chosen."""
+    writer = routed()
+    writer.input("agents", event="AgentRegistration", agent="b", role="clerk", capabilities=["general"])
+    for number in range(5):
+        writer.ask(f"f{number}", required_model="large")
+        report = {"event_id": f"e{number}", "request_id": f"f{number}", "kind": "failed", "model": "large"}
+        writer.input("telemetry", task_id="t", agent="a", error="503", **report)
+    writer.ask("r1", agent="b", required_model="large")
+    look = life(writer, "r1")["moments"][0]["looks"][0]
+    assert [check["check"] for check in look["checks"] if check["result"] == "objects"] == ["no_model"]
+    (told,) = look["model"]["alternatives"]
+    assert told["model"] == "large"
+    assert told["against"].startswith("keeps failing or is slow, and is left until")
+
+
 @pytest.mark.parametrize("fields", [{}, {"required_model": "large"}])
 def test_where_nothing_was_chosen_there_are_no_alternatives(fields: dict[str, str]) -> None:
     """With routing off, or where the ask names a model that may be used."""
