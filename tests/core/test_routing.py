@@ -319,7 +319,9 @@ def test_a_share_of_what_risks_little_tries_another_model_and_says_how_probable_
         told = answer(world, f"r{number}", effect="none")
         tried[told["model"]] = tried.get(told["model"], 0) + 1
         assert told["propensity"] == (0.8 if told["model"] == "medium" else 0.1)
-        assert (") is tried out in the place of medium (" in told["explanation"]) is (told["model"] != "medium")
+        assert (") is tried out in the place of medium (" in told["explanation"]) is (
+            told["model"] != "medium"
+        )
     assert 140 <= tried["medium"] <= 180
     assert min(tried["large"], tried["small"]) >= 8
 
