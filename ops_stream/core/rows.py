@@ -15,6 +15,7 @@ import msgspec
 from ops_stream.core import (
     rows_agents,
     rows_alarms,
+    rows_base,
     rows_budgets,
     rows_escalations,
     rows_kills,
@@ -22,6 +23,7 @@ from ops_stream.core import (
     rows_learning,
     rows_load,
     rows_loops,
+    rows_optimization,
     rows_peers,
     rows_retries,
     rows_routing,
@@ -70,6 +72,10 @@ Period = rows_learning.Period
 Pooled = rows_learning.Pooled
 GateRow = rows_load.GateRow
 LineRow = rows_load.LineRow
+Amended = rows_optimization.Amended
+Attempts = rows_optimization.Attempts
+Finder = rows_optimization.Finder
+OptimizationRow = rows_optimization.OptimizationRow
 Tally = rows_kpis.Tally
 Telling = rows_kpis.Telling
 StepBody = rows_workflows.StepBody
@@ -78,6 +84,8 @@ StepRow = rows_workflows.StepRow
 WorkflowRow = rows_workflows.WorkflowRow
 RetryBudget = rows_retries.RetryBudget
 Unsure = rows_retries.Unsure
+Rebased = rows_base.Rebased
+Via = rows_base.Via
 
 Phase = Literal["escalated", "queued", "running", "unknown", "ended"]
 """Waiting for a person or in the batch queue; running under a lease; over with its cost unknown; over."""
@@ -212,6 +220,8 @@ class Ask(Row, frozen=True):
     """Whether the batch queue has let it out: it is not put there again, and runs at batch price where there is one."""
     action: str = ""
     """What it does (`unsure.action_of`), where that changes state; empty where nothing has to be remembered."""
+    arms: tuple[str, ...] = ()
+    """The sides of optimizations that it counts for, as `ID+` (changed) or `ID-` (kept)."""
 
 
 class AskFacts(msgspec.Struct, frozen=True, gc=False):
@@ -258,21 +268,13 @@ class ActiveRules(Row, frozen=True):
     """The rules in force on this partition."""
 
     digest: str
+    """Of the bundle, or of the bundle with its amendments."""
     at: int
     command_id: str = ""
-
-
-class Via(Row, frozen=True):
-    """The highest forwarding seen from a partition."""
-
-    offset: int
-    index: int
-
-
-class Rebased(Row, frozen=True):
-    """How far an input had been read in the clusters before this one: its offsets are counted on from there."""
-
-    by: int
+    """The command, or the optimization, in whose name they are."""
+    base: str = ""
+    """The bundle's digest where there are amendments."""
+    amended: tuple[rows_optimization.Amended, ...] = ()
 
 
 class Firing(Row, frozen=True):
@@ -339,6 +341,9 @@ PASTS: Final = Table("past/", Past)
 POOLED: Final = Table("pooled/", Pooled)
 FLOWS_LEARNED: Final = Table("flowlearned/", FlowLearned)
 EVICTED: Final = Table("evicted/", Evicted)
+OPTIMIZATIONS: Final = Table("optimization/", OptimizationRow)
+ATTEMPTS: Final = Table("attempts/", Attempts)
+FINDERS: Final = Table("finder/", Finder)
 WORKFLOWS: Final = Table("workflow/", WorkflowRow)
 STEPS: Final = Table("step/", StepRow)
 STEP_BODIES: Final = Table("stepbody/", StepBody)

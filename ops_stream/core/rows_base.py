@@ -12,3 +12,16 @@ NOTHING: Final = msgspec.Raw(b"")
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """The base of every row."""
+
+
+class Via(Row, frozen=True):
+    """The highest forwarding seen from a partition."""
+
+    offset: int
+    index: int
+
+
+class Rebased(Row, frozen=True):
+    """How far an input had been read in the clusters before this one: its offsets are counted on from there."""
+
+    by: int

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
+from ops_stream.core.rows_optimization import Amended
 from ops_stream.core.rules_alerts import Alerts
 from ops_stream.core.rules_budgets import Bound as Bound
 from ops_stream.core.rules_budgets import Budgets as Budgets
@@ -18,6 +19,7 @@ from ops_stream.core.rules_escalations import Escalations
 from ops_stream.core.rules_kills import Kills
 from ops_stream.core.rules_lifecycle import Lifecycle
 from ops_stream.core.rules_load import Load
+from ops_stream.core.rules_optimization import Optimization
 from ops_stream.core.rules_people import People
 from ops_stream.core.rules_retries import Retries
 from ops_stream.core.rules_routing import Routing
@@ -201,6 +203,9 @@ class Rules:
     routing: Routing = field(default_factory=Routing)
     load: Load = field(default_factory=Load)
     retries: Retries = field(default_factory=Retries)
+    optimization: Optimization = field(default_factory=Optimization)
+    amended: Mapping[str, tuple[Amended, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Tenant → what optimizations change of all this for its asks (`core/amend.py`)."""
     blocking_digest: str = ""
     """Names what blocks: an approval of a person holds only while this is as it was when they were asked."""
     zones: Mapping[str, Zone] = field(default_factory=lambda: MappingProxyType({}))

@@ -87,6 +87,8 @@ class State:
         """What runs, by tenant and model, and what waits for room."""
         self.workflows: Final = WorkflowIndex()
         """Workflows that run or have ended, their steps that wait, and what each agent can be given."""
+        self.optimizations: dict[str, dict[str, None]] = {}
+        """The keys of the optimizations that a tenant has, in the order in which they were found."""
         self.unsure: Final = UnsureIndex()
         """Actions of which nobody knows whether they were done."""
         self._index: Final[Mapping[str, Callable[[str, bytes | None, bytes | None], None]]] = {
@@ -129,6 +131,8 @@ class State:
             "unsure": self._index_unsure,
             "retrybudget": self._index_due,
             "gate": self._index_due,
+            "optimization": self._index_optimization,
+            "finder": self._index_due,
             "line": self.load.line,
         }
 
@@ -295,6 +299,17 @@ class State:
         until = 0 if value is None else decode_due(value).until
         self.unsure.row(key, until)
         self._put_due(key, until)
+
+    def _index_optimization(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        self._index_due(key, old, value)
+        tenant = key[13 : key.index("|")]
+        if value is not None:
+            self.optimizations.setdefault(tenant, {})[key] = None
+        elif old is not None:
+            keys = self.optimizations[tenant]
+            del keys[key]
+            if not keys:
+                del self.optimizations[tenant]
 
     def _index_workflow(self, key: str, old: bytes | None, value: bytes | None) -> None:
         self._put_due(key, self.workflows.workflow(key, old, value))
