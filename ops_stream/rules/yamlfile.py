@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -30,6 +31,7 @@ from ops_stream.rules.problems import Problem
 CHARACTERS_MAX: Final = 1_048_576
 DEPTH_MAX: Final = 16
 NODES_MAX: Final = 250_000
+REMEMBERED_CHARACTERS_MAX: Final = 32_768
 
 Path = tuple[str | int, ...]
 
@@ -57,7 +59,7 @@ class Span:
 
 @dataclass(slots=True)
 class Document:
-    """A file that could be read: its data, and the place of each value and key."""
+    """A file that could be read: its data, and the place of each value and key. Nobody changes it: it is shared."""
 
     file: str
     text: str
@@ -109,6 +111,16 @@ class _Refused(Exception):
 
 def read_yaml(file: str, text: str) -> Document | tuple[Problem, ...]:
     """Read a file, or say what is wrong with it."""
+    # The parser takes milliseconds a kilobyte, and most files of a bundle are those of the bundle before.
+    return (_read if len(text) > REMEMBERED_CHARACTERS_MAX else _remembered)(file, text)
+
+
+@lru_cache(maxsize=64)
+def _remembered(file: str, text: str) -> Document | tuple[Problem, ...]:
+    return _read(file, text)
+
+
+def _read(file: str, text: str) -> Document | tuple[Problem, ...]:
     if len(text) > CHARACTERS_MAX:
         message = f"The file is longer than {CHARACTERS_MAX:,} characters."
         return (Problem(file, 1, 1, message, "Split it, or remove what is not used."),)

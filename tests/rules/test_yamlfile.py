@@ -1,10 +1,14 @@
 """Files are read strictly, and hostile ones are refused in no time."""
 
+import copy
 import time
 from decimal import Decimal
 
 import pytest
 
+from ops_stream.contract.rooms import room
+from ops_stream.rules.bundle import CASES, compile_bundle, read_conf
+from ops_stream.rules.casetest import run_cases
 from ops_stream.rules.problems import Problem
 from ops_stream.rules.yamlfile import CHARACTERS_MAX, Document, read_yaml
 
@@ -79,3 +83,25 @@ def test_the_limit_on_length_is_exact() -> None:
     text = "a: 1 #"
     assert isinstance(read_yaml("f.yaml", text + "x" * (CHARACTERS_MAX - len(text))), Document)
     assert not isinstance(read_yaml("f.yaml", text + "x" * (CHARACTERS_MAX + 1 - len(text))), Document)
+
+
+def test_whoever_reads_a_document_leaves_it_as_it_was() -> None:
+    """A document is remembered by its text and shared by all who read it: the check of the shipped rules and their
+    cases change nothing in one."""
+    directory = room("conf") / "strict"
+    texts = {**read_conf(directory, {}), CASES: (directory / CASES).read_text(encoding="utf-8")}
+    shared = {name: read_yaml(name, text) for name, text in texts.items()}
+    before = copy.deepcopy(shared)
+    compile_bundle(read_conf(directory, {}))
+    run_cases(directory, {})
+    assert shared == before
+    assert all(read_yaml(name, text) is shared[name] for name, text in texts.items()), "they were shared"
+
+
+def test_a_file_is_told_apart_by_its_name_and_its_text() -> None:
+    """What is remembered of one file is not said of another; what is wrong is said again in the same words."""
+    one, other = read_yaml("a.yaml", "x: [1"), read_yaml("b.yaml", "x: [1")
+    assert isinstance(one, tuple) and isinstance(other, tuple)
+    assert (one[0].file, other[0].file) == ("a.yaml", "b.yaml")
+    assert read_yaml("a.yaml", "x: [1") == one
+    assert isinstance(read_yaml("a.yaml", "x: [1]"), Document)
