@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
@@ -138,30 +139,47 @@ def _kind(window: str) -> str:
 def check_books(state: State) -> None:
     """The budget rows agree with the asks, and with each other between the levels."""
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    budgets: list[tuple[str, bytes]] = []
     for key, raw in state.rows.items():
-        if not key.startswith("ask/"):
-            continue
-        ask = ASKS.decode(raw)
-        if not ask.charged:
-            assert ask.money == "none"
-            continue
-        rows = [
-            f"budget/tenant|{ask.tenant}|{ask.window}",
-            f"budget/task|{ask.tenant}|{ask.task_id}|{ask.task_window}",
-            *(f"budget/{name}" for name in ask.more),
-        ]
-        assert len(set(rows)) == len(rows), "an ask counts once in each of its rows"
-        for row in rows:
-            level = row.removeprefix("budget/").partition("|")[0]
-            unit = level.partition(".")[2] or "usd"
-            holds = {"usd": ask.held or 0, "tokens": ask.tokens, "concurrent": 1}.get(unit, 0)
-            sums[row][0] += holds if ask.money == "held" else 0
-            sums[row][1] += holds if ask.money == "unknown" and unit != "concurrent" else 0
-            sums[row][2] += 1
-    for key, raw in state.rows.items():
-        if key.startswith("budget/"):
-            budget = BUDGETS.decode(raw)
-            held, unknown, asks = sums.pop(key, [0, 0, 0])
-            assert (budget.held, budget.asks) == (held, asks), key
-            assert budget.unknown >= unknown, key
+        if key.startswith("ask/"):
+            for row, held, unknown in _counts(raw):
+                found = sums[row]
+                found[0] += held
+                found[1] += unknown
+                found[2] += 1
+        elif key.startswith("budget/"):
+            budgets.append((key, raw))
+    for key, raw in budgets:
+        budget = _budget(raw)
+        held, unknown, asks = sums.pop(key, (0, 0, 0))
+        assert (budget.held, budget.asks) == (held, asks), key
+        assert budget.unknown >= unknown, key
     assert not sums, f"asks count in rows that are not there: {dict(sums)}"
+
+
+# Every row is looked at after every step, and only a few of them are others than after the step before.
+_budget = lru_cache(maxsize=8_192)(BUDGETS.decode)
+
+
+@lru_cache(maxsize=8_192)
+def _counts(raw: bytes) -> tuple[tuple[str, int, int], ...]:
+    """Give the budget rows in which an ask counts, each with what it holds there and what is unknown of it."""
+    ask = ASKS.decode(raw)
+    if not ask.charged:
+        assert ask.money == "none"
+        return ()
+    rows = [
+        f"budget/tenant|{ask.tenant}|{ask.window}",
+        f"budget/task|{ask.tenant}|{ask.task_id}|{ask.task_window}",
+        *(f"budget/{name}" for name in ask.more),
+    ]
+    assert len(set(rows)) == len(rows), "an ask counts once in each of its rows"
+    counts = []
+    for row in rows:
+        level = row.removeprefix("budget/").partition("|")[0]
+        unit = level.partition(".")[2] or "usd"
+        holds = {"usd": ask.held or 0, "tokens": ask.tokens, "concurrent": 1}.get(unit, 0)
+        held = holds if ask.money == "held" else 0
+        unknown = holds if ask.money == "unknown" and unit != "concurrent" else 0
+        counts.append((row, held, unknown))
+    return tuple(counts)

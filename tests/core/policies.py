@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from types import CodeType
 from typing import Any, Literal
 
@@ -56,5 +57,6 @@ class TestPolicies:
         return found
 
 
+@cache
 def _compiled(condition: str) -> CodeType:
     return compile(condition, "<policy>", "eval")
