@@ -12,12 +12,16 @@ import pytest
 
 from tests.simulation.broker import Stored
 from tests.simulation.history import History, Outcome
-from tests.thorough import examples
+from tests.thorough import THOROUGH, examples
 
 VARIABLE: Final = "OPS_STREAM_SIM_SEED"
-FIXED: Final = range(300)
+COVERING: Final = (27, 39, 46, 55, 84, 87, 105, 138, 153, 157, 192, 197, 208, 245, 283, 286)
+"""Of the fixed ones those that meet twice, or once where there is no second, whatever all 300 of them meet: every
+fault, reason and end of a workflow. Found greedily, by how much that still lacked a history has for the time that
+it takes; to be found anew where a change of the core lets one of them meet something else and the test says so."""
+FIXED: Final = range(300) if THOROUGH else COVERING
 """Always run."""
-FRESH: Final = examples(800, quick=120)
+FRESH: Final = examples(800, quick=40)
 """Run from the commit on: another commit, other histories."""
 SHOWN_BYTES: Final = 160
 
@@ -38,12 +42,12 @@ def of_commit() -> int:
     return int(found.stdout.strip()[:10], 16)
 
 
-def run_all(seeds: Iterable[int]) -> list[Outcome]:
+def run_all(seeds: Iterable[int], length: int | None = None) -> list[Outcome]:
     """Run histories; the first that breaks a promise fails the test and says how to run it again."""
     outcomes = []
     for seed in seeds:
         try:
-            outcomes.append(History(seed).run())
+            outcomes.append(History(seed, length=length).run())
         except Exception as error:
             pytest.fail(
                 f"Seed {seed} breaks a promise: {type(error).__name__}: {error}\n"

@@ -12,6 +12,7 @@ from tests.simulation.faults import FAULTS
 from tests.simulation.history import History
 from tests.simulation.seat import JOURNAL
 from tests.simulation.seeds import FIXED, FRESH, alone, of_commit, run_all, run_aloud
+from tests.thorough import examples
 
 ROOT = Path(__file__).parents[2]
 
@@ -49,7 +50,7 @@ def test_one_history_alone() -> None:
 
 def test_a_seed_always_gives_the_same_history() -> None:
     """Another process with other hash seeds sees the same bytes land on the broker at the same moments."""
-    seeds = range(40, 48)
+    seeds = range(40, 40 + examples(8, quick=4))
     here = [History(seed).run().trace for seed in seeds]
     program = (
         "from tests.simulation.history import History\n"
@@ -72,7 +73,7 @@ def test_a_seed_always_gives_the_same_history() -> None:
 def test_other_tenants_go_on_while_a_partition_stands_still() -> None:
     """The journal's leader of one partition takes nothing: all that is asked elsewhere is decided and published."""
     seen = 0
-    for seed in range(60):
+    for seed in range(examples(60, quick=20)):
         history = History(seed, faults=("crash", "rebalance"))
         if history.partitions < 2:
             continue
@@ -87,4 +88,4 @@ def test_other_tenants_go_on_while_a_partition_stands_still() -> None:
             assert not fold.unpublished, "and answered"
             seen += len(fold.answered)
         history.calm_down()
-    assert seen > 100
+    assert seen > examples(100, quick=50)

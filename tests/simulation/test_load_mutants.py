@@ -15,13 +15,13 @@ Patch = pytest.MonkeyPatch
 def test_a_limit_that_is_passed_over_is_caught(monkeypatch: Patch) -> None:
     """More run at once than may."""
     monkeypatch.setattr(load_place, "is_open", lambda *_: True)
-    assert "at most" in caught_by(monkeypatch)
+    assert "at most" in caught_by(monkeypatch, faults=(), length=100)
 
 
 def test_a_rate_that_is_passed_over_is_caught(monkeypatch: Patch) -> None:
     """More begin within a while than may."""
     monkeypatch.setattr(decide, "take", lambda *_: None)
-    assert "begin in" in caught_by(monkeypatch)
+    assert "begin in" in caught_by(monkeypatch, faults=("crash",), length=100)
 
 
 def test_a_line_that_never_moves_is_caught(monkeypatch: Patch) -> None:
@@ -31,10 +31,10 @@ def test_a_line_that_never_moves_is_caught(monkeypatch: Patch) -> None:
 
     monkeypatch.setattr(step, "keep_lines", still)
     monkeypatch.setattr(ticks, "keep_lines", still)
-    assert "not so at the end" in caught_by(monkeypatch)
+    assert "not so at the end" in caught_by(monkeypatch, faults=(), length=100)
 
 
 def test_a_step_of_unknown_outcome_that_is_tried_again_is_caught(monkeypatch: Patch) -> None:
     """What changes state and may have been done is not done again before a person has said so."""
     monkeypatch.setattr(unsure, "unsure_of", lambda *_: None)
-    assert "waits for a person" in caught_by(monkeypatch)
+    assert "waits for a person" in caught_by(monkeypatch, faults=(), length=400)

@@ -82,7 +82,7 @@ def test_a_ledger_that_counts_records_wherever_they_landed_is_caught(monkeypatch
 def test_a_core_that_admits_beyond_a_limit_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Promise 3 is watched by the referee, not only by the code that keeps it."""
     monkeypatch.setattr(budgets.Scope, "lacks", lambda _scope, _amount: False)
-    assert caught() is not None
+    assert caught(faults=(), length=200) is not None
 
 
 def test_a_core_that_takes_forwarded_records_twice_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,4 +111,4 @@ def test_a_core_that_looks_at_a_clock_is_caught(monkeypatch: pytest.MonkeyPatch)
     """Whatever a decision takes from elsewhere than the journal comes out otherwise in replay."""
     ticking = iter(range(10**9))
     monkeypatch.setattr(duplicates, "format_time", lambda _ms: f"{next(ticking)}")
-    assert caught() is not None
+    assert caught(length=100) is not None

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from ops_stream.core import killswitch
+from tests.simulation.history import MOVES_LONG
 from tests.simulation.seat import Seat
 from tests.simulation.seeds import run_all
-from tests.thorough import examples
+from tests.thorough import THOROUGH, examples
 
 
 def test_what_a_kill_leaves_over_keeps_every_promise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,5 +25,6 @@ def test_what_a_kill_leaves_over_keeps_every_promise(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(killswitch, "FIRST_MAX", 1)
     monkeypatch.setattr(Seat, "_write_tick", counting)
-    run_all(range(2_000, 2_000 + examples(400, quick=60)))
+    # A few have to be long for one of them to have a kill with something left over.
+    run_all(range(2_000, 2_000 + examples(400, quick=16)), length=None if THOROUGH else MOVES_LONG)
     assert pieces, "some kill left something over"
