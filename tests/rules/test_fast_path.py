@@ -11,8 +11,9 @@ from ops_stream.rules.cel import Condition, compile_condition
 from ops_stream.rules.policies import CompiledPolicies, Policy
 from tests.rules.building import policy
 from tests.rules.conditions import condition, full_view, scope, view
+from tests.thorough import examples
 
-EXAMPLES = int(os.environ.get("OPS_STREAM_FUZZ_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("OPS_STREAM_FUZZ_EXAMPLES", 0)) or examples(60, quick=20)
 """Raise it for a long run."""
 
 
