@@ -24,7 +24,7 @@ from tests.core.world import TENANT, Entry, World
 from tests.thorough import examples
 
 PROFILE = settings(
-    max_examples=examples(150),
+    max_examples=examples(150, quick=12),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
@@ -348,7 +348,7 @@ def test_nothing_runs_but_what_people_approved_of_it(seed: int) -> None:
 def test_the_histories_have_all_of_it() -> None:
     """Approvals, edits, quorums, folded asks, changed rules and answers by nobody do come up in them."""
     total: dict[str, int] = {}
-    for seed in range(40):
+    for seed in range(examples(40, quick=16)):
         for name, count in Player(seed).play().seen.items():
             total[name] = total.get(name, 0) + count
     assert all(total.values()), total

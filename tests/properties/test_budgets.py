@@ -27,7 +27,7 @@ from tests.core.checks import limit_of
 from tests.core.world import DIGEST, World, from_snapshot, refold
 from tests.thorough import examples
 
-EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_BUDGETS", 0)) or examples(1_000, quick=10)
+EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_BUDGETS", 0)) or examples(1_000, quick=6)
 STEPS = 60
 PROFILE = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -21,7 +21,7 @@ from tests.core.world import DIGEST, START_MS, TENANT, World
 from tests.thorough import examples
 
 PROFILE = settings(
-    max_examples=int(os.environ.get("OPS_STREAM_TEST_HISTORIES", 0)) or examples(100),
+    max_examples=int(os.environ.get("OPS_STREAM_TEST_HISTORIES", 0)) or examples(100, quick=12),
     deadline=None,
     derandomize=True,
 )

@@ -23,7 +23,7 @@ from tests.scenarios.retrying import shipped
 from tests.thorough import examples
 
 SEEDS = st.integers(0, 2**32)
-PROFILE = settings(max_examples=examples(150, quick=15), deadline=None, derandomize=True)
+PROFILE = settings(max_examples=examples(150, quick=8), deadline=None, derandomize=True)
 AGENTS = ("ann", "bob")
 TOOLS = ("book", "pay", "look")
 ENDS = (
@@ -200,7 +200,7 @@ def test_such_histories_replay_to_the_byte(seed: int) -> None:
 
 def test_such_histories_meet_what_they_are_about() -> None:
     """Doubts arise and end, asks wait for people because of them, and people let some of them run."""
-    stories = [Story(seed) for seed in range(20)]
+    stories = [Story(seed) for seed in range(examples(20, quick=8))]
     worlds = [story.play() for story in stories]
     triggers = [one["trigger"] for world in worlds for one in world.of("Escalation")]
     reasons = [one["reason"] for world in worlds for one in world.of("TaskApproval")]
