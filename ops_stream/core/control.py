@@ -15,6 +15,12 @@ from ops_stream.core.ids import derived_id
 from ops_stream.core.limits_command import set_budget
 from ops_stream.core.load_release import rules_change
 from ops_stream.core.notices import dead_letter
+from ops_stream.core.optimization import rules_changed
+from ops_stream.core.optimization_commands import (
+    apply_optimization,
+    reject_optimization,
+    revert_optimization,
+)
 from ops_stream.core.refusals import Refused
 from ops_stream.core.rows import COMMANDS, ActiveRules, Command, Suspension, encode_row
 from ops_stream.core.switches import (
@@ -126,6 +132,7 @@ def _activate_rules(draft: Draft, command: ControlCommand) -> None:
     digest = (command.parameters or {}).get("digest")
     if not isinstance(digest, str) or digest not in draft.rules.known:
         raise Refused("unknown_rules", "parameters.digest names no bundle on the rules topic.")
+    rules_changed(draft, digest)
     draft.put("rules", ActiveRules(digest, draft.now, command.command_id))
     rules_change(draft)
 
@@ -138,4 +145,7 @@ _ACTS: Final[Mapping[str, Callable[[Draft, ControlCommand], None]]] = {
     "set_budget": set_budget,
     "activate_rules": _activate_rules,
     "cancel_workflow": cancel,
+    "apply_optimization": apply_optimization,
+    "revert_optimization": revert_optimization,
+    "reject_optimization": reject_optimization,
 }

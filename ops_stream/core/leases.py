@@ -15,6 +15,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.learning import lost
 from ops_stream.core.lifecycle import violated
 from ops_stream.core.lines import end, follow
+from ops_stream.core.optimization_arms import lost_on_sides
 from ops_stream.core.rows import Ask
 from ops_stream.core.rules_model import Supervisor
 from ops_stream.core.triggers import unknown_outcome
@@ -76,6 +77,8 @@ def lose(draft: Draft, key: str, ask: Ask, why: str) -> Ask:
     """Take an ask from its agent, which may or may not have run it."""
     unknown_outcome(draft, ask, why)
     lost(draft, ask)
+    if ask.arms:
+        lost_on_sides(draft, ask)
     lost_sight(draft, ask)
     ask = end(draft, make_unknown(draft, ask), "unknown")
     return follow(draft, key, ask, "revoked", Reason.LEASE_EXPIRED, why)

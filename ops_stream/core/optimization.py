@@ -2,59 +2,336 @@
 
 What the figures say is found in `optimization_finds.py`; what a change does is in `optimization_sides.py`; what came
 of it is counted in `optimization_arms.py` and weighed in `optimization_judging.py`. Everything that becomes of an
-optimization goes through here and is published.
+optimization goes through here and is published; every change is an activation of rules (`amend.py`) in its name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from ops_stream.contract.models import ControlCommand
+from msgspec.structs import replace
+
+from ops_stream.core.amend import activate, amended_now
 from ops_stream.core.draft import Draft
+from ops_stream.core.escalation import call_person
+from ops_stream.core.ids import derived_id
+from ops_stream.core.optimization_events import day_of, publish, summarise
+from ops_stream.core.optimization_finds import find
 from ops_stream.core.optimization_found import Found
-from ops_stream.core.rows import EscalationRow
+from ops_stream.core.optimization_judging import Judged, halved, judge, saving_30d, smaller_side
+from ops_stream.core.rows import FINDERS, OPTIMIZATIONS, RULES, EscalationRow, Finder, OptimizationRow
+from ops_stream.core.rows_optimization import NO_ARM, Amended, Standing
+from ops_stream.core.rules_optimization import OBSERVED_MAX, PERMANENT, TIME_BOX, TRIAL, TRIED
+
+KEPT_MAX: Final = 200
+"""Optimizations of a tenant that are remembered; while there are so many nothing more is proposed."""
+CHANGE: Final = "optimization"
+"""The trigger by which people are asked whether a change is to stay."""
+MODELS: Final = frozenset(("cheaper_model", "faster_model", "router"))
+"""Kinds that change which model an ask gets: at a type of work only one of them at a time."""
 
 
 def begin_looking(draft: Draft, tenant: str) -> None:
     """See to it that the figures of a tenant are looked through, from its first report on."""
-    raise NotImplementedError
+    rules = draft.rules.optimization
+    key = f"finder/{tenant}"
+    if rules.mode != "off" and key not in draft.state.rows and not draft.touched(key):
+        draft.put(key, Finder(draft.now + rules.look_every_s * 1000, told_on=day_of(draft, tenant)))
 
 
 def finder_due(draft: Draft, key: str) -> None:
     """Look through a tenant's figures, and tell the daily summary when its day is over."""
-    raise NotImplementedError
+    finder, rules = draft.get(FINDERS, key), draft.rules.optimization
+    if finder is None:
+        return
+    if rules.mode == "off":
+        draft.delete(key)
+        return
+    tenant = key.removeprefix(FINDERS.prefix)
+    finder = summarise(draft, tenant, finder)
+    draft.put(key, replace(finder, until=draft.now + rules.look_every_s * 1000))
+    consider(draft, tenant, find(draft, tenant))
 
 
 def consider(draft: Draft, tenant: str, found: Sequence[Found]) -> None:
     """Propose what was found, and begin to try it where the rules and the confidence permit."""
-    raise NotImplementedError
+    rules = draft.rules.optimization
+    rows = rows_of(draft, tenant)
+    for one in found:
+        sure = one.confidence if one.certain else min(one.confidence, OBSERVED_MAX)
+        if one.kind not in rules.kinds or sure < TRIAL:
+            continue
+        known = _known(rows, one)
+        if known is not None and rows[known].state != "proposed":
+            continue  # it is tried, in force, or was found wanting a short while ago
+        if known is None and len(rows) >= KEPT_MAX:
+            continue
+        id_ = known or _new_id(draft, tenant, one, rows)
+        row = _proposed(draft, tenant, one, sure, rows.get(id_))
+        rows[id_] = row
+        draft.put(_key(tenant, id_), row)
+        begun = rules.mode == "act" and row.kind in TRIED and _room(draft, rows, row)
+        if known is None or begun:
+            publish(draft, id_, row, tell=not begun)
+        if begun:
+            rows[id_] = _begin(draft, id_, row)
+
+
+def grown(draft: Draft, key: str, row: OptimizationRow) -> None:
+    """Take in one more report of a side: a trial that has come to its horizon is judged, harm ends it at once."""
+    rules, id_ = draft.rules.optimization, _id(key)
+    reports = smaller_side(row)
+    draft.put(key, row)
+    if row.state == "trial" and reports >= rules.horizon_samples:
+        _end_of_trial(draft, id_, row)
+        return
+    if reports < row.checked + rules.samples_min:
+        return
+    row = replace(row, checked=reports)
+    found = judge(row, rules)
+    if found.harm >= rules.harm_percent:
+        row = _figured(draft, row, found)
+        why = f"It makes things worse (confidence {found.harm} % after {found.samples} reports)."
+        take_back(draft, id_, row, "reverted", why)
+        return
+    if row.state == "applied" and reports >= rules.horizon_samples:
+        row = replace(_figured(draft, row, found), changed=halved(row.changed), kept=halved(row.kept))
+        row = replace(row, checked=smaller_side(row))
+    draft.put(key, row)
 
 
 def optimization_due(draft: Draft, key: str) -> None:
     """Judge a trial whose time is over, take a change back whose time box is, forget what is over for long."""
-    raise NotImplementedError
+    row = draft.get(OPTIMIZATIONS, key)
+    if row is None:
+        return
+    id_ = _id(key)
+    if row.state == "trial":
+        _end_of_trial(draft, id_, row)
+    elif row.state == "applied" and not row.permanent:
+        row = _figured(draft, row, judge(row, draft.rules.optimization))
+        row = take_back(
+            draft, id_, row, "reverted", "Its time is over, and nobody has approved that it stays."
+        )
+        if row.confidence >= PERMANENT:
+            _ask(draft, id_, row)
+    elif row.state == "proposed":
+        publish(
+            draft, id_, replace(row, state="rejected", why="The figures no longer speak for it."), tell=False
+        )
+        draft.delete(key)
+    else:
+        draft.delete(key)
 
 
 def verdict(draft: Draft, row: EscalationRow, resolver: str, *, approved: bool) -> None:
     """Obey what people said of a change that may become permanent; `row.subject` is the optimization's id."""
-    raise NotImplementedError
+    found = draft.get(OPTIMIZATIONS, _key(row.tenant, row.subject))
+    if found is None or found.permanent or found.state not in ("applied", "reverted"):
+        return
+    if approved:
+        make_permanent(draft, row.subject, found, resolver)
+    elif found.state == "applied":
+        take_back(draft, row.subject, found, "reverted", f"{resolver} does not want it.", by=resolver)
 
 
-def apply_command(draft: Draft, command: ControlCommand) -> None:
-    """Make a change for good because a person says so. Raises Refused."""
-    raise NotImplementedError
+def make_permanent(draft: Draft, id_: str, row: OptimizationRow, by: str) -> OptimizationRow:
+    """Put a change into force without an end, in a person's name; a share stays as it was, to see whether it pays."""
+    row = replace(row, permanent=True, by=by, checked=smaller_side(row))
+    return _put_in_force(draft, id_, row, 0, f"{by} has approved that it stays.")
 
 
-def revert_command(draft: Draft, command: ControlCommand) -> None:
-    """Take a change back because a person says so. Raises Refused."""
-    raise NotImplementedError
-
-
-def reject_command(draft: Draft, command: ControlCommand) -> None:
-    """Reject what is proposed or tried because a person says so. Raises Refused."""
-    raise NotImplementedError
+def take_back(
+    draft: Draft, id_: str, row: OptimizationRow, state: Standing, why: str, *, by: str = ""
+) -> OptimizationRow:
+    """End a change, or a proposal: the rules are again those without it, and it is not proposed for a while."""
+    base, amended = amended_now(draft)
+    rest = tuple(one for one in amended if one.optimization_id != id_)
+    if rest != amended:
+        activate(draft, base, rest, id_)
+    until = draft.now + draft.rules.optimization.cooldown_s * 1000
+    row = replace(row, state=state, until=until, since=draft.now, why=why, by=by, permanent=False)
+    draft.put(_key(row.tenant, id_), row)
+    publish(draft, id_, row)
+    return row
 
 
 def rules_changed(draft: Draft, digest: str) -> None:
-    """Carry amendments over to another bundle: what it says otherwise than before is taken back."""
-    raise NotImplementedError
+    """Put another bundle into force without amendments: what was tried was tried under the rules before.
+
+    Whoever activates rules means these and no others; what is found again under them is proposed anew.
+    """
+    _, amended = amended_now(draft)
+    for one in amended:
+        row = draft.get(OPTIMIZATIONS, _key(one.tenant, one.optimization_id))
+        if row is not None and row.state in ("trial", "applied"):
+            row = replace(row, state="reverted", since=draft.now, until=draft.now + 1, permanent=False, by="")
+            row = replace(row, why=f"Other rules ({digest[:15]}) were activated, which say nothing of it.")
+            draft.put(_key(one.tenant, one.optimization_id), row)
+            publish(draft, one.optimization_id, row)
+
+
+def rows_of(draft: Draft, tenant: str) -> dict[str, OptimizationRow]:
+    """Give what is known of a tenant's optimizations, by id, as this draft leaves them."""
+    keys = {
+        *draft.state.optimizations.get(tenant, ()),
+        *(key for key, _ in draft.changed(f"optimization/{tenant}|")),
+    }
+    found = {_id(key): draft.get(OPTIMIZATIONS, key) for key in sorted(keys)}
+    return {id_: row for id_, row in found.items() if row is not None}
+
+
+def _known(rows: dict[str, OptimizationRow], one: Found) -> str | None:
+    for id_, row in rows.items():
+        if (row.path, row.after) == (one.path, one.after) and row.before == one.before:
+            return id_
+    return None
+
+
+def _new_id(draft: Draft, tenant: str, one: Found, rows: dict[str, OptimizationRow]) -> str:
+    number = 0
+    while (id_ := derived_id("opt_", tenant, one.path, one.before, one.after, draft.now, number)) in rows:
+        number += 1
+    return id_
+
+
+def _proposed(
+    draft: Draft, tenant: str, one: Found, sure: int, known: OptimizationRow | None
+) -> OptimizationRow:
+    return OptimizationRow(
+        tenant=tenant,
+        kind=one.kind,
+        scope=one.scope,
+        state="proposed",
+        until=draft.now + draft.rules.optimization.cooldown_s * 1000,
+        since=draft.now if known is None else known.since,
+        path=one.path,
+        before=one.before,
+        after=one.after,
+        task_type=one.task_type,
+        samples=one.samples,
+        effect=one.effect,
+        low=one.low,
+        high=one.high,
+        confidence=sure,
+        saving_micros=max(0, one.saving_micros),
+        risk=one.risk,
+        found_at=draft.now if known is None else known.found_at,
+        asks_30d=one.asks_30d,
+        cost_unit=max(1, one.cost_unit),
+        taken_unit=max(1, one.taken_unit),
+        why=one.why,
+    )
+
+
+def _room(draft: Draft, rows: dict[str, OptimizationRow], row: OptimizationRow) -> bool:
+    """Say whether one more change may begin now, and no other is in its way."""
+    active = [one for one in rows.values() if one.state in ("trial", "applied")]
+    if sum(not one.permanent for one in active) >= draft.rules.optimization.trials_max:
+        return False
+    for one in active:
+        same_work = one.task_type == row.task_type or not one.task_type or not row.task_type
+        if one.path == row.path or (one.kind in MODELS and row.kind in MODELS and same_work):
+            return False
+    return True
+
+
+def _begin(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
+    rules = draft.rules.optimization
+    row = replace(row, changed=NO_ARM, kept=NO_ARM, checked=0)
+    if row.confidence >= TIME_BOX:  # only what is certain without a trial is as sure
+        return _made_for_a_while(draft, id_, row)
+    digest = _amend(draft, id_, row, rules.share_percent)
+    row = replace(
+        row, state="trial", since=draft.now, until=draft.now + rules.horizon_s * 1000, rules_before=digest
+    )
+    why = (
+        f"It is tried on {rules.share_percent} % of what risks little, until {rules.horizon_samples} reports."
+    )
+    row = replace(row, why=f"{row.why} {why}")
+    draft.put(_key(row.tenant, id_), row)
+    publish(draft, id_, row)
+    return row
+
+
+def _end_of_trial(draft: Draft, id_: str, row: OptimizationRow) -> None:
+    """Judge a trial, once."""
+    rules = draft.rules.optimization
+    found = judge(row, rules)
+    row = _figured(draft, row, found)
+    if found.samples < rules.samples_min:
+        take_back(draft, id_, row, "rejected", f"Only {found.samples} reports came to judge it by.")
+    elif row.confidence < TIME_BOX:
+        why = f"The trial makes it only {row.confidence} % sure after {found.samples} reports."
+        take_back(draft, id_, row, "rejected", why)
+    else:
+        _made_for_a_while(draft, id_, replace(row, checked=smaller_side(row)))
+
+
+def _made_for_a_while(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
+    until = draft.now + draft.rules.optimization.time_box_s * 1000
+    why = f"It is {row.confidence} % sure, and in force for a while."
+    row = _put_in_force(draft, id_, row, until, why)
+    return _ask(draft, id_, row) if row.confidence >= PERMANENT else row
+
+
+def _put_in_force(draft: Draft, id_: str, row: OptimizationRow, until: int, why: str) -> OptimizationRow:
+    before = _amend(draft, id_, row, 100 - draft.rules.optimization.holdback_percent)
+    row = replace(row, state="applied", since=draft.now, until=until, why=why)
+    row = replace(row, rules_before=row.rules_before or before)
+    draft.put(_key(row.tenant, id_), row)
+    publish(draft, id_, row)
+    return row
+
+
+def _ask(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
+    """Ask people whether a change is to stay; nothing is asked where the tenant has no such trigger."""
+    rule = draft.rules.escalations.trigger("optimization", row.tenant)
+    if rule is None:
+        return row
+    escalation = call_person(
+        draft,
+        trigger=CHANGE,
+        tenant=row.tenant,
+        agent="",
+        request_id="",
+        subject=id_,
+        summary=f"{row.scope}: {row.before} → {row.after} is {row.confidence} % sure to be better. {row.why}",
+        recommendation="Approve, and it stays until it no longer pays. Deny, and it is taken back now.",
+        stake=row.saving_micros or None,
+        digest="",
+        rule=rule,
+    )
+    row = replace(row, escalation=escalation)
+    draft.put(_key(row.tenant, id_), row)
+    return row
+
+
+def _amend(draft: Draft, id_: str, row: OptimizationRow, share: int) -> str:
+    """Activate the rules with a change for a share of asks; gives the digest that was in force before."""
+    base, amended = amended_now(draft)
+    known = draft.get(RULES, "rules")
+    new = Amended(id_, row.tenant, row.kind, row.task_type, row.path, row.before, row.after, share)
+    activate(draft, base, (*(one for one in amended if one.optimization_id != id_), new), id_)
+    return draft.rules.digest if known is None else known.digest
+
+
+def _figured(draft: Draft, row: OptimizationRow, found: Judged) -> OptimizationRow:
+    return replace(
+        row,
+        samples=found.samples,
+        effect=found.effect,
+        low=found.low,
+        high=found.high,
+        confidence=found.confidence,
+        saving_micros=saving_30d(row, found.effect, draft.now),
+    )
+
+
+def _key(tenant: str, id_: str) -> str:
+    return f"{OPTIMIZATIONS.prefix}{tenant}|{id_}"
+
+
+def _id(key: str) -> str:
+    return key.rpartition("|")[2]

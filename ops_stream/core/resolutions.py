@@ -26,6 +26,7 @@ from ops_stream.core.escalation_votes import agreeing, ballot_of, may_vote_again
 from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.learning import reversed_by_people
 from ops_stream.core.notices import dead_letter
+from ops_stream.core.optimization import CHANGE, verdict
 from ops_stream.core.rows import ESCALATIONS, Ask, EscalationRow, Suspension, ask_key
 from ops_stream.core.rules_effects import IRREVERSIBLE
 from ops_stream.core.words import because, clip
@@ -124,12 +125,16 @@ def _vote_on_call(draft: Draft, event: Resolution, row: EscalationRow) -> None:
     row, people = _voted(draft, event, row, None)
     if event.verdict == "deny":
         close(draft, id_, row, "denied")
+        if row.trigger == CHANGE:
+            verdict(draft, row, event.resolver, approved=False)
         if row.suspends:
             why = clip(f"{event.resolver} denied escalation {id_}{because(event.reason)}", 1_000)
             suspension = Suspension(event.resolution_id, event.resolver, draft.now, why)
             quarantine(draft, row.tenant, row.agent, suspension)
     elif len(people) >= row.quorum:
         close(draft, id_, row, "approved")
+        if row.trigger == CHANGE:
+            verdict(draft, row, event.resolver, approved=True)
     else:
         publish(draft, id_, row)
 

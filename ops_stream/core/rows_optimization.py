@@ -53,7 +53,8 @@ class Arm(msgspec.Struct, frozen=True, array_like=True, gc=False):
     quality_squares: int = 0
     """Of every report: its score, or a whole or nothing where it has none."""
     over: int = 0
-    """Reports of a cost beyond what was held."""
+    """Reports of a cost beyond what was held, and by how much in all."""
+    overrun: int = 0
 
 
 NO_ARM = Arm()

@@ -23,6 +23,7 @@ TriggerName = Literal[
     "unknown_outcome",
     "automatic_kill",
     "retries_exhausted",
+    "optimization",
 ]
 BEFORE: Final[tuple[TriggerName, ...]] = ("policy", "effect", "cost", "words", "priority", "loop")
 """These make an ask wait. The others call a person about what has happened already."""

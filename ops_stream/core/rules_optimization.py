@@ -49,7 +49,7 @@ class Optimization:
     """How long a change lasts that nobody has approved."""
     holdback_percent: int = 10
     """The share of asks that stay as they were while a change is in force, to see whether it still pays."""
-    harm_percent: int = 95
+    harm_percent: int = 99
     """Confidence that a change makes things worse at which it is taken back."""
     cooldown_s: int = 1_209_600
     """How long what was rejected or taken back is not proposed again."""

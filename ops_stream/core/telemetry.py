@@ -24,6 +24,8 @@ from ops_stream.core.leases import expire, overdue, renew
 from ops_stream.core.lifecycle import came_late, counted, ran_unasked, violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import alert, dead_letter
+from ops_stream.core.optimization import begin_looking
+from ops_stream.core.optimization_arms import ended_on_sides
 from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, evaluate, tell
 from ops_stream.core.retries_answers import answer_failure
 from ops_stream.core.rows import (
@@ -104,6 +106,10 @@ def _over(draft: Draft, key: str, ask: Ask, event: Telemetry, believed: Telemetr
     reported(draft, before, event, _remember(draft, ask, event, believed))
     certain = tuple(kind for kind, _ in found if not (doubted and kind == "over_cost"))
     learn(draft, before, believed, certain)
+    if draft.rules.optimization.mode != "off":
+        begin_looking(draft, before.tenant)
+    if before.arms:
+        ended_on_sides(draft, before, believed)
     heard(draft, before, believed)
     went(draft, before, event, believed, counted(draft, before, (kind for kind, _ in found)))
     for kind, what in found:

@@ -28,6 +28,7 @@ from ops_stream.core.lines import end, follow
 from ops_stream.core.load_lines import too_late
 from ops_stream.core.load_release import gate_due, keep_lines, keep_on
 from ops_stream.core.memory import forget, keep_bound
+from ops_stream.core.optimization import finder_due, optimization_due
 from ops_stream.core.resolutions import escalation_due
 from ops_stream.core.rows import ASKS, SWEEPS
 from ops_stream.core.rules_model import Rules
@@ -140,6 +141,10 @@ def _due(draft: Draft, key: str, failures: dict[str, str]) -> None:
         circuit_due(draft, key)
     elif kind == "gate":
         gate_due(draft, key)
+    elif kind == "optimization":
+        optimization_due(draft, key)
+    elif kind == "finder":
+        finder_due(draft, key)
     else:
         raise InvariantBroken(f"nothing is known to do when the row {key} is due")
 
