@@ -343,8 +343,24 @@ class Change(Part):
     to: JsonValue = None
 
 
+class OptimizationSide(Part):
+    """How the asks of one side of an optimization went: their means; `quality` counts what has no score in full or not."""
+
+    asks: Count
+    reports: Count
+    good: Count
+    cost_micros: TotalMicros | None = Field(default=None, alias="cost_usd")
+    latency_ms: Measure | None = None
+    quality: Score | None = None
+
+
 class Optimization(Event):
-    """A change to the rules that the figures speak for."""
+    """A change to the rules that the figures speak for.
+
+    `effect` is what an ask saves, in dollars, or in milliseconds where it is time; with 95 % confidence it lies within
+    `interval`. `changed` and `kept` are the asks with and without the change, as far as it was tried, and
+    `rules_digest` is what is in force after this event.
+    """
 
     optimization_id: Id
     tenant: Id
@@ -359,6 +375,15 @@ class Optimization(Event):
     expected_saving_micros: TotalMicros = Field(alias="expected_saving_usd")
     risk: Name
     expires_at: Time | None = None
+    summary: LongText | None = None
+    since: Time | None = None
+    decided_by: Id | None = None
+    rules_digest: Digest | None = None
+    rules_before: Digest | None = None
+    escalation_id: Id | None = None
+    changed: OptimizationSide | None = None
+    kept: OptimizationSide | None = None
+    permanent: bool = False
 
 
 class Kpi(Event):

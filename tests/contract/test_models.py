@@ -45,7 +45,8 @@ RuleBundle: digest files created_at issued_by
 Alert: alert_id tenant kind severity status dedupe_key count summary subject? runbook? since group? subjects?
   ended_at?
 Optimization: optimization_id tenant kind scope state change samples effect interval confidence
-  expected_saving_usd risk expires_at?
+  expected_saving_usd risk expires_at? summary? since? decided_by? rules_digest? rules_before?
+  escalation_id? changed? kept? permanent?
 Kpi: kpi scope window_start window_s value? numerator denominator samples tenant?
   previous? trend? interval? closed?
 DeadLetter: topic partition offset value_b64? headers reason explanation at
