@@ -344,7 +344,7 @@ class Change(Part):
 
 
 class OptimizationSide(Part):
-    """How the asks of one side of an optimization went: their means; `quality` counts what has no score in full or not."""
+    """How the asks of one side of an optimization went; cost, latency and quality are means of a report."""
 
     asks: Count
     reports: Count
