@@ -40,6 +40,7 @@ _TRIGGERS: Final = {
     "unknown_outcome": "an unknown outcome",
     "automatic_kill": "an automatic kill",
     "retries_exhausted": "no attempt left",
+    "optimization": "a change that may stay",
     "unsure": "an unknown outcome before it",
 }
 """What triggers are called by people, with what stands behind the colon."""

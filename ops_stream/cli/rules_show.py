@@ -77,6 +77,7 @@ def show_checked(out: Out, directory: Path, checked: Rules, *, webhooks: int = 0
     from ops_stream.rules.cautions import cautions, unreached
     from ops_stream.rules.cautions_load import strained
     from ops_stream.rules.cautions_models import surprises
+    from ops_stream.rules.cautions_optimization import fruitless
     from ops_stream.rules.policies import CompiledPolicies
 
     policies = checked.policies
@@ -91,6 +92,7 @@ def show_checked(out: Out, directory: Path, checked: Rules, *, webhooks: int = 0
         waiting_max=supervisor.waiting_max,
         batch_window_s=supervisor.batch_window_s,
     )
+    noted += fruitless(checked)
     providers = len({card.provider for card in routing.cards.values() if card.provider})
     budgets, effects = checked.budgets, checked.effects
     limits = (bound for bounds in budgets.more.values() for bound in bounds)

@@ -19,6 +19,7 @@ from ops_stream.rules.conf_escalations import read_escalations
 from ops_stream.rules.conf_kills import read_kills
 from ops_stream.rules.conf_lifecycle import read_lifecycle
 from ops_stream.rules.conf_load import read_load
+from ops_stream.rules.conf_optimization import read_optimization
 from ops_stream.rules.conf_people import check_people, read_people
 from ops_stream.rules.conf_policies import read_policies
 from ops_stream.rules.conf_retries import read_retries
@@ -43,6 +44,7 @@ KILLS: Final = "kills.yaml"
 TELEMETRY: Final = "telemetry.yaml"
 RETRIES: Final = "retries.yaml"
 LOAD: Final = "load.yaml"
+OPTIMIZATION: Final = "optimization.yaml"
 FILES: Final = (
     AGENTS,
     POLICIES,
@@ -54,6 +56,7 @@ FILES: Final = (
     LIFECYCLE,
     LOAD,
     MODELS,
+    OPTIMIZATION,
     PEOPLE,
     RETRIES,
     SUPERVISOR,
@@ -156,6 +159,7 @@ def compile_bundle(
     kills = read_kills(documents.get(KILLS), problems)
     escalations = read_escalations(documents.get(ESCALATIONS), problems)
     load = read_load(documents.get(LOAD), problems)
+    optimization = read_optimization(documents.get(OPTIMIZATION), problems)
     retries = read_retries(documents.get(RETRIES), problems)
     telemetry = read_telemetry(documents.get(TELEMETRY), problems)
     if not any(problem.file == MODELS for problem in problems) and MODELS not in unread:
@@ -179,6 +183,7 @@ def compile_bundle(
         kills=kills,
         load=load,
         escalations=escalations,
+        optimization=optimization,
         people=people,
         retries=retries,
         telemetry=telemetry,

@@ -166,6 +166,7 @@ class Triggers(Part):
     unknown_outcome: UnknownOutcome | None = None
     automatic_kill: Called | None = None
     retries_exhausted: RetriesExhausted | None = None
+    optimization: Entry | None = None
 
 
 class RungEntry(Part):

@@ -44,7 +44,7 @@ def test_the_shipped_file_has_the_thresholds_that_the_documentation_names() -> N
     assert quality is not None
     assert (failures.in_a_row, quality.at_most_milli) == (3, 300)
     on = {name for name, tenant in rules.triggers if rules.triggers[name, tenant].on}
-    assert on >= {"soft_limit", "violation", "unknown_outcome", "automatic_kill"}
+    assert on >= {"soft_limit", "violation", "unknown_outcome", "automatic_kill", "optimization"}
     words = before["words"].words
     assert words is not None
     found = words.find(["lawsuit", "payroll", "weapon"])
@@ -77,6 +77,7 @@ def test_everything_can_be_set() -> None:
   unknown_outcome: {effects: [none, reversible]}
   automatic_kill: {severity: critical}
   retries_exhausted: {customer_impact: [low]}
+  optimization: {severity: info, ttl_s: 7}
 """
     )
     on = Trigger(on=True)
@@ -98,6 +99,7 @@ def test_everything_can_be_set() -> None:
         "retries_exhausted": dataclasses.replace(
             on, impacts=frozenset(("low",)), effects=frozenset(("irreversible",))
         ),
+        "optimization": dataclasses.replace(on, severity="info", ttl_s=7),
     }
     for name, trigger in expected.items():
         assert rules.trigger(name, "acme") == trigger, name  # type: ignore[arg-type]
@@ -179,6 +181,7 @@ tenants:
         ("triggers: {cost: {usd: '5'}}", "'usd'"),
         ("triggers: {cost: {deny_suspends: true}}", "Unknown key 'deny_suspends'"),
         ("triggers: {effect: {on_expiry: approve}}", "Unknown key 'on_expiry'"),
+        ("triggers: {optimization: {deny_suspends: true}}", "Unknown key 'deny_suspends'"),
         ("triggers: {failures: {on_expiry: approve}}", "Unknown key 'on_expiry'"),
         ("triggers: {failures: {in_a_row: 0}}", "'in_a_row'"),
         ("triggers: {quality: {at_most: 1.001}}", "from 0 to 1"),
