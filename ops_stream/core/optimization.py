@@ -1,13 +1,12 @@
 """What could be better: proposed, tried on a share, made for a while, made for good, taken back.
 
-What the figures say is found in `optimization_finds.py`; what a change does is in `optimization_sides.py`; what came
+What the figures say is found in `optimization_looking.py`; what a change does is in `optimization_sides.py`; what came
 of it is counted in `optimization_arms.py` and weighed in `optimization_judging.py`. Everything that becomes of an
 optimization goes through here and is published; every change is an activation of rules (`amend.py`) in its name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -15,67 +14,14 @@ from msgspec.structs import replace
 from ops_stream.core.amend import activate, amended_now
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import call_person
-from ops_stream.core.ids import derived_id
-from ops_stream.core.optimization_events import day_of, publish, summarise
-from ops_stream.core.optimization_finds import find
-from ops_stream.core.optimization_found import Found
+from ops_stream.core.optimization_events import publish
 from ops_stream.core.optimization_judging import Judged, halved, judge, saving_30d, smaller_side
-from ops_stream.core.rows import FINDERS, OPTIMIZATIONS, RULES, EscalationRow, Finder, OptimizationRow
+from ops_stream.core.rows import OPTIMIZATIONS, RULES, EscalationRow, OptimizationRow
 from ops_stream.core.rows_optimization import NO_ARM, Amended, Standing
-from ops_stream.core.rules_optimization import OBSERVED_MAX, PERMANENT, TIME_BOX, TRIAL, TRIED
+from ops_stream.core.rules_optimization import PERMANENT, TIME_BOX
 
-KEPT_MAX: Final = 200
-"""Optimizations of a tenant that are remembered; while there are so many nothing more is proposed."""
 CHANGE: Final = "optimization"
 """The trigger by which people are asked whether a change is to stay."""
-MODELS: Final = frozenset(("cheaper_model", "faster_model", "router"))
-"""Kinds that change which model an ask gets: at a type of work only one of them at a time."""
-
-
-def begin_looking(draft: Draft, tenant: str) -> None:
-    """See to it that the figures of a tenant are looked through, from its first report on."""
-    rules = draft.rules.optimization
-    key = f"finder/{tenant}"
-    if rules.mode != "off" and key not in draft.state.rows and not draft.touched(key):
-        draft.put(key, Finder(draft.now + rules.look_every_s * 1000, told_on=day_of(draft, tenant)))
-
-
-def finder_due(draft: Draft, key: str) -> None:
-    """Look through a tenant's figures, and tell the daily summary when its day is over."""
-    finder, rules = draft.get(FINDERS, key), draft.rules.optimization
-    if finder is None:
-        return
-    if rules.mode == "off":
-        draft.delete(key)
-        return
-    tenant = key.removeprefix(FINDERS.prefix)
-    finder = summarise(draft, tenant, finder)
-    draft.put(key, replace(finder, until=draft.now + rules.look_every_s * 1000))
-    consider(draft, tenant, find(draft, tenant))
-
-
-def consider(draft: Draft, tenant: str, found: Sequence[Found]) -> None:
-    """Propose what was found, and begin to try it where the rules and the confidence permit."""
-    rules = draft.rules.optimization
-    rows = rows_of(draft, tenant)
-    for one in found:
-        sure = one.confidence if one.certain else min(one.confidence, OBSERVED_MAX)
-        if one.kind not in rules.kinds or sure < TRIAL:
-            continue
-        known = _known(rows, one)
-        if known is not None and rows[known].state != "proposed":
-            continue  # it is tried, in force, or was found wanting a short while ago
-        if known is None and len(rows) >= KEPT_MAX:
-            continue
-        id_ = known or _new_id(draft, tenant, one, rows)
-        row = _proposed(draft, tenant, one, sure, rows.get(id_))
-        rows[id_] = row
-        draft.put(_key(tenant, id_), row)
-        begun = rules.mode == "act" and row.kind in TRIED and _room(draft, rows, row)
-        if known is None or begun:
-            publish(draft, id_, row, tell=not begun)
-        if begun:
-            rows[id_] = _begin(draft, id_, row)
 
 
 def grown(draft: Draft, key: str, row: OptimizationRow) -> None:
@@ -127,7 +73,7 @@ def optimization_due(draft: Draft, key: str) -> None:
 
 def verdict(draft: Draft, row: EscalationRow, resolver: str, *, approved: bool) -> None:
     """Obey what people said of a change that may become permanent; `row.subject` is the optimization's id."""
-    found = draft.get(OPTIMIZATIONS, _key(row.tenant, row.subject))
+    found = draft.get(OPTIMIZATIONS, key_of(row.tenant, row.subject))
     if found is None or found.permanent or found.state not in ("applied", "reverted"):
         return
     if approved:
@@ -152,7 +98,7 @@ def take_back(
         activate(draft, base, rest, id_)
     until = draft.now + draft.rules.optimization.cooldown_s * 1000
     row = replace(row, state=state, until=until, since=draft.now, why=why, by=by, permanent=False)
-    draft.put(_key(row.tenant, id_), row)
+    draft.put(key_of(row.tenant, id_), row)
     publish(draft, id_, row)
     return row
 
@@ -164,11 +110,11 @@ def rules_changed(draft: Draft, digest: str) -> None:
     """
     _, amended = amended_now(draft)
     for one in amended:
-        row = draft.get(OPTIMIZATIONS, _key(one.tenant, one.optimization_id))
+        row = draft.get(OPTIMIZATIONS, key_of(one.tenant, one.optimization_id))
         if row is not None and row.state in ("trial", "applied"):
             row = replace(row, state="reverted", since=draft.now, until=draft.now + 1, permanent=False, by="")
             row = replace(row, why=f"Other rules ({digest[:15]}) were activated, which say nothing of it.")
-            draft.put(_key(one.tenant, one.optimization_id), row)
+            draft.put(key_of(one.tenant, one.optimization_id), row)
             publish(draft, one.optimization_id, row)
 
 
@@ -182,62 +128,8 @@ def rows_of(draft: Draft, tenant: str) -> dict[str, OptimizationRow]:
     return {id_: row for id_, row in found.items() if row is not None}
 
 
-def _known(rows: dict[str, OptimizationRow], one: Found) -> str | None:
-    for id_, row in rows.items():
-        if (row.path, row.after) == (one.path, one.after) and row.before == one.before:
-            return id_
-    return None
-
-
-def _new_id(draft: Draft, tenant: str, one: Found, rows: dict[str, OptimizationRow]) -> str:
-    number = 0
-    while (id_ := derived_id("opt_", tenant, one.path, one.before, one.after, draft.now, number)) in rows:
-        number += 1
-    return id_
-
-
-def _proposed(
-    draft: Draft, tenant: str, one: Found, sure: int, known: OptimizationRow | None
-) -> OptimizationRow:
-    return OptimizationRow(
-        tenant=tenant,
-        kind=one.kind,
-        scope=one.scope,
-        state="proposed",
-        until=draft.now + draft.rules.optimization.cooldown_s * 1000,
-        since=draft.now if known is None else known.since,
-        path=one.path,
-        before=one.before,
-        after=one.after,
-        task_type=one.task_type,
-        samples=one.samples,
-        effect=one.effect,
-        low=one.low,
-        high=one.high,
-        confidence=sure,
-        saving_micros=max(0, one.saving_micros),
-        risk=one.risk,
-        found_at=draft.now if known is None else known.found_at,
-        asks_30d=one.asks_30d,
-        cost_unit=max(1, one.cost_unit),
-        taken_unit=max(1, one.taken_unit),
-        why=one.why,
-    )
-
-
-def _room(draft: Draft, rows: dict[str, OptimizationRow], row: OptimizationRow) -> bool:
-    """Say whether one more change may begin now, and no other is in its way."""
-    active = [one for one in rows.values() if one.state in ("trial", "applied")]
-    if sum(not one.permanent for one in active) >= draft.rules.optimization.trials_max:
-        return False
-    for one in active:
-        same_work = one.task_type == row.task_type or not one.task_type or not row.task_type
-        if one.path == row.path or (one.kind in MODELS and row.kind in MODELS and same_work):
-            return False
-    return True
-
-
-def _begin(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
+def begin(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
+    """Begin to try what is proposed; what is sure enough without a trial is made for a while."""
     rules = draft.rules.optimization
     row = replace(row, changed=NO_ARM, kept=NO_ARM, checked=0)
     if row.confidence >= TIME_BOX:  # only what is certain without a trial is as sure
@@ -250,7 +142,7 @@ def _begin(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
         f"It is tried on {rules.share_percent} % of what risks little, until {rules.horizon_samples} reports."
     )
     row = replace(row, why=f"{row.why} {why}")
-    draft.put(_key(row.tenant, id_), row)
+    draft.put(key_of(row.tenant, id_), row)
     publish(draft, id_, row)
     return row
 
@@ -280,7 +172,7 @@ def _put_in_force(draft: Draft, id_: str, row: OptimizationRow, until: int, why:
     before = _amend(draft, id_, row, 100 - draft.rules.optimization.holdback_percent)
     row = replace(row, state="applied", since=draft.now, until=until, why=why)
     row = replace(row, rules_before=row.rules_before or before)
-    draft.put(_key(row.tenant, id_), row)
+    draft.put(key_of(row.tenant, id_), row)
     publish(draft, id_, row)
     return row
 
@@ -304,7 +196,7 @@ def _ask(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
         rule=rule,
     )
     row = replace(row, escalation=escalation)
-    draft.put(_key(row.tenant, id_), row)
+    draft.put(key_of(row.tenant, id_), row)
     return row
 
 
@@ -329,7 +221,8 @@ def _figured(draft: Draft, row: OptimizationRow, found: Judged) -> OptimizationR
     )
 
 
-def _key(tenant: str, id_: str) -> str:
+def key_of(tenant: str, id_: str) -> str:
+    """Give the row's key of an optimization."""
     return f"{OPTIMIZATIONS.prefix}{tenant}|{id_}"
 
 

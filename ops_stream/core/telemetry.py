@@ -24,8 +24,8 @@ from ops_stream.core.leases import expire, overdue, renew
 from ops_stream.core.lifecycle import came_late, counted, ran_unasked, violated
 from ops_stream.core.lines import end, follow
 from ops_stream.core.notices import alert, dead_letter
-from ops_stream.core.optimization import begin_looking
 from ops_stream.core.optimization_arms import ended_on_sides
+from ops_stream.core.optimization_looking import begin_looking
 from ops_stream.core.policy import BLOCK, ESCALATE, NOTICES_MAX, NOTIFY, evaluate, tell
 from ops_stream.core.retries_answers import answer_failure
 from ops_stream.core.rows import (

@@ -28,7 +28,8 @@ from ops_stream.core.lines import end, follow
 from ops_stream.core.load_lines import too_late
 from ops_stream.core.load_release import gate_due, keep_lines, keep_on
 from ops_stream.core.memory import forget, keep_bound
-from ops_stream.core.optimization import finder_due, optimization_due
+from ops_stream.core.optimization import optimization_due
+from ops_stream.core.optimization_looking import finder_due
 from ops_stream.core.resolutions import escalation_due
 from ops_stream.core.rows import ASKS, SWEEPS
 from ops_stream.core.rules_model import Rules
