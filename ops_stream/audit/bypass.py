@@ -15,11 +15,12 @@ from ops_stream.contract.models import Telemetry
 from ops_stream.contract.money import usd
 from ops_stream.contract.partitions import partition_for
 from ops_stream.contract.reasons import Reason
+from ops_stream.core.amend import base_of
 from ops_stream.core.ids import short_hash
 from ops_stream.core.inputs import EventInput
 from ops_stream.core.intake import read_input
 from ops_stream.core.journal import record as rec
-from ops_stream.core.rows import ASKS, Ask
+from ops_stream.core.rows import ASKS, RULES, Ask
 
 Kind: TypeAlias = Literal[
     "unpermitted_run",
@@ -82,7 +83,7 @@ class Bypassed:
 
 
 Observed: TypeAlias = Callable[[str, str, str], bool]
-"""Says whether, by the rules of a digest, an agent of a tenant is only observed."""
+"""Says whether, by the bundle of a digest, an agent of a tenant is only observed."""
 
 
 def all_enforced(_digest: str, _tenant: str, _agent: str) -> bool:
@@ -98,6 +99,8 @@ class Bypass:
     partitions: int
     observed: Observed = all_enforced
     at_ms: int = 0
+    _bundle: str = ""
+    """The digest of the bundle in force: records that optimizations have a part in name another one."""
     _rows: dict[str, bytes] = field(default_factory=dict)
     _told: dict[str, set[str]] = field(default_factory=dict)
     """Of asks that are remembered, what was found already."""
@@ -116,10 +119,13 @@ class Bypass:
                 isinstance(event, Telemetry)
                 and partition_for(event.tenant, self.partitions) == self.partition
             ):
-                yield from self._report(f"{self.partition}:{offset}", record.header.rules_digest, event)
-        if b'"ask/' in record.changes:
+                bundle = self._bundle or record.header.rules_digest
+                yield from self._report(f"{self.partition}:{offset}", bundle, event)
+        if b'"ask/' in record.changes or b'"rules"' in record.changes:
             for key, value in rec.decode_changes(record.changes).items():
-                if key.startswith(ASKS.prefix):
+                if key == RULES.prefix and value is not None:
+                    self._bundle = base_of(RULES.decode(value))
+                elif key.startswith(ASKS.prefix):
                     yield from self._changed(f"{self.partition}:{offset}", key, value)
 
     def finish(self) -> Iterator[Bypassed]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ops_stream.contract.models import ControlCommand
+from ops_stream.core.amend import base_of
 from ops_stream.core.inputs import EventInput, RecordInput
 from ops_stream.core.intake import read_input
 from ops_stream.core.journal import record as rec
 from ops_stream.core.journal.ledger import Ledger, Prepared
 from ops_stream.core.rows import RULES
+from ops_stream.core.rules_in_force import InForce, WrongRules
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.core.step import step
@@ -22,7 +24,23 @@ RULES_ROW = "rules"
 
 
 class NoRules(Exception):
-    """The rules that were in force cannot be had, so that nothing can be decided again."""
+    """The rules that were in force cannot be had, so that nothing can be decided again. Names the missing bundle."""
+
+
+_IN_FORCE: Final = InForce()
+"""Rows that were read are kept: an audit asks for the same rules at every record."""
+
+
+def rules_in_force(state: State, first: str, rules_of: RulesOf) -> Rules:
+    """Give the rules in force: the bundle of the row `rules` with its amendments; `first` before there is a row.
+
+    Raises NoRules, and WrongRules where the row is not what it says.
+    """
+    value = state.rows.get(RULES_ROW)
+    rules = rules_of(first) if value is None else _IN_FORCE.of(value, rules_of)
+    if rules is None:
+        raise NoRules(first if value is None else base_of(RULES.decode(value)))
+    return rules
 
 
 def decide_again(
@@ -30,13 +48,12 @@ def decide_again(
 ) -> Prepared:
     """Decide a record's input in the state before it; give the record that the sequencer would have written.
 
-    Raises NoRules, and `Unreadable` where the record's input is not what its kind says. `watch` is `step`'s.
+    Raises NoRules, WrongRules where the row of rules is not what it says, and `Unreadable` where the record's input is
+    not what its kind says. `watch` is `step`'s.
     """
     header = record.header
-    digest = active_digest(ledger.state) or header.rules_digest
-    rules = rules_of(digest)
-    if rules is None:
-        raise NoRules(digest)
+    rules = rules_in_force(ledger.state, header.rules_digest, rules_of)
+    digest = rules.digest
     # How far outputs had been published then is a fact of that moment, not a decision.
     ledger.published_through = header.published_through
     engine, state = header.engine_version, ledger.state
@@ -95,8 +112,16 @@ def _as_known_then(rules: Rules, read: RecordInput, record: rec.Record) -> Rules
     if not isinstance(event, ControlCommand) or event.command != "activate_rules":
         return rules
     value = rec.decode_changes(record.changes).get(RULES_ROW)
-    known = frozenset() if value is None else frozenset((RULES.decode(value).digest,))
+    known = frozenset() if value is None else frozenset((base_of(RULES.decode(value)),))
     return replace(rules, known=known)
 
 
-__all__ = ["NoRules", "RulesOf", "active_digest", "decide_again", "what_differs"]
+__all__ = [
+    "NoRules",
+    "RulesOf",
+    "WrongRules",
+    "active_digest",
+    "decide_again",
+    "rules_in_force",
+    "what_differs",
+]

@@ -16,7 +16,7 @@ from ops_stream.audit.cluster import Progress
 from ops_stream.audit.export_file import BrokenFile, Reader, reading
 from ops_stream.audit.export_lines import Begin, Bundle, End, Entry, Head, Hole, Line, proves
 from ops_stream.audit.export_verify import TOLD_EVERY, take_bundle, value_of
-from ops_stream.audit.replay import RulesOf, active_digest
+from ops_stream.audit.replay import NoRules, RulesOf, WrongRules, rules_in_force
 from ops_stream.audit.restore_again import Again, Place, Way, still_open
 from ops_stream.contract.errors import NotSo
 from ops_stream.core.journal import record as rec
@@ -181,17 +181,19 @@ class Restoring(Folding):
         ledger, end = self.ledger, self._found.end
         if ledger.last_hash == GENESIS_HASH or end is None:
             return None
-        digest = active_digest(ledger.state) or ""
-        rules = rules_of(digest)
-        if rules is None:
+        try:
+            rules = rules_in_force(ledger.state, "", rules_of)
+        except NoRules as missing:
             raise NotSo(
                 "The rules in force are not in the file, or not valid for this version of ops-stream.",
-                where=digest,
+                where=str(missing),
                 next_step="Restore with the version that wrote it.",
-            )
+            ) from None
+        except WrongRules as wrong:
+            raise NotSo(f"The journal of partition {self.partition} contradicts itself: {wrong}.") from None
         rebase = ledger.rebase_of(end.digest)
         decision = step(ledger.state, rebase, rules, ledger.at_ms)
-        return ledger.prepare_rebase(rebase, decision, ledger.at_ms, engine, digest)
+        return ledger.prepare_rebase(rebase, decision, ledger.at_ms, engine, rules.digest)
 
 
 def _tell(progress: Progress, name: str, done: int, total: int) -> None:

@@ -9,7 +9,14 @@ from ops_stream.audit.heads import Fits
 from ops_stream.audit.people import act_of
 from ops_stream.audit.places import DoesNotCount, Places
 from ops_stream.audit.published import Outputs
-from ops_stream.audit.replay import NoRules, RulesOf, active_digest, decide_again, what_differs
+from ops_stream.audit.replay import (
+    NoRules,
+    RulesOf,
+    WrongRules,
+    decide_again,
+    rules_in_force,
+    what_differs,
+)
 from ops_stream.audit.report import Finding, PartitionReport
 from ops_stream.audit.span import WHOLE, Proved, Span
 from ops_stream.core.decision import InvariantBroken
@@ -167,7 +174,7 @@ class Verifier:
                     f"It was decided under the rules {digest}, which the rules topic does not hold.",
                 )
             return None
-        except (rec.Unreadable, InvariantBroken, BrokenChain) as error:
+        except (rec.Unreadable, InvariantBroken, BrokenChain, WrongRules) as error:
             self._wrong(offset, "decision", f"It cannot be decided again: {error}.")
             return None
         engine = record.header.engine_version
@@ -184,12 +191,11 @@ class Verifier:
 
     def _look_at_people(self, offset: int, record: rec.Record) -> None:
         """Count what a person did by it; a record that cannot be decided again has been found wrong already."""
-        rules = self._rules_of(active_digest(self._ledger.state) or record.header.rules_digest)
-        if rules is None:
-            return
+        state = self._ledger.state
         try:
-            act = act_of(self._ledger.state, rules, record.header.at_ms, offset, record)
-        except rec.Unreadable:
+            rules = rules_in_force(state, record.header.rules_digest, self._rules_of)
+            act = act_of(state, rules, record.header.at_ms, offset, record)
+        except (rec.Unreadable, NoRules, WrongRules):
             return
         if act is not None:
             self.report.acts.add(act)

@@ -154,6 +154,7 @@ async def _held(out: Out, bus: Any) -> tuple[str, ...]:
     """Give the tenants on hold under the rules in force; what cannot be found out is no leave to drop anything."""
     from ops_stream.cli.bundles import rules_in_force
     from ops_stream.cli.folding import fold
+    from ops_stream.core.amend import base_of
     from ops_stream.core.rows import RULES
 
     folds = await fold(bus, out, "rules")
@@ -162,7 +163,7 @@ async def _held(out: Out, bus: Any) -> tuple[str, ...]:
         if "rules" in folded.rows and number not in found:
             raise NotSo(
                 f"The rules in force on partition {number} cannot be had, so that nobody knows who is on legal hold.",
-                where=RULES.decode(folded.rows["rules"]).digest,
+                where=base_of(RULES.decode(folded.rows["rules"])),
                 next_step="Look for them with: ops-stream rules list",
             )
     return tuple(sorted({tenant for rules in found.values() for tenant in rules.supervisor.legal_hold}))

@@ -73,25 +73,30 @@ async def switches(bus: Bus) -> dict[str, Switch]:
 
 
 async def rules_in_force(bus: Bus, folds: Mapping[int, PartitionFold]) -> dict[int, Rules]:
-    """Give the rules in force, by partition; none where they cannot be had."""
+    """Give the rules in force, with what optimizations change of them, by partition; none where they cannot be had."""
+    from ops_stream.core.amend import base_of, in_force
     from ops_stream.core.rows import RULES
     from ops_stream.rules.bundle import compile_bundle
 
-    digests = {
-        number: RULES.decode(folded.rows["rules"]).digest
+    rows = {
+        number: RULES.decode(folded.rows["rules"])
         for number, folded in folds.items()
         if "rules" in folded.rows
     }
-    if not digests:
+    if not rows:
         return {}
     there = await bundles(bus)
     compiled: dict[str, Rules] = {}
-    for digest in set(digests.values()) & there.keys():
+    for digest in {base_of(row) for row in rows.values()} & there.keys():
         try:
             compiled[digest] = compile_bundle(there[digest].files)
         except NotSo:  # of another version of the program
             continue
-    return {number: compiled[digest] for number, digest in digests.items() if digest in compiled}
+    return {
+        number: in_force(compiled[base_of(row)], row)
+        for number, row in rows.items()
+        if base_of(row) in compiled
+    }
 
 
 async def publish(bus: Bus, files: Mapping[str, str], issued_by: str) -> str:
@@ -139,10 +144,12 @@ def listed(
     there: Mapping[str, Bundle], active: Mapping[int, ActiveRules], switched: Mapping[str, Switch]
 ) -> list[Row]:
     """Give each bundle with the partitions on which it is in force, since when, and by which commands."""
+    from ops_stream.core.amend import base_of
+
     rows: list[Row] = []
-    for digest in {**there, **{one.digest: None for one in active.values()}}:
+    for digest in {**there, **{base_of(one): None for one in active.values()}}:
         bundle = there.get(digest)
-        on = {number: rules for number, rules in sorted(active.items()) if rules.digest == digest}
+        on = {number: rules for number, rules in sorted(active.items()) if base_of(rules) == digest}
         rows.append(
             {
                 "digest": digest,
@@ -161,6 +168,9 @@ def _in_force(partition: int, rules: ActiveRules, switched: Mapping[str, Switch]
     from ops_stream.contract.clocktext import format_time
 
     found: dict[str, Any] = {"partition": partition}
+    if rules.amended:
+        names = [one.optimization_id for one in rules.amended]
+        found |= {"optimizations": names, "rules_digest": rules.digest}
     if rules.at:
         found["since"] = format_time(rules.at)
     if not rules.command_id:
@@ -173,11 +183,23 @@ def _in_force(partition: int, rules: ActiveRules, switched: Mapping[str, Switch]
 
 
 def _on(row: Row) -> str:
-    """Say on which partitions a bundle is in force."""
+    """Say on which partitions a bundle is in force, and with how many optimizations, where there are any."""
     numbers = row["in_force_on"]
     if not numbers:
         return "-"
-    return f"all {len(numbers)}" if len(numbers) == row["partitions"] else ", ".join(map(str, numbers))
+    changed = [
+        (one["partition"], len(one["optimizations"])) for one in row["in_force"] if "optimizations" in one
+    ]
+    on = f"all {len(numbers)}" if len(numbers) == row["partitions"] else ", ".join(map(str, numbers))
+    if not changed:
+        return on
+    if len(changed) == len(numbers) and len({many for _, many in changed}) == 1:
+        return f"{on} with {_optimizations(changed[0][1])}"
+    return f"{on} ({', '.join(f'{number} with {_optimizations(many)}' for number, many in changed)})"
+
+
+def _optimizations(many: int) -> str:
+    return f"{many} optimization{'' if many == 1 else 's'}"
 
 
 def _since(row: Row) -> str:

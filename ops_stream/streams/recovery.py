@@ -39,7 +39,7 @@ from ops_stream.streams.bus import offsets, read_range, reader
 from ops_stream.streams.compacted import COMPACTED, rewrite_stale
 from ops_stream.streams.exits import Exit, Refusal, other_input
 from ops_stream.streams.identity import Identity
-from ops_stream.streams.rulebook import Rulebook, active_digest
+from ops_stream.streams.rulebook import Rulebook, active_bundle
 
 log = structlog.get_logger(__name__)
 
@@ -240,7 +240,7 @@ class Recovery:
             ) from None
 
     async def _load_rules(self, ledger: Ledger) -> None:
-        digest = active_digest(ledger.state)
+        digest = active_bundle(ledger.state)
         if digest is not None and digest not in self._owner.rulebook.known:
             await self._owner.refresh_rules()
 

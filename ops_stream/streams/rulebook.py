@@ -10,13 +10,15 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ops_stream.contract.clocktext import format_time
-from ops_stream.core.rows import RULES, ActiveRules
+from ops_stream.core.amend import base_of
+from ops_stream.core.rows import RULES
+from ops_stream.core.rules_in_force import InForce, WrongRules
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.rules.bundle import compile_bundle, digest_of
 from ops_stream.rules.problems import RulesInvalid
 from ops_stream.streams.bus import read_range
-from ops_stream.streams.exits import Refusal
+from ops_stream.streams.exits import Exit, Refusal
 
 ROW = RULES.prefix
 
@@ -33,6 +35,7 @@ class Rulebook:
         self._files: dict[str, Mapping[str, str]] = {}
         self._compiled: dict[str, Rules] = {}
         self._refused: dict[str, str] = {}
+        self._in_force = InForce()
 
     @property
     def first(self) -> str:
@@ -57,6 +60,7 @@ class Rulebook:
             return None
         # `known` is part of the compiled rules, so that what was compiled before has to be looked at again.
         self._compiled.clear()
+        self._in_force.clear()
         return digest
 
     def why_not(self, digest: str) -> str:
@@ -79,8 +83,20 @@ class Rulebook:
         return rules
 
     def active(self, state: State) -> Rules:
-        """The rules in force."""
-        return self.get(active_digest(state) or self.first)
+        """The rules in force: a bundle with what optimizations change of it. Raises `Refusal` where they cannot be."""
+        value = state.rows.get(ROW)
+        if value is None:
+            return self.get(self.first)
+        try:
+            rules = self._in_force.of(value, self.get)
+        except WrongRules as wrong:
+            raise Refusal(
+                f"The journal contradicts itself: {wrong}.",
+                "Find the first wrong record with: ops-stream audit verify",
+                Exit.RECOVERY_FAILED,
+            ) from wrong
+        assert rules is not None  # `get` gives rules or raises
+        return rules
 
 
 async def load(consumer: AIOKafkaConsumer, topic: str, book: Rulebook, start: int = 0) -> int:
@@ -123,7 +139,7 @@ def record_of(digest: str, files: Mapping[str, str], issued_by: str = "the first
     )
 
 
-def active_digest(state: State) -> str | None:
-    """The digest of the rules in force in a partition's state; `None` before its first takeover."""
+def active_bundle(state: State) -> str | None:
+    """The digest of the bundle behind the rules in force in a partition's state; `None` before its first takeover."""
     value = state.rows.get(ROW)
-    return msgspec.json.decode(value, type=ActiveRules).digest if value is not None else None
+    return base_of(RULES.decode(value)) if value is not None else None

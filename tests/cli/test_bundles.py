@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ops_stream.cli.bundles import Bundle, Switch, columns, listed, looks_like_digest, named
 from ops_stream.cli.output import Out
 from ops_stream.contract.errors import NotSo
+from ops_stream.core.amend import digest_with
 from ops_stream.core.rows import ActiveRules
+from ops_stream.core.rows_optimization import Amended
 from tests.cli.running import ops
 from tests.rules.building import yaml_of
 
@@ -79,6 +82,22 @@ def test_a_bundle_says_where_it_is_in_force_since_when_and_by_whose_command() ->
     assert "1970" not in shown[3], "nobody knows when that was"
     (row,) = listed({ONE: there[ONE]}, {number: ActiveRules(ONE, 1) for number in range(6)}, {})
     assert "all 6" in PLAIN.render([row], columns(PLAIN))
+
+
+def test_a_bundle_that_optimizations_change_is_listed_as_what_it_is() -> None:
+    """The digest in force on a partition is then not on the topic: the bundle behind it is, and how many change it."""
+    there = {ONE: Bundle(ONE, {})}
+    one = Amended("opt_1", "team-a", "cheaper_model", "t", "models.choice.t", "large", "small", 10)
+    more = (one, msgspec.structs.replace(one, optimization_id="opt_2", tenant="team-b"))
+    plain = ActiveRules(ONE, 1)
+    changed = ActiveRules(digest_with(ONE, more), 2, "opt_2", ONE, more)
+    (row,) = listed(there, {0: plain, 1: changed}, {})
+    assert row["in_force_on"] == [0, 1]
+    assert row["in_force"][1]["optimizations"] == ["opt_1", "opt_2"]
+    assert row["in_force"][1]["rules_digest"] == changed.digest
+    assert "all 2 (1 with 2 optimizations)" in PLAIN.render([row], columns(PLAIN))
+    (row,) = listed(there, {0: ActiveRules(digest_with(ONE, (one,)), 2, "opt_1", ONE, (one,))}, {})
+    assert "all 1 with 1 optimization " in PLAIN.render([row], columns(PLAIN))
 
 
 def _conf(directory: Path, decision: str, condition: str = "cost > 1") -> str:

@@ -22,6 +22,7 @@ from ops_stream.audit.whatif.treatment import ran, treat, unsigned
 from ops_stream.audit.whatif.world import World
 from ops_stream.contract.clocktext import format_time
 from ops_stream.contract.models import Telemetry
+from ops_stream.core.amend import base_of
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import ITEMS_MAX
 from ops_stream.core.inputs import EventInput, Input, RecordInput, Tick
@@ -139,14 +140,16 @@ class WhatIf:
         self._diverged = True
         row = self.other.state.rows.get("rules")
         if row is not None:
-            active = RULES.decode(row)
-            self.other.state.apply({"rules": encode_row(replace_row(active, digest=self.rules.digest))})
+            active, base = RULES.decode(row), self.rules.digest
+            if base_of(active) != base:  # as an activation, which takes back what was tried under other rules
+                active = replace_row(active, digest=base, base="", amended=())
+            self.other.state.apply({"rules": encode_row(active)})
 
     def _fed(self, read: RecordInput, at_ms: int) -> RecordInput | None:
         """Give what the other world gets of an input."""
         if isinstance(read, EventInput) and isinstance(read.event, Telemetry):
             return self.reports.take(read, read.event, at_ms)
-        fed = treat(read, self.recorded, self.other, self.rules.digest)
+        fed = treat(read, self.recorded, self.other)
         if fed.treated is not None:
             self.reports.count(fed.treated)
         return fed.input

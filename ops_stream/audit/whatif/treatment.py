@@ -71,7 +71,7 @@ def unsigned(rules: Rules) -> Rules:
     return replace(rules, people=replace(rules.people, require_signatures=False))
 
 
-def treat(read: RecordInput, recorded: World, other: World, digest: str) -> Fed:
+def treat(read: RecordInput, recorded: World, other: World) -> Fed:
     """Say what the other world gets of an input. Reports go through `reports.Reports` instead."""
     if not isinstance(read, EventInput):
         return Fed(read)
@@ -86,7 +86,7 @@ def treat(read: RecordInput, recorded: World, other: World, digest: str) -> Fed:
             return Fed(None, Treated.ACKNOWLEDGEMENT_NOT_NEEDED)
         return Fed(read)
     if isinstance(event, Resolution):
-        return _verdict(read, event, recorded, other, digest)
+        return _verdict(read, event, recorded, other)
     if isinstance(event, ControlCommand) and event.command == "activate_rules":
         return Fed(None, Treated.RULES_ACTIVATION)
     return Fed(read)
@@ -129,7 +129,7 @@ def _alive(read: EventInput, event: Heartbeat, other: World) -> Fed:
     return Fed(replace_struct(read, event=event.model_copy(update={"running": running})))
 
 
-def _verdict(read: EventInput, event: Resolution, recorded: World, other: World, digest: str) -> Fed:
+def _verdict(read: EventInput, event: Resolution, recorded: World, other: World) -> Fed:
     here = other.escalation(event.escalation_id)
     then = recorded.escalation(event.escalation_id)
     if here is not None and then is not None and (here.rules, here.digest) == (then.rules, then.digest):
@@ -147,8 +147,8 @@ def _verdict(read: EventInput, event: Resolution, recorded: World, other: World,
     else:
         escalation_id = event.escalation_id
     changes: dict[str, str] = {"escalation_id": escalation_id}
-    if event.rules_digest is not None:
-        changes["rules_digest"] = digest
+    if event.rules_digest is not None and here is not None:
+        changes["rules_digest"] = here.rules
     if event.action_digest is not None and here is not None and here.digest:
         changes["action_digest"] = here.digest
     carried = replace_struct(read, event=event.model_copy(update=changes))
