@@ -24,18 +24,26 @@ _decode_used: Final = msgspec.json.Decoder(_Used).decode
 _decode_evicted: Final = msgspec.json.Decoder(Evicted).decode
 
 
+def attempts_of(tenant: str) -> str:
+    """Give the name under which a tenant's rows `attempts/` are kept: no agent has it, for names are not empty."""
+    return f"{tenant}||"
+
+
 class LearnedIndex:
     """Derived from rows alone: the same whatever order they were applied in."""
 
-    __slots__ = ("bytes", "evicted", "flows", "keys", "of_agent")
+    __slots__ = ("bytes", "evicted", "flows", "flows_of", "keys", "of_agent")
 
     def __init__(self) -> None:
         self.keys: Final = DueHeap()
-        """The rows `learned/` and `pooled/`, the one that was not used for longest first."""
+        """The rows `learned/`, `pooled/` and `attempts/`, the one that was not used for longest first."""
         self.flows: Final = DueHeap()
         """The rows `flowlearned/`, likewise."""
         self.of_agent: dict[str, dict[str, int]] = {}
-        """By `T|AGENT`: its rows `learned/`, and when each was last used; by `T|` likewise its rows `pooled/`."""
+        """By `T|AGENT`: its rows `learned/`, and when each was last used; by `T|` likewise its rows `pooled/`,
+        and by `T||` its rows `attempts/`."""
+        self.flows_of: dict[str, dict[str, int]] = {}
+        """By tenant: its rows `flowlearned/`, and when each was last used."""
         self.bytes = 0
         """What all rows take in memory but those of workflows, about."""
         self.evicted = Evicted()
@@ -53,6 +61,10 @@ class LearnedIndex:
     def pooled(self, key: str, old: bytes | None, value: bytes | None) -> None:
         """Take in a row `pooled/`."""
         self._kept(key, key[7 : key.index("|") + 1], old, value)
+
+    def attempts(self, key: str, old: bytes | None, value: bytes | None) -> None:
+        """Take in a row `attempts/`."""
+        self._kept(key, attempts_of(key[9 : key.index("|")]), old, value)
 
     def _kept(self, key: str, agent: str, old: bytes | None, value: bytes | None) -> None:
         self.sized(key, old, value)
@@ -80,10 +92,21 @@ class LearnedIndex:
 
     def flow(self, key: str, _old: bytes | None, value: bytes | None) -> None:
         """Take in a row `flowlearned/`."""
+        tenant = key[12 : key.index("|")]
         if value is None:
             self.flows.remove(key)
-        else:
-            self.flows.put((_decode_used(value).used, 0, 0, key))
+            own = self.flows_of.get(tenant)
+            if own is not None:
+                own.pop(key, None)
+                if not own:
+                    del self.flows_of[tenant]
+            return
+        used = _decode_used(value).used
+        self.flows.put((used, 0, 0, key))
+        own = self.flows_of.get(tenant)
+        if own is None:
+            own = self.flows_of[tenant] = {}
+        own[key] = used
 
     def counted(self, _key: str, _old: bytes | None, value: bytes | None) -> None:
         """Take in the row that counts what made room."""

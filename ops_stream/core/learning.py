@@ -12,6 +12,7 @@ from typing import Final
 
 from ops_stream.contract.models import Telemetry
 from ops_stream.contract.reasons import STOPPED_BY_PEOPLE, Reason
+from ops_stream.core.attempts import attempted
 from ops_stream.core.draft import Draft
 from ops_stream.core.learning_flows import flow_ended, flow_lost
 from ops_stream.core.learning_room import make_room
@@ -62,6 +63,7 @@ def learn(draft: Draft, ask: Ask, event: Telemetry, violations: tuple[str, ...])
     spread = row.stats.latency if latency is None else add(row.stats.latency, latency)
     draft.put(key, Learned(draft.now, Stats(counts, spread), row.task_type, row.model))
     pool(draft, ask, model, row.stats.counts, counts)
+    attempted(draft, ask, good, failed, event.cost_micros)
 
 
 def lost(draft: Draft, ask: Ask) -> None:

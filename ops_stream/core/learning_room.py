@@ -31,7 +31,7 @@ _EVICTED_KEY: Final = "evicted/learned"
 def make_room(draft: Draft, agent: str, *, more: int = 1) -> None:
     """Let keys go before `more` new ones of `agent` (`T|AGENT`) come, or because they take too many bytes.
 
-    `T|` stands for what all agents of a tenant have in common.
+    `T|` stands for what all agents of a tenant have in common, `T||` for how their attempts went.
     """
     index = draft.state.learned
     gone = 0
@@ -86,7 +86,7 @@ def _forget_key(draft: Draft, row_key: str) -> bool:
     if draft.touched(row_key):
         return False
     rows = draft.state.rows
-    if row_key.startswith("pooled/"):
+    if row_key.startswith(("pooled/", "attempts/")):
         draft.delete(row_key)
         return True
     for key in keys_of_rows(row_key.partition("/")[2]):

@@ -1,8 +1,9 @@
 """What all agents of a tenant measured of a model at a type of work: one small row for each, so that a new agent begins
 with what the others know.
 
-Only what a choice of models looks at is counted (`core/evidence.py`), and only while models are chosen, and of models
-of the catalogue. All of it decays as memory does; it makes room and is forgotten by the same rule.
+Only what a choice of models looks at is counted (`core/evidence.py`), and only while models are chosen or it is looked
+for what could be better, and of models of the catalogue. All of it decays as memory does; it makes room and is
+forgotten by the same rule.
 """
 
 from __future__ import annotations
@@ -12,25 +13,36 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.learning_room import make_room
 from ops_stream.core.recall import SUM_MAX
 from ops_stream.core.rows import POOLED, Ask
-from ops_stream.core.rows_learning import HOUR_MS, THOUSAND, Counts, Pool, Pooled, looked_at, pooled_key
+from ops_stream.core.rows_learning import (
+    HOUR_MS,
+    THOUSAND,
+    Counts,
+    Pool,
+    Pooled,
+    looked_at,
+    pooled_key,
+    whole_name,
+)
 
 
 def pool(draft: Draft, ask: Ask, model: str, before: Counts, after: Counts) -> None:
     """Count for all agents of a tenant what has just been counted for one of them."""
-    routing = draft.rules.routing
-    if routing.mode == "off" or model not in routing.cards:
+    rules = draft.rules
+    if rules.routing.mode == "off" and rules.optimization.mode == "off":
+        return
+    if model not in rules.routing.cards:
         return
     key = pooled_key(ask.tenant, ask.task_type, model)
     row = draft.get(POOLED, key)
     if row is None:
         make_room(draft, f"{ask.tenant}|")
         row = Pooled(draft.now)
-    steps = steps_between(hour_of(row.used), hour_of(draft.now), draft.rules.telemetry.memory.half_life_s)
+    steps = steps_between(hour_of(row.used), hour_of(draft.now), rules.telemetry.memory.half_life_s)
     sums = [
         min(decayed(sum_, steps) + (new - old) * THOUSAND, SUM_MAX)
         for sum_, old, new in zip(looked_at(row.pool), looked_at(before), looked_at(after), strict=True)
     ]
-    draft.put(key, Pooled(draft.now, Pool(*sums)))
+    draft.put(key, Pooled(draft.now, Pool(*sums), whole_name(ask.task_type)))
 
 
 def hour_of(moment: int) -> int:

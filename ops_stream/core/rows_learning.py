@@ -146,6 +146,8 @@ class Pooled(Row, frozen=True):
     """When something was last counted: up to its hour the figures are decayed, and it tells whose turn it is to go."""
     pool: Pool = NO_POOL
     """In thousandths."""
+    task_type: str = ""
+    """The whole name, where that cannot stand in the key."""
 
 
 class FlowStep(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -207,6 +209,11 @@ def part(name: str) -> str:
 def kept_name(name: str) -> str:
     """Give what a row keeps of a name beside its key: nothing where the key says it."""
     return "" if not name or _plain(name) else clip(name, NAME_MAX)
+
+
+def whole_name(name: str) -> str:
+    """Give what a row keeps of a name that rules may be made for: nothing where its key says it, else all of it."""
+    return "" if not name or _plain(name) else name
 
 
 def hour_key(key: str, hour: int) -> str:

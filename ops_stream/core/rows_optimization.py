@@ -116,6 +116,8 @@ class Attempts(Row, frozen=True):
     ended: tuple[int, ...] = ()
     good: tuple[int, ...] = ()
     cost: tuple[int, ...] = ()
+    task_type: str = ""
+    """Its name, where that cannot stand in a key."""
 
 
 class Finder(Row, frozen=True):

@@ -121,6 +121,7 @@ class State:
             "period": self.learned.sized,
             "past": self.learned.sized,
             "pooled": self.learned.pooled,
+            "attempts": self.learned.attempts,
             "flowlearned": self.learned.flow,
             "evicted": self.learned.counted,
             "workflow": self._index_workflow,
