@@ -20,6 +20,7 @@ from tests.simulation.faults import FAULTS, Faults
 from tests.simulation.referee import Objection, Referee
 from tests.simulation.seat import Fenced, Seat
 from tests.simulation.worker import Worker
+from tests.thorough import THOROUGH
 
 KEY: Final = JournalKey(bytes(range(32)))
 MOVES_MIN: Final = 20
@@ -27,8 +28,8 @@ MOVES_MORE: Final = 36
 MOVES_LONG: Final = 300
 """Most histories are short, so that there can be many; some are long enough for what takes time to come about."""
 LONG_SHARE: Final = 0.1
-AUDITED: Final = 10
-"""Every tenth seed is audited as `audit verify` does it."""
+AUDITED: Final = 1 if THOROUGH else 10
+"""Every seed, in the fast loop every tenth, is audited as `audit verify` does it."""
 CALM_ROUNDS: Final = 3
 CALM_MS: Final = 4_000
 REST_ROUNDS: Final = 40
