@@ -54,12 +54,13 @@ Amounts: TypeAlias = tuple[int, int, int, int]
 _NOTHING: Final[Amounts] = (0, 0, 0, 0)
 
 
-def hold_for(draft: Draft, estimate: int, record: Record | None) -> int:
+def hold_for(draft: Draft, estimate: int, record: Record | None, *, learned: bool = False) -> int:
     """Give what is to be held for an estimate: more of it where the agent's past says so and the rules ask for it.
 
-    The factor is what the agent's ended asks have cost for each dollar estimated, from 1 to 3, rounded up.
+    The factor is what the agent's ended asks have cost for each dollar estimated, from 1 to 3, rounded up. An
+    optimization may ask for it too (`learned`).
     """
-    if draft.rules.supervisor.hold_safety == "off" or record is None or record.held <= 0:
+    if (draft.rules.supervisor.hold_safety == "off" and not learned) or record is None or record.held <= 0:
         return estimate
     if record.done + record.failed < SAMPLES_MIN or record.cost <= record.held:
         return estimate

@@ -15,23 +15,25 @@ from ops_stream.core.batch_price import percent_of
 from ops_stream.core.batch_windows import next_release
 from ops_stream.core.budgets import charge, use_model
 from ops_stream.core.calls import note
-from ops_stream.core.checks import Finding, examine, examine_observed
+from ops_stream.core.checks import Finding, examine_observed
 from ops_stream.core.circuit import tried
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import open_for_ask
 from ops_stream.core.escalation_folding import crowded, fold_of_ask
-from ops_stream.core.ids import percentile
 from ops_stream.core.kpis import asked
 from ops_stream.core.leases import lease_ms
 from ops_stream.core.lines import end
 from ops_stream.core.load_changes import began, left
 from ops_stream.core.load_gates import gates_of, line_of, take
 from ops_stream.core.load_lines import line_up
-from ops_stream.core.look import Look, Stage, look_at
+from ops_stream.core.look import Look, Stage, is_observed
+from ops_stream.core.optimization_arms import admitted_on_sides
+from ops_stream.core.optimization_looks import look_to_decide
 from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
 from ops_stream.core.policy import tell
 from ops_stream.core.retries import planned
 from ops_stream.core.retries_budget import let_in, provider_of, put_off
+from ops_stream.core.routing import MILLION
 from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, encode_row
 from ops_stream.core.unsure import action_to_watch, let_run
 from ops_stream.core.windows import admitted
@@ -66,8 +68,7 @@ def decide(
     """
     if draft.watch is not None:
         draft.watch(draft, request, stage, ask)
-    look = look_at(draft, request, stage, ask)
-    finding = examine(look)
+    look, finding = look_to_decide(draft, request, stage, ask)
     fold = ""
     if finding is not None and finding.reason is Reason.ESCALATED:
         fold = fold_of_ask(request)
@@ -111,14 +112,6 @@ def decide(
     weighed = look.reported
     if weighed is not None and stage in ("first", "edited") and (weighed.notify or weighed.faults):
         tell(draft, weighed, ask.tenant, ask.request_id, (ask.request_id, sequence))
-
-
-def is_observed(draft: Draft, request: TaskRequest) -> bool:
-    """Say whether this ask is only observed: a mode holds for its percentage, the other for the rest."""
-    mode, percent = draft.rules.supervisor.mode_for(request.tenant, request.agent)
-    if percent < 100 and percentile(request.tenant, request.request_id) >= percent:
-        return mode == "enforce"
-    return mode == "observe"
 
 
 def _answer(
@@ -169,7 +162,10 @@ def _answer(
 def _propensity(look: Look) -> int | None:
     """Give how probable the choice of the model was; None where chance has no part in it, or a policy chose."""
     route = look.route
-    return None if route is None or look.model != look.asked_model else route.propensity
+    if look.model != look.asked_model:
+        return None
+    drawn = None if route is None else route.propensity
+    return drawn if look.odds is None else (MILLION if drawn is None else drawn) * look.odds // 100
 
 
 def _said(stage: Stage, ask: Ask) -> str:
@@ -184,6 +180,8 @@ def _obligations(look: Look) -> str:
     """Say how its model was chosen, and what policies change about an ask that may run; nothing where neither does."""
     route = look.route
     said = [] if route is None or not route.sentence else [route.sentence]
+    if look.said:
+        said.append(look.said)
     if look.runs_as_batch:
         share = f"{percent_of(look.draft.rules, look.model)} % of the usual one"
         said.append(f"The batch queue has let it out: run it at batch price, {share}.")
@@ -242,9 +240,12 @@ def _admit(draft: Draft, look: Look, ask: Ask) -> Ask:
         began(draft, ask)
         take(draft, gates_of(draft, ask.tenant, line_of(draft.rules, ask.model)))
     admitted(draft, ask, look.record)
+    if look.arms:
+        ask = replace(ask, arms=look.arms)
+        admitted_on_sides(draft, ask)
     if draft.rules.retries.on:
         action = action_to_watch(draft, look.request, ask.effect)
-        plan = planned(draft, look.request, ask.model)
+        plan = planned(draft, look.request, ask.model, ask.arms)
         ask = replace(ask, action=action, answer=replace(ask.answer, retry=plan))
         let_run(draft, ask)
         let_in(draft, ask, look.stage)

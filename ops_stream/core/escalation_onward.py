@@ -12,14 +12,13 @@ from ops_stream.contract.clocktext import format_time, parse_time
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.checks import Finding, examine
-from ops_stream.core.decide import is_observed
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import close, free_id, open_row, show_anew, stricter
 from ops_stream.core.escalation_edits import request_of
 from ops_stream.core.escalation_folding import fold_of_ask
 from ops_stream.core.learning import reversed_by_people
 from ops_stream.core.lines import end, follow
-from ops_stream.core.look import Look, look_at
+from ops_stream.core.look import Look, is_observed, look_at
 from ops_stream.core.rows import ASKS, Ask, EscalationRow, ask_key
 from ops_stream.core.words import clip
 

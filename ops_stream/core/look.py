@@ -11,6 +11,7 @@ from ops_stream.core.budgets import Purse, hold_for, purse_of, use_model
 from ops_stream.core.calls import Call, call_for
 from ops_stream.core.draft import Draft
 from ops_stream.core.effects import Nature, nature_of
+from ops_stream.core.ids import percentile
 from ops_stream.core.load_place import Place, place_of
 from ops_stream.core.policy import (
     DOWNGRADE,
@@ -24,6 +25,7 @@ from ops_stream.core.policy import (
     evaluate,
 )
 from ops_stream.core.routing import estimated, next_cheaper, own_model, route
+from ops_stream.core.routing_in_place import in_place
 from ops_stream.core.routing_words import Route
 from ops_stream.core.rows import (
     AGENTS,
@@ -37,6 +39,7 @@ from ops_stream.core.rows import (
     record_key,
 )
 from ops_stream.core.rows_load import Wait
+from ops_stream.core.rows_optimization import Amended
 from ops_stream.core.rules_effects import IRREVERSIBLE
 from ops_stream.core.rules_model import NoPolicies, PolicyMatch
 from ops_stream.core.views import request_view
@@ -117,6 +120,12 @@ class Look:
     """When it is worth asking again, where it is denied for now."""
     ask: Ask | None = None
     """Its row so far."""
+    arms: tuple[str, ...] = ()
+    """The sides of optimizations that it counts for."""
+    odds: int | None = None
+    """The share of asks like it, in hundredths, that an optimization gives its model; None where none chooses."""
+    said: str = ""
+    """What an optimization changes beside the model, in a sentence."""
 
     @property
     def weighed(self) -> Weighed:
@@ -167,6 +176,21 @@ class Look:
             self.hold = min(self.hold, caps.cost_micros)
         if caps.tokens is not None:
             self.purse.tokens = min(self.purse.tokens, caps.tokens)
+
+    def cap_as(self, caps: Caps) -> None:
+        """Lay further caps on the ask: of each kind the tightest holds."""
+        if caps is UNCAPPED:
+            return
+        own = self.caps
+        names = tuple(dict.fromkeys((*own.names, *caps.names)))
+        self._cap(
+            Caps(
+                _tightest(own.cost_micros, caps.cost_micros),
+                _tightest(own.time_ms, caps.time_ms),
+                _tightest(own.tokens, caps.tokens),
+                names,
+            )
+        )
 
     def observe(self) -> None:
         """Let the ask run as it was asked: where it is only observed, no policy changes anything about it."""
@@ -223,8 +247,25 @@ class Look:
         return steering is not None and steering.action == QUEUE
 
 
-def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
-    """Fetch what the checks of an ask need. `ask` is its row so far."""
+def _tightest(one: int | None, other: int | None) -> int | None:
+    return other if one is None else one if other is None else min(one, other)
+
+
+def is_observed(draft: Draft, request: TaskRequest) -> bool:
+    """Say whether this ask is only observed: a mode holds for its percentage, the other for the rest."""
+    mode, percent = draft.rules.supervisor.mode_for(request.tenant, request.agent)
+    if percent < 100 and percentile(request.tenant, request.request_id) >= percent:
+        return mode == "enforce"
+    return mode == "observe"
+
+
+def look_at(
+    draft: Draft, request: TaskRequest, stage: Stage, ask: Ask, amended: Amended | None = None
+) -> Look:
+    """Fetch what the checks of an ask need. `ask` is its row so far.
+
+    `amended` is what an optimization changes about the choice of its model; None for the rules as they are.
+    """
     rules = draft.rules
     tenant, name = request.tenant, request.agent
     own = model = own_model(draft, request)
@@ -239,9 +280,13 @@ def look_at(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> Look:
     nature = nature_of(draft, request, ask, anew=stage in ("first", "edited"))
     chosen = None
     batched = ask.batched and stage != "edited"  # another ask now, which is put off anew or not at all
-    if rules.routing.mode != "off":
-        chosen = route(draft, request, agent, record, purse, nature, hold, batched=batched)
-        model = own if chosen is None else chosen.model
+    if amended is not None and amended.kind != "router":
+        chosen = in_place(draft, request, agent, record, purse, hold, amended, batched=batched)
+    elif amended is not None or rules.routing.mode != "off":
+        name = "" if amended is None else amended.optimization_id
+        chosen = route(draft, request, agent, record, purse, nature, hold, batched=batched, optimization=name)
+    if chosen is not None:
+        model = chosen.model
     if model != own or batched:
         estimate = estimated(draft, request, model, batched=batched)
         hold = hold_for(draft, estimate, record)

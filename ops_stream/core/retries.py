@@ -5,7 +5,7 @@ All of it follows from the rules, the ask and the rows, in whole numbers; what i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from ops_stream.contract.models import TaskRequest
@@ -14,6 +14,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.evidence import suits
 from ops_stream.core.ids import short_hash
 from ops_stream.core.kills import model_killed
+from ops_stream.core.optimization_sides import attempts_within
 from ops_stream.core.rows_retries import ErrorClass, RetryPlan
 from ops_stream.core.rules_retries import Plan, Way
 from ops_stream.core.rules_routing import ModelCard
@@ -22,6 +23,8 @@ STEPS_MAX: Final = 100
 """No wait grows further beyond so many attempts; none of the rules allows more."""
 _NEVER: Final = Plan(max_attempts=1)
 _NEEDS: Final = "needs:"
+_PASSING: Final[frozenset[ErrorClass]] = frozenset(("transient", "rate_limit"))
+"""Classes of failures of which an optimization may have fewer attempts made."""
 
 
 def plan_of(draft: Draft, class_: ErrorClass) -> Plan:
@@ -33,6 +36,12 @@ def attempts_of(draft: Draft, plan: Plan) -> int:
     """Give how many attempts there are in all: those of the plan, unless fewer retries are let in at all."""
     most = draft.rules.supervisor.retries_max
     return plan.max_attempts if most is None else min(plan.max_attempts, most + 1)
+
+
+def attempts_at(draft: Draft, plan: Plan, class_: ErrorClass, tenant: str, arms: Collection[str]) -> int:
+    """Give how many there are for an ask by its sides of optimizations: on a changed one fewer, and never more."""
+    most = attempts_of(draft, plan)
+    return attempts_within(draft, tenant, arms, most) if arms and class_ in _PASSING else most
 
 
 def longest_ms(plan: Plan, attempt: int) -> int:
@@ -76,10 +85,10 @@ def _may_be_used(draft: Draft, tenant: str, task_type: str, card: ModelCard) -> 
     return not counts["circuit/"] or left_until(draft, card) is None
 
 
-def planned(draft: Draft, request: TaskRequest, model: str) -> RetryPlan | None:
+def planned(draft: Draft, request: TaskRequest, model: str, arms: Collection[str] = ()) -> RetryPlan | None:
     """Give the plan that goes with an approval: what to expect of a failure that passes; None where none is left."""
     plan = plan_of(draft, "transient")
-    attempt, most = request.retry_count + 1, attempts_of(draft, plan)
+    attempt, most = request.retry_count + 1, attempts_at(draft, plan, "transient", request.tenant, arms)
     if attempt >= most:
         return None
     other = _fallback_for(draft, request, model)

@@ -14,7 +14,7 @@ from ops_stream.contract.models import Telemetry
 from ops_stream.contract.reasons import Reason
 from ops_stream.core.approvals import emit_answer, next_answer
 from ops_stream.core.draft import Draft
-from ops_stream.core.retries import attempts_of, backoff_ms, fallbacks, plan_of, ways_after
+from ops_stream.core.retries import attempts_at, backoff_ms, fallbacks, plan_of, ways_after
 from ops_stream.core.retries_budget import provider_of, put_off, room_at
 from ops_stream.core.retries_classes import classed
 from ops_stream.core.rows import ASKS, Ask
@@ -57,7 +57,7 @@ def _permitted(before: Ask) -> bool:
 def _next_step(draft: Draft, ask: Ask, event: Telemetry, class_: ErrorClass) -> tuple[NextStep, str]:
     """Give what to do next, and a sentence that says so."""
     plan = plan_of(draft, class_)
-    attempt, most = ask.retry_count + 1, attempts_of(draft, plan)
+    attempt, most = ask.retry_count + 1, attempts_at(draft, plan, class_, ask.tenant, ask.arms)
     step = NextStep("give_up", class_, attempt, most)
     if class_ == "unknown_outcome":
         return _unknown(draft, ask, event, step)

@@ -105,16 +105,19 @@ def route(
     hold: int,
     *,
     batched: bool = False,
+    optimization: str = "",
 ) -> Route | None:
     """Choose a model; None where there is nothing to choose, so that the ask gets its own one.
 
     `hold` is what is held where no model makes another of it. What is `batched` runs at each model's batch price.
+    For an `optimization` a model is chosen also where the mode is off.
     """
     routing = draft.rules.routing
-    if routing.mode == "off" or not routing.cards:
+    if (routing.mode == "off" and not optimization) or not routing.cards:
         return None
     router = Router(draft, request, agent, record, purse, hold, batched=batched)
     if request.required_model is None:
+        router.optimization = optimization
         return router.choose(nature)
     card = routing.cards.get(own_model(draft, request))
     return None if card is None else router.obey(card)
@@ -165,6 +168,8 @@ class Router:
         self.killed = draft.state.counts["kill/"] > 0 or draft.kills
         self.size = self.read + self.written if self.told else 0
         """Tokens for which there must be room: only those that the ask tells."""
+        self.optimization = ""
+        """The optimization for whose sake a model is chosen."""
         self.fits_all = not (self.needs or self.declared or self.killed)
         """Whether nothing but room can stand against a model."""
 
@@ -271,6 +276,7 @@ class Router:
             name,
             -badness,
             total,
+            why.optimization or self.optimization,
         )
         return Route(chosen.name, propensity, said)
 

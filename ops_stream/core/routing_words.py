@@ -14,7 +14,7 @@ _PICO: Final = 1_000_000
 class Why(NamedTuple):
     """Why a model was chosen."""
 
-    kind: Literal["cheapest", "best", "dear", "fallback", "tried"]
+    kind: Literal["cheapest", "best", "dear", "fallback", "tried", "amended"]
     left: str = ""
     """The model that would have been chosen and is left."""
     provider: str = ""
@@ -30,6 +30,8 @@ class Why(NamedTuple):
     second: str = ""
     second_quality: int = 0
     second_total: int = 0
+    optimization: str = ""
+    """The optimization for whose sake it was chosen."""
 
 
 @dataclass(slots=True)
@@ -62,6 +64,9 @@ def _sentence(model: str, why: Why) -> str:
         fails = f"{why.left} keeps failing and is left"
     if why.required:
         return f"The required model {fails}: its fallback {model} is used{_figures(why)}."
+    if why.kind == "amended":
+        name = f"optimization {why.optimization}"
+        return f"Model {model}{_figures(why)} is tried in the place of {why.instead} ({name})."
     begin = f"Model {fails}: " if why.left else ""
     if why.kind == "fallback":
         text = f"its fallback {model} is used{_figures(why)}"
@@ -76,6 +81,8 @@ def _sentence(model: str, why: Why) -> str:
             f"no model is expected to stay within what is estimated, and {model} comes closest{_figures(why)}"
         )
     text += _second(why)
+    if why.optimization:
+        text += f" (optimization {why.optimization})"
     return begin + (text if begin else text[0].upper() + text[1:]) + "."
 
 

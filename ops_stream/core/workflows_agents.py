@@ -8,6 +8,7 @@ from typing import Final, TypeAlias
 
 from ops_stream.core.draft import Draft
 from ops_stream.core.kills import kill_on
+from ops_stream.core.optimization_sides import ALIKE, Liked
 from ops_stream.core.ranks import RANKED_MAX
 from ops_stream.core.rows import AGENTS, ASKS, RECORDS, SUSPENSIONS, Agent, Ask, ask_key, record_key
 from ops_stream.core.scores import overall, prior_of
@@ -41,21 +42,30 @@ class Agents:
         return bool(self._freest(tenant, group))
 
     def best(
-        self, tenant: str, group: Group, workflow: str, tried: Collection[str], prefer: str = ""
+        self,
+        tenant: str,
+        group: Group,
+        workflow: str,
+        tried: Collection[str],
+        prefer: str = "",
+        liked: Liked = ALIKE,
     ) -> str | None:
         """Give the agent that a step goes to, or None where nobody is free.
 
         The one that is to try it again goes before all others, one that has not failed on it before one that has, one
         that is not warned before one that is; then what counts is the mean of the scores, times the share of its places
-        that are free.
+        that are free. Whom an optimization avoids comes after all others; whom it prefers comes before those who are no
+        more in doubt.
         """
         while free := self._freest(tenant, group):
             _, name, _ = min(
                 free,
                 key=lambda one: (
                     one[1] != prefer,
+                    one[1] in liked.avoided,
                     one[1] in tried,
                     one[2].state == "warned",
+                    one[1] not in liked.preferred,
                     -self._score(tenant, one[1]) * (1 - one[0]),
                     one[1],
                 ),

@@ -22,9 +22,12 @@ from ops_stream.core.decide import decide
 from ops_stream.core.decision import InvariantBroken
 from ops_stream.core.draft import Draft
 from ops_stream.core.due import Item
+from ops_stream.core.effects import nature_of
 from ops_stream.core.ids import derived_id
 from ops_stream.core.kills import kill_on
 from ops_stream.core.lines import end
+from ops_stream.core.look import is_observed
+from ops_stream.core.optimization_sides import ALIKE, liked, sides_of_step
 from ops_stream.core.rows import (
     ASKS,
     RECORDS,
@@ -171,6 +174,10 @@ class Giving:
         if agent is None:
             return False
         request = self._request(flow_key, int(number), flow, step, agent)
+        if draft.rules.amended and not step.named:
+            other = self._otherwise(step, request)
+            if other != agent:
+                agent, request = other, self._request(flow_key, int(number), flow, step, other)
         hold = hold_for(draft, _estimate(draft, request), draft.get(RECORDS, record_key(tenant, agent)))
         if flow.budget is not None and flow.cost + flow.held + hold > flow.budget:
             self._cannot_pay(flow_key, key, flow, step, hold)
@@ -201,6 +208,18 @@ class Giving:
         advance(draft, flow_key)
         self.agents.counts(tenant, agent, request.request_id)
         return True
+
+    def _otherwise(self, step: StepRow, request: TaskRequest) -> str:
+        """Give the agent that a step goes to by its sides of optimizations; `request` is its ask by the rules."""
+        draft, tenant, workflow = self.draft, request.tenant, request.workflow_id or ""
+        if is_observed(draft, request):
+            return request.agent
+        nature = nature_of(draft, request, row_of(draft, request, "", 0, "", ""), anew=True)
+        how = liked(sides_of_step(draft, request, nature))
+        if how is ALIKE:
+            return request.agent
+        group = (step.type, step.named)
+        return self.agents.best(tenant, group, workflow, step.tried, step.prefer, how) or request.agent
 
     def _decide(self, key: str, flow_key: str, number: int, flow: WorkflowRow, request: TaskRequest) -> Ask:
         """Decide the ask of a step, and give its row."""

@@ -7,7 +7,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ops_stream.core.draft import Draft
-from ops_stream.core.retries import attempts_of, backoff_ms, plan_of, ways_after
+from ops_stream.core.retries import attempts_at, backoff_ms, plan_of, ways_after
 from ops_stream.core.retries_answers import next_model
 from ops_stream.core.retries_budget import provider_of, put_off, room_at
 from ops_stream.core.rows import STEPS, WORKFLOWS, Ask
@@ -25,7 +25,8 @@ def failed_again(draft: Draft, step: StepRow, ask: Ask, class_: ErrorClass) -> S
     if class_ == "unknown_outcome":
         return unknown_again(draft, step, ask)
     plan = plan_of(draft, class_)
-    if step.attempts >= min(draft.rules.supervisor.workflow_attempts, attempts_of(draft, plan)):
+    most = attempts_at(draft, plan, class_, ask.tenant, ask.arms)
+    if step.attempts >= min(draft.rules.supervisor.workflow_attempts, most):
         return None
     for way in ways_after(plan, step.attempts):
         model = next_model(draft, ask) if way == "model" else ""
