@@ -33,7 +33,6 @@ from ops_stream.core.policy import NOTHING as NOTHING_DEMANDED
 from ops_stream.core.policy import tell
 from ops_stream.core.retries import planned
 from ops_stream.core.retries_budget import let_in, provider_of, put_off
-from ops_stream.core.routing import MILLION
 from ops_stream.core.rows import NOTHING, Answer, Ask, Decided, encode_row
 from ops_stream.core.unsure import action_to_watch, let_run
 from ops_stream.core.windows import admitted
@@ -164,8 +163,7 @@ def _propensity(look: Look) -> int | None:
     route = look.route
     if look.model != look.asked_model:
         return None
-    drawn = None if route is None else route.propensity
-    return drawn if look.odds is None else (MILLION if drawn is None else drawn) * look.odds // 100
+    return look.odds if route is None or look.odds is not None else route.propensity
 
 
 def _said(stage: Stage, ask: Ask) -> str:

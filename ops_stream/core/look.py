@@ -123,7 +123,7 @@ class Look:
     arms: tuple[str, ...] = ()
     """The sides of optimizations that it counts for."""
     odds: int | None = None
-    """The share of asks like it, in hundredths, that an optimization gives its model; None where none chooses."""
+    """How probable its model was, in millionths, where an optimization has a part in that."""
     said: str = ""
     """What an optimization changes beside the model, in a sentence."""
 

@@ -17,6 +17,7 @@ from ops_stream.core.checks import Finding, examine
 from ops_stream.core.draft import Draft
 from ops_stream.core.look import Look, Stage, is_observed, look_at
 from ops_stream.core.optimization_sides import Side, sides_of, sides_of_step
+from ops_stream.core.routing import MILLION
 from ops_stream.core.rows import STEPS, Ask
 from ops_stream.core.rows_optimization import Amended
 from ops_stream.core.rows_workflows import place_in, step_key
@@ -48,8 +49,7 @@ def _on_its_sides(look: Look, ask: Ask) -> tuple[Look, Finding | None]:
     other = None if choice is None else _chosen_otherwise(look, ask, choice.amended)
     looks = [look]
     if other is not None and choice is not None:
-        share = choice.amended.share
-        look.odds, other.odds = 100 - share, share
+        _set_odds(look, other, choice.amended)
         if choice.changed:
             looks.insert(0, other)
     raised = [side.amended for side in sides if side.changed and side.amended.kind == "hold_safety"]
@@ -94,6 +94,20 @@ def _chosen_otherwise(look: Look, ask: Ask, amended: Amended) -> Look | None:
         return None
     other.cap_as(look.caps)
     return other
+
+
+def _set_odds(look: Look, other: Look, amended: Amended) -> None:
+    """Note how probable each of two choices was: by the share of each, and by what chance had in it already."""
+    drawn = (
+        other if amended.kind == "router" else look
+    )  # the other model takes the place of whatever was drawn
+    look.odds = _drawn(look) * (100 - amended.share) // 100
+    other.odds = _drawn(drawn) * amended.share // 100
+
+
+def _drawn(look: Look) -> int:
+    route = look.route
+    return MILLION if route is None or route.propensity is None else route.propensity
 
 
 def _raise_hold(look: Look, amended: Amended) -> Finding | None:

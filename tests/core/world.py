@@ -15,11 +15,12 @@ import msgspec
 
 from ops_stream.contract.models import EVENTS
 from ops_stream.contract.partitions import partition_for
+from ops_stream.core.amend import in_force
 from ops_stream.core.inputs import Input, Takeover, Tick
 from ops_stream.core.intake import read_input
 from ops_stream.core.journal.record import RawInput
 from ops_stream.core.outputs import Output
-from ops_stream.core.rows import ASKS, BUDGETS
+from ops_stream.core.rows import ASKS, BUDGETS, RULES
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.core.step import Decision, step
@@ -62,6 +63,18 @@ class World:
         self.partitions = [Partition(State(n, partitions)) for n in range(partitions)]
         self.lines = LineKeeper()
         self.outputs: list[Output] = []
+        self._in_force: dict[bytes, tuple[Rules, Rules]] = {}
+
+    def rules_of(self, number: int = 0) -> Rules:
+        """The rules in force on a partition: the world's bundle, with what optimizations have made of it there."""
+        raw = self.partitions[number].state.rows.get("rules")
+        if raw is None:
+            return self.rules
+        bundle, rules = self._in_force.get(raw, (None, self.rules))
+        if bundle is not self.rules:
+            rules = in_force(self.rules, RULES.decode(raw))
+            self._in_force[raw] = self.rules, rules
+        return rules
 
     @property
     def state(self) -> State:
@@ -116,16 +129,15 @@ class World:
         partition = self.partitions[number]
         state = partition.state
         before = dict(state.rows) if self.strict else state.rows
-        decision = step(state, input_, self.rules, self.now)
+        rules = self.rules_of(number)
+        decision = step(state, input_, rules, self.now)
         if self.strict:
             assert state.rows == before, "step must not change the state"
-            assert step(state, input_, self.rules, self.now) == decision, (
-                "the same input is answered the same"
-            )
+            assert step(state, input_, rules, self.now) == decision, "the same input is answered the same"
         for output in decision.outputs:
             check_output(output)
         if self.strict:
-            check_promise_three(before, decision.changes, state, self.rules, self.now)
+            check_promise_three(before, decision.changes, state, rules, self.now)
         state.apply(decision.changes)
         if self.strict:
             check_books(state)
@@ -134,7 +146,7 @@ class World:
         for key, value in decision.changes.items():
             if value is None and key.startswith("ask/"):
                 self.lines.forget(*key.removeprefix("ask/").split("|", 1))
-        partition.journal.append(Entry(input_, self.rules, self.now, decision))
+        partition.journal.append(Entry(input_, rules, self.now, decision))
         self.outputs += decision.outputs
         return decision
 
@@ -204,6 +216,19 @@ def refold(partition: Partition) -> State:
     for entry in partition.journal:
         state.apply(entry.decision.changes)
     return state
+
+
+def fork(world: World) -> World:
+    """Give a world that goes on from where another is, and leave that one as it is."""
+    twin = World(world.rules, len(world.partitions), strict=world.strict)
+    twin.now = world.now
+    for mine, other in zip(twin.partitions, world.partitions, strict=True):
+        mine.state.apply(dict(other.state.rows))
+        mine.journal += other.journal
+        mine.offsets.update(other.offsets)
+    twin.lines.lines.update({key: list(line) for key, line in world.lines.lines.items()})
+    twin.outputs += world.outputs
+    return twin
 
 
 def from_snapshot(state: State) -> State:
