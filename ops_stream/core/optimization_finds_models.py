@@ -89,7 +89,7 @@ def _found(
         else f"{whole(other.runs)} runs"
     )
     why = (
-        f"{shown(other.card.name)} {text}, and goes well in {percent(new.mean)} (by {behind}) where "
+        f"{shown(other.card.name)} {text}, and should go well in {percent(new.mean)} (by {behind}) where "
         f"{shown(present.card.name)} does in {percent(now.mean)} of {whole(present.runs)} runs."
     )
     return Found(
