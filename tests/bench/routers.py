@@ -228,6 +228,7 @@ class Play:
 
 
 def _request(ask: Ask, model: str | None, now: int, tenant: str) -> dict[str, Any]:
+    """Make an ask that does not say how long it takes: by an estimate beyond its deadline it would be denied."""
     body: dict[str, Any] = {
         "request_id": f"r{ask.number}",
         "task_id": f"t{ask.number}",
@@ -239,7 +240,6 @@ def _request(ask: Ask, model: str | None, now: int, tenant: str) -> dict[str, An
         "effect": ask.effect,
         "estimated_input_tokens": ask.read,
         "estimated_output_tokens": ask.said,
-        "estimated_time_s": 300,
     }
     if model is not None:
         body["required_model"] = model
