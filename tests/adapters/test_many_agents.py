@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import statistics
 import sys
 import time
 from dataclasses import replace
@@ -17,6 +16,7 @@ from agents_adapter import OpsClient, supervise
 from agents_adapter._reader import PartitionReader
 from ops_stream.contract.models import TaskRequest, Telemetry
 from ops_stream.contract.settings import Settings
+from tests.adapters.held import at_once, held
 from tests.adapters.responder import Responder
 
 pytestmark = pytest.mark.bus
@@ -68,19 +68,15 @@ async def _processor_time_of_a_second() -> float:
 async def test_answers_to_other_processes_are_passed_over_by_their_headers(
     client: OpsClient, responder: Responder
 ) -> None:
-    """A record about somebody else's ask costs a few microseconds: its body is never looked at."""
+    """A record about somebody else's ask costs next to nothing: its body, which is no JSON here, is never looked at."""
     responder.on_ask = responder.answer
     await client.ask("writer", "Draft it")
     record = await _some_record(responder)
     reader = PartitionReader(record.topic_partition)
     reader.next_offset = 0
     batch = [replace(record.record, offset=offset, value=b"not JSON") for offset in range(20_000)]
-    began = time.perf_counter()
     reader.take(batch)
-    each_us = (time.perf_counter() - began) / len(batch) * 1e6
-    print(f"a record of somebody else's: {each_us:.2f} us", file=sys.stderr)
     assert reader.seen == len(batch)
-    assert each_us < 50
 
 
 class _Found:
@@ -103,20 +99,17 @@ async def _some_record(responder: Responder) -> _Found:
         return _Found(await consumer.getone())
 
 
-async def test_reporting_costs_less_than_a_millisecond(client: OpsClient, responder: Responder) -> None:
-    """The median of a report, in the loop that reports."""
+async def test_reports_wait_for_nothing_however_many_there_are(
+    client: OpsClient, responder: Responder
+) -> None:
+    """While the thread that talks to Kafka stands still, two thousand are handed over in one step each; then they
+    arrive, in their order."""
     responder.on_ask = responder.answer
     approval = await client.ask("writer", "Draft it")
-    taken = []
-    for number in range(2000):
-        began = time.perf_counter()
-        await client.report(approval, kind="progress", cost_usd=0.01, input_tokens=number, latency_ms=1.5)
-        taken.append(time.perf_counter() - began)
-        if number % 50 == 0:
-            await asyncio.sleep(0)
-    median_ms = statistics.median(taken) * 1000
-    print(f"a report: {median_ms:.3f} ms median, {max(taken) * 1000:.1f} ms at most", file=sys.stderr)
-    assert median_ms < 1.0
+    with held(client):
+        for number in range(2000):
+            assert at_once(client.report(approval, kind="progress", cost_usd=0.01, input_tokens=number))
     await client.report(approval)
     await responder.report("completed")
-    assert len(responder.all(Telemetry, kind="progress")) == 2000
+    sent = [each.input_tokens for each in responder.all(Telemetry, kind="progress")]
+    assert sent == list(range(2000))
