@@ -22,6 +22,10 @@ from tests.thorough import examples
 
 # Shells start what runs in the background with Ctrl-C ignored, and what a test starts would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# So does nohup with the end of the terminal. What has a handler here has none in what a test starts, while the run
+# itself goes on as it was meant to.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # As the worker does: collecting often would only look at what lives on again and again.
 gc.set_threshold(20_000, 20, 20)
