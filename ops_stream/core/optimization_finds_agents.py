@@ -103,7 +103,7 @@ def _extreme(
     found = []
     for name, own in sorted(did.items()):
         one = _compared(draft, task_type, name, own, together.minus(own), after)
-        if one is not None and one.confidence >= TRIAL:
+        if one is not None:
             found.append((name, one))
     return max(found, key=lambda pair: (pair[1].confidence, pair[1].effect, pair[0]), default=None)
 
@@ -116,6 +116,9 @@ def _compared(
         return None
     mine, theirs = share(own.runs, own.good), share(others.runs, others.good)
     better = difference(theirs, mine) if after == "avoided" else difference(mine, theirs)
+    confidence = confidence_above(better, rules.quality_margin_percent / 100)
+    if confidence < TRIAL:
+        return None
     moved = own if after == "avoided" else others
     cost = moved.cost / moved.costed if moved.costed else 0.0
     asks = asks_in_30_days(round(moved.runs * THOUSAND), draft.rules.telemetry.memory.half_life_s)
@@ -136,7 +139,7 @@ def _compared(
         effect=effect,
         low=whole(saved.low),
         high=whole(saved.high),
-        confidence=confidence_above(better, rules.quality_margin_percent / 100),
+        confidence=confidence,
         saving_micros=effect * asks,
         why=why,
         asks_30d=asks,

@@ -38,7 +38,6 @@ def models(draft: Draft, tenant: str) -> list[Found]:
             continue  # its figures are of two models, and it is being judged
         for kind in (_cheaper, _faster):
             better = [one for other in work.others if (one := kind(draft, work, other)) is not None]
-            better = [one for one in better if one.confidence >= TRIAL]
             better.sort(key=lambda one: (-one.effect, -one.confidence, one.after))
             found += better[:CANDIDATES_MAX]
     return found + _router(draft, tenant, known)
@@ -54,6 +53,8 @@ def _cheaper(draft: Draft, work: Work, other: Measured) -> Found | None:
     saving = difference(now, new)
     least = now.mean * rules.saving_min_percent / 100
     confidence = min(quality_confidence(rules, present, other), confidence_above(saving, least))
+    if confidence < TRIAL:
+        return None
     text = f"costs {dollars(whole(new.mean))} a run and not {dollars(whole(now.mean))}"
     return _found(draft, "cheaper_model", work, other, saving, confidence, text)
 
@@ -70,6 +71,8 @@ def _faster(draft: Draft, work: Work, other: Measured) -> Found | None:
     saving = difference(now, new)
     least = now.mean * rules.saving_min_percent / 100
     confidence = min(quality_confidence(rules, present, other), confidence_above(saving, least))
+    if confidence < TRIAL:
+        return None
     text = f"takes {whole(new.mean):,} ms and not {whole(now.mean):,} ms"
     found = _found(draft, "faster_model", work, other, saving, confidence, text)
     micros = whole(money[0].mean - money[1].mean) * found.asks_30d
