@@ -16,6 +16,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.optimization_finds_agents import agents
 from ops_stream.core.optimization_finds_caps import caps
 from ops_stream.core.optimization_finds_estimates import estimates
+from ops_stream.core.optimization_finds_figures import MOST
 from ops_stream.core.optimization_finds_flows import flows
 from ops_stream.core.optimization_finds_models import models
 from ops_stream.core.optimization_finds_retries import retries
@@ -42,6 +43,15 @@ def find(draft: Draft, tenant: str) -> list[Found]:
     if rules.mode == "off":
         return []
     found = [one for idea in _IDEAS for one in idea(draft, tenant)]
-    found = [one for one in found if one.kind in rules.kinds and one.confidence >= TRIAL]
+    found = [_bounded(one) for one in found if one.kind in rules.kinds and one.confidence >= TRIAL]
     found.sort(key=lambda one: (-one.saving_micros, -one.confidence, one.kind, one.path, one.after))
     return found[:FOUND_MAX]
+
+
+def _bounded(found: Found) -> Found:
+    """Give what was found with no figure beyond what rows can hold, whatever costs agents report."""
+    return found._replace(
+        samples=min(found.samples, MOST),
+        effect=min(found.effect, MOST),
+        saving_micros=min(max(0, found.saving_micros), MOST),
+    )

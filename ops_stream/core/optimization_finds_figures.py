@@ -16,7 +16,8 @@ exactly 1.0 this is more than most have, so that confidence is rather too low th
 MONTH_S: Final = 2_592_000
 """30 days."""
 _LN2_MILLIONTHS: Final = 693_147
-_MOST: Final = 2**53
+MOST: Final = 10**15
+"""No figure is larger: it stays exact in JSON, and money beyond it is none."""
 NAME_MAX: Final = 64
 """Characters of a name in what people read."""
 
@@ -28,7 +29,7 @@ def asks_in_30_days(decayed_milli: int, half_life_s: int) -> int:
     (the sum dS/dt = r - S · ln 2 ÷ H stands still there), so that the rate is S · ln 2 ÷ H. As long as a tenant is
     younger than a few half-lives that is less than it will be.
     """
-    return min(decayed_milli * _LN2_MILLIONTHS * MONTH_S // (1_000_000_000 * max(1, half_life_s)), _MOST)
+    return min(decayed_milli * _LN2_MILLIONTHS * MONTH_S // (1_000_000_000 * max(1, half_life_s)), MOST)
 
 
 def spread_around(number: float, mean: float) -> Sample:
@@ -39,7 +40,7 @@ def spread_around(number: float, mean: float) -> Sample:
 
 def whole(value: float) -> int:
     """Give a figure as a row keeps it."""
-    return round(max(-float(_MOST), min(float(_MOST), value)))
+    return round(max(-float(MOST), min(float(MOST), value)))
 
 
 def unit_of(mean: float) -> int:

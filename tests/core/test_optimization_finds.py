@@ -211,6 +211,19 @@ def test_hostile_names_are_found_by_their_whole_names() -> None:
     assert row.task_type == ODD
 
 
+def test_no_figure_is_larger_than_rows_can_hold() -> None:
+    """Reports of a trillion dollars each make no number that JSON would not keep."""
+    rows = measured(runs=10**7, good=10**7, cost=10**11) | tried(
+        (10**6, 1), (10**6, 1), (10**6, 1), cost=10**11
+    )
+    rows |= agent("bad", 10**6, 1, cost=10**12) | agent("good", 10**6, 10**6, cost=10**12)
+    rows |= recorded("a", 10**6, 10**11, 10**12)
+    for found in looked(rows):
+        figures = (found.samples, found.effect, found.low, found.high, found.saving_micros, found.asks_30d)
+        assert all(abs(figure) <= 10**15 for figure in figures), found
+        assert found.cost_unit >= 1
+
+
 class Counted(dict[str, bytes]):
     """Rows that count how often one is read."""
 
