@@ -52,7 +52,7 @@ def estimates(draft: Draft, tenant: str) -> list[Found]:
     if not effect:
         return []
     why = (
-        f"{ended:,} asks of {len(low)} agents that estimate too little cost {dollars(cost // ended)} each where "
+        f"{ended:,} asks of agents that estimate too little ({len(low)} of them) cost {dollars(cost // ended)} each where "
         f"{dollars(held // ended)} was estimated; {dollars(effect)} of an ask would be held before it is spent."
     )
     return [

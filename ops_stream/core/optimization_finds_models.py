@@ -86,11 +86,9 @@ def _found(
     asks = asks_in_30_days(present.runs_milli, draft.rules.telemetry.memory.half_life_s)
     now, new = quality_of(rules, present, other)
     effect = whole(saving.value)
-    behind = (
-        f"{whole(other.runs)} runs and the catalogue"
-        if rules.catalogue_weight
-        else f"{whole(other.runs)} runs"
-    )
+    runs = whole(other.runs)
+    voices = ([f"{runs} runs"] if runs else []) + (["the catalogue"] if rules.catalogue_weight else [])
+    behind = " and ".join(voices) or "nothing"
     why = (
         f"{shown(other.card.name)} {text}, and should go well in {percent(new.mean)} (by {behind}) where "
         f"{shown(present.card.name)} does in {percent(now.mean)} of {whole(present.runs)} runs."

@@ -56,7 +56,7 @@ def test_a_cheaper_model_of_equal_quality_is_found_by_the_catalogue() -> None:
     assert found.low < found.effect < found.high
     assert (found.cost_unit, found.taken_unit, found.certain) == (100, 2, False)
     assert found.why == (
-        "cheap costs 0.02 USD a run and not 0.10 USD, and should go well in 93.7 % (by 0 runs and the catalogue) "
+        "cheap costs 0.02 USD a run and not 0.10 USD, and should go well in 93.7 % (by the catalogue) "
         "where dear does in 94.6 % of 200 runs."
     )
 

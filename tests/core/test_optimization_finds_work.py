@@ -47,7 +47,7 @@ def test_it_is_found_that_asks_cost_more_than_they_estimate() -> None:
     assert one.confidence >= 95
     assert not one.certain
     assert (
-        "40 asks of 1 agents that estimate too little cost 2.00 USD each where 1.00 USD was estimated"
+        "40 asks of agents that estimate too little (1 of them) cost 2.00 USD each where 1.00 USD was estimated"
         in one.why
     )
 
