@@ -52,8 +52,8 @@ def estimates(draft: Draft, tenant: str) -> list[Found]:
     if not effect:
         return []
     why = (
-        f"{ended:,} asks of agents that estimate too little ({len(low)} of them) cost {dollars(cost // ended)} each where "
-        f"{dollars(held // ended)} was estimated; {dollars(effect)} of an ask would be held before it is spent."
+        f"{ended:,} asks of agents that estimate too little ({len(low)} of them) cost {dollars(cost // ended)} each "
+        f"where {dollars(held // ended)} was estimated; {dollars(effect)} of an ask would be held before it is spent."
     )
     return [
         Found(
