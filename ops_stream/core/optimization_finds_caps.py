@@ -23,7 +23,7 @@ from ops_stream.core.optimization_finds_figures import first, shown, unit_of
 from ops_stream.core.optimization_found import Found
 from ops_stream.core.policy import CAP
 from ops_stream.core.rows import ASKS, BUDGETS, Ask, task_budget_key
-from ops_stream.core.rules_budgets import Level, Unit, WindowKind
+from ops_stream.core.rules_budgets import UNITS, Level, Unit, WindowKind
 from ops_stream.core.rules_optimization import TRIAL
 from ops_stream.core.words import dollars
 
@@ -175,14 +175,14 @@ def _asks(draft: Draft, tenant: str) -> Iterator[Ask]:
 def _tasks(draft: Draft, tenant: str, asks: list[Ask]) -> Iterator[tuple[_Limit, int]]:
     """Give what tasks have used of their limits in dollars."""
     seen = {(ask.task_id, ask.task_window) for ask in asks if ask.charged}
-    for task_id, window in sorted(seen):
+    for task_id, window in sorted(seen)[: READ_MAX // 4 // _rows_each(draft, tenant)]:
         key = task_budget_key(tenant, task_id, window)
         yield from _used(draft, tenant, "task", task_id, "usd", key)
 
 
 def _agents(draft: Draft, tenant: str) -> Iterator[tuple[_Limit, int]]:
     """Give what agents have used of theirs, by the windows that are remembered."""
-    left = READ_MAX // 2
+    left = READ_MAX // 2 // _rows_each(draft, tenant)
     windows = draft.state.budgets.windows
     for agent in first(draft.state.agents.get(tenant), READ_MAX // 2):
         name = agent.partition("|")[2]
@@ -193,6 +193,11 @@ def _agents(draft: Draft, tenant: str) -> Iterator[tuple[_Limit, int]]:
                     return
                 left -= 1
                 yield from _used(draft, tenant, "agent", name, unit, f"{account}|{window}")
+
+
+def _rows_each(draft: Draft, tenant: str) -> int:
+    """Give how many rows are read of one account: its own, and the limits that operators may have set for it."""
+    return 1 + 2 * len(UNITS) if draft.limited(tenant) else 1
 
 
 def _used(

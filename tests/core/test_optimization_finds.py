@@ -14,7 +14,7 @@ from ops_stream.core.inputs import Tick
 from ops_stream.core.optimization_finds import ROWS_MAX, find
 from ops_stream.core.optimization_finds_figures import asks_in_30_days
 from ops_stream.core.optimization_finds_measured import measured_of, quality_confidence
-from ops_stream.core.rows import POOLED, Amended, Row
+from ops_stream.core.rows import POOLED, Amended, Budget, LimitRow, Row
 from ops_stream.core.rules_optimization import KINDS
 from ops_stream.core.rules_routing import Routing
 from tests.core.finding import (
@@ -239,7 +239,8 @@ class Counted(dict[str, bytes]):
         return super().__getitem__(key)
 
 
-def test_a_look_is_bounded() -> None:
+@pytest.mark.parametrize("limited", [False, True])
+def test_a_look_is_bounded(limited: bool) -> None:
     """However much there is, a look reads no more than 2,000 rows and finds no more than fifty things."""
     rows: dict[str, Row] = {}
     for number in range(1_500):
@@ -251,6 +252,9 @@ def test_a_look_is_bounded() -> None:
         types = [f"kind-{one}" for one in range(10)]
         rows |= agent(f"a{number}", 100, 50 + number % 50, *types)
         rows[f"record/{TENANT}|a{number}"] = recorded("a", 200, 100_000, 150_000)[f"record/{TENANT}|a"]
+        rows[f"budget/agent|{TENANT}|a{number}|2026-11-24"] = Budget(spent=1)
+    if limited:
+        rows[f"limit/agent|{TENANT}|*"] = LimitRow(10_000_000, "day", "c1", NOW)
     state = state_of(rows)
     object.__setattr__(state, "rows", Counted(state.rows))
     Counted.reads = 0
