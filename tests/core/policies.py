@@ -40,12 +40,13 @@ class TestPolicies:
     def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
         """Give every policy that matches."""
         found = []
+        names, bare = dict(view), {"__builtins__": {}}
         for policy, code in self.policies:
             if policy.when != when or not policy.valid_from <= view["now_ms"] < policy.valid_until:
                 continue
             error = None
             try:
-                if not eval(code, {"__builtins__": {}}, dict(view)):
+                if not eval(code, bare, names):
                     continue
             except Exception as failure:
                 error = f"{type(failure).__name__}: {failure}"

@@ -373,7 +373,10 @@ def test_every_kind_that_is_raised_is_known() -> None:
     """Each kind that stands in a call of `alert` says how it ends, and none is known that nobody raises."""
     raised: set[str] = set()
     for path in Path(ops_stream.core.__file__).parent.rglob("*.py"):
-        tree = ast.parse(path.read_text("utf-8"))
+        text = path.read_text("utf-8")
+        if "alert(" not in text:
+            continue
+        tree = ast.parse(text)
         named = {
             target.id: node.value.value
             for node in tree.body

@@ -16,6 +16,7 @@ from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.test_sizes import RECORD_MAX, record_bytes
 from tests.core.test_step import ask, registered
 from tests.core.world import DIGEST, TENANT, World
+from tests.thorough import examples
 
 ASKED = TestPolicy("dear", "escalate", parameters={"severity": "critical", "recommendation": "Look twice."})
 TOLD = TestPolicy("told", "escalate", when="telemetry", condition="kind == 'failed'")
@@ -194,7 +195,7 @@ CROWDS = [(9_000, end) for end in ENDS] + [(200_000, "approve"), (200_000, "chan
 @pytest.mark.parametrize(("size", "end"), CROWDS)
 def test_whatever_becomes_of_many_that_are_the_same_fits_into_records(size: int, end: str) -> None:
     """As many large asks as may wait together, and many policies that match: no record is too large for the journal."""
-    many = [TestPolicy(f"policy-{'x' * 240}-{number}", "log") for number in range(300)]
+    many = [TestPolicy(f"policy-{'x' * 240}-{number}", "log") for number in range(examples(300, quick=60))]
     lenient = Trigger(on=True, on_expiry="approve" if end == "expire-approve" else "deny")
     world = _world(ASKED, *many, strict=False, policy=lenient)
     for number in range(100):

@@ -128,7 +128,7 @@ def _random_act(world: World, rng: Random, number: int) -> None:
         world.advance(rng.choice((1, 70, 200, 700, 4_000)))
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60, quick=6), deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_states_only_move_along_the_table(seed: int) -> None:
     """Whatever happens, each change of state is one of the table and is told with a reason; state is the fold of the

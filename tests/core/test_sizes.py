@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -15,9 +16,10 @@ from ops_stream.core.journal.record import RawInput
 from ops_stream.core.rules_model import Rules, Supervisor
 from tests.core.policies import TestPolicies, TestPolicy
 from tests.core.test_step import QUEUE_ALL, ask, registered
-from tests.core.world import DIGEST, START_MS, TENANT, World
+from tests.core.world import DIGEST, START_MS, TENANT, World, fork
 
 RECORD_MAX = 4 * 1_048_576
+CROWD = 1_500
 WHENS: tuple[Literal["request", "telemetry"], ...] = ("request", "telemetry")
 KILL = {"command_id": "k", "command": "kill", "issued_by": "olga"}
 LONG = {"task_type": "\U0001f680" * 256, "tool": "\U0001f680" * 256, "required_model": "\U0001f680" * 256}
@@ -30,9 +32,19 @@ def record_bytes(decision: Decision) -> int:
 
 
 def _many(count: int, rules: Rules | None = None, **fields: Any) -> World:
-    world = registered(World(rules, strict=False))
-    for number in range(count):
+    usual = count >= CROWD and rules is None and not fields
+    world = fork(_crowd()) if usual else registered(World(rules, strict=False))
+    for number in range(CROWD if usual else 0, count):
         world.send("task-requests", ask(f"r{number:05d}", **fields))
+    return world
+
+
+@cache
+def _crowd() -> World:
+    """More asks than one record does anything about: it takes a second to ask them, and many tests begin so."""
+    world = registered(World(strict=False))
+    for number in range(CROWD):
+        world.send("task-requests", ask(f"r{number:05d}"))
     return world
 
 
@@ -67,7 +79,7 @@ def test_a_kill_of_many_goes_piece_by_piece(fields: dict[str, Any]) -> None:
 
 def test_what_a_sweep_has_not_reached_is_stopped_when_it_speaks() -> None:
     """Between the kill and its last piece no permit is repeated and no lease renewed."""
-    world = _many(1_500)
+    world = _many(CROWD)
     world.send("control", KILL)
     late = "r01499"
     assert world.ask_row(late).phase == "running"
@@ -96,7 +108,7 @@ def test_what_a_sweep_has_not_reached_is_stopped_when_it_speaks() -> None:
 
 def test_a_kill_leaves_alone_what_is_asked_after_a_resume() -> None:
     """A sweep that is still under way means only what was there when the switch was pulled."""
-    world = _many(1_500)
+    world = _many(CROWD)
     world.send("control", KILL)
     world.now += 1
     world.send("control", {"command_id": "u", "command": "resume", "issued_by": "olga"})
@@ -109,7 +121,7 @@ def test_a_kill_leaves_alone_what_is_asked_after_a_resume() -> None:
 
 def test_many_leases_that_end_together_go_piece_by_piece() -> None:
     """A Tick does a bounded piece and is due at once again."""
-    world = _many(1_500)
+    world = _many(CROWD)
     world.now += 181_000
     decisions = _sweep(world)
     assert [sum(out.type == "TaskApproval" for out in d.outputs) for d in decisions] == [999, 501]
@@ -152,7 +164,7 @@ def test_waiting_asks_are_bounded_in_bytes() -> None:
 
 def test_a_release_of_everything_unknown_goes_piece_by_piece() -> None:
     """An operator's release of thousands of asks ends with nothing unknown."""
-    world = _many(1_500)
+    world = _many(CROWD)
     world.now += 181_000
     _sweep(world)
     assert world.budget(f"tenant|{TENANT}|2026-11").unknown == 1_500_000_000
@@ -166,7 +178,7 @@ def test_a_release_of_everything_unknown_goes_piece_by_piece() -> None:
 
 def test_a_release_means_only_what_was_unknown_when_it_was_ordered() -> None:
     """What becomes unknown while the release is still under way stays unknown, and counts."""
-    world = _many(1_500)
+    world = _many(CROWD)
     world.now += 100_000
     world.send("task-requests", ask("z-late", estimated_cost_usd=7))
     world.now += 100_000

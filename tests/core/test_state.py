@@ -13,6 +13,7 @@ from ops_stream.core.due import DueHeap
 from ops_stream.core.rules_model import Budgets, Limit, Rules
 from ops_stream.core.state import State
 from tests.core.world import DIGEST, TENANT, World
+from tests.thorough import examples
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from("abcdefgh"), st.booleans()), max_size=60))
@@ -72,7 +73,7 @@ def test_an_open_ask_takes_less_than_two_kilobytes() -> None:
     limits = Budgets({TENANT: Limit(10**15, "month")}, {TENANT: Limit(10**9, "task")})
     world = World(Rules(DIGEST, budgets=limits), strict=False)
     _ask(world, "warm-up")
-    asks = 2_000
+    asks = examples(2_000, quick=600)
     decisions = []
     for number in range(asks):
         _ask(world, f"req-{number:08d}")

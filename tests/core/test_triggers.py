@@ -18,6 +18,7 @@ from ops_stream.rules.conf_budgets import BudgetEntry, budgets_from
 from ops_stream.rules.word_lists import WordLists
 from tests.bench.load import ask as ordinary_ask
 from tests.core.world import DIGEST, TENANT, World
+from tests.thorough import examples
 
 CONF = Path(__file__).parents[2] / "conf"
 LEGAL = WordLists({"legal": ["lawsuit"]})
@@ -247,7 +248,7 @@ def test_the_shipped_rules_let_ordinary_asks_run(profile: str) -> None:
                 "capabilities": [],
             },
         )
-    for number in range(480):
+    for number in range(examples(480, quick=160)):
         tenant, name, body = ordinary_ask(number, "n")
         here.advance(0.001)
         here.send("task-requests", json.loads(body))

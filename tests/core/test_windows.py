@@ -51,7 +51,7 @@ def report(request_id: str, kind: str = "completed", cost: float = 1) -> dict[st
     return {**body, "tenant": TENANT, "kind": kind, "cost_usd": cost}
 
 
-@settings(max_examples=examples(25), deadline=None, derandomize=True)
+@settings(max_examples=examples(25, quick=3), deadline=None, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_a_window_reaches_back_as_far_as_it_says_and_less_than_a_bucket_further(seed: int) -> None:
     """Every count lies between the exact ones of the window and of the window with one more bucket."""

@@ -68,7 +68,7 @@ def _told(world: World) -> None:
 
 def test_many_large_workflows_begin_and_are_killed_at_once() -> None:
     """Whoever comes back has room for a step of each: all are told of, and stopped, in records of a bounded size."""
-    count = examples(40, quick=12)
+    count = examples(40, quick=6)
     world = _world(max_concurrency=count)
     command(world, "quarantine_agent", target=AGENT, tenant=TENANT)
     for number in range(count):
@@ -89,7 +89,7 @@ def test_many_large_workflows_begin_and_are_killed_at_once() -> None:
 
 def test_many_large_workflows_that_are_late_at_once() -> None:
     """They have one deadline, and most of their steps wait for somebody."""
-    count = examples(20, quick=8)
+    count = examples(20, quick=4)
     world = _world()
     for number in range(count):
         _large(world, number, deadline=format_time(world.now + 2_000_000))
@@ -101,7 +101,7 @@ def test_many_large_workflows_that_are_late_at_once() -> None:
 
 def test_what_is_owed_of_an_end_is_told_before_it_is_forgotten() -> None:
     """The end of a workflow that a record had no room for is told at once, and remembered as long as any other."""
-    count = examples(20, quick=8)
+    count = examples(20, quick=4)
     world = _world(Rules(DIGEST, supervisor=Supervisor(remember_s=60)))
     for number in range(count):
         _large(world, number, f"000{LONG}")
@@ -119,7 +119,7 @@ def test_what_is_owed_of_an_end_is_told_before_it_is_forgotten() -> None:
 
 def test_a_workflow_of_which_everything_fails_is_not_told_of_each_time() -> None:
     """A status names every step: when it begins to fail it is told, and then about twenty times in all."""
-    count = examples(400, quick=100)
+    count = examples(400, quick=60)
     world = _world(Rules(DIGEST, supervisor=Supervisor(workflow_attempts=1)), max_concurrency=count)
     steps = [{"step_id": f"s{at}", "task_type": "general", "task_description": "x"} for at in range(count)]
     hand_in(world, *steps, tenant=TENANT)
@@ -132,7 +132,7 @@ def test_a_workflow_of_which_everything_fails_is_not_told_of_each_time() -> None
 
 def test_a_kill_finds_room_however_many_workflows_it_stops() -> None:
     """Each that it reaches lets it reach more, so that none goes on; names and reasons are as long as they may be."""
-    count = examples(2_000, quick=300)
+    count = examples(2_000, quick=120)
     world = _world(max_concurrency=200)
     for number in range(count):
         hand_in(world, step("s" * 128), step("t" * 128), workflow_id=f"{number:04d}{LONG * 2}", tenant=TENANT)
