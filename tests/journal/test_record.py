@@ -27,6 +27,7 @@ from tests.journal.strategies import (
     outputs,
     raw_inputs,
 )
+from tests.thorough import THOROUGH
 
 HEADER = rec.Header(3, 17, "input", START_MS, "1+cel0.1", "sha256:ab", 12, "0" * 64, "f" * 64, KEY.key_id)
 
@@ -118,12 +119,16 @@ def test_a_record_is_what_the_contract_says() -> None:
 
 
 def test_every_change_of_a_single_byte_is_found() -> None:
-    """Whichever byte of a record is replaced by whichever other, it is no record or its MAC is wrong."""
+    """Whichever byte of a record is replaced by whichever other, it is no record or its MAC is wrong.
+
+    In the fast loop: by those that differ in one bit, and by the one that differs in all.
+    """
     value = sealed()
     passed = []
     for at in range(len(value)):
-        for byte in range(256):
-            if byte != value[at] and counts(value[:at] + bytes((byte,)) + value[at + 1 :]):
+        for change in range(1, 256) if THOROUGH else (1, 2, 4, 8, 16, 32, 64, 128, 255):
+            byte = value[at] ^ change
+            if counts(value[:at] + bytes((byte,)) + value[at + 1 :]):
                 passed.append((at, byte))
     assert not passed
 
