@@ -35,7 +35,7 @@ def within(seconds: float) -> Iterator[None]:
         ("version: 1\nx: " + "[" * 40 + "]" * 40, "nested deeper"),
         ("version: 1\nx: " + "{a: " * 40 + "1" + "}" * 40, "nested deeper"),
         ("version: 1\n" + "#" * 1_048_577, "longer than"),
-        ("version: 1\n" + "".join(f"k{n}: 1\n" for n in range(1_000)), "Unknown key"),
+        ("version: 1\n" + "".join(f"k{n}: 1\n" for n in range(300)), "Unknown key"),
     ],
     ids=["laughs", "alias", "lists", "mappings", "length", "keys"],
 )

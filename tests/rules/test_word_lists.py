@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_stream.rules.word_lists import WordLists
+from tests.thorough import examples
 
 WORDS = WordLists(
     {
@@ -86,7 +87,7 @@ def test_a_word_is_found_exactly_where_no_letter_or_digit_touches_it(pieces: lis
 
 def test_what_is_hostile_is_still_searched_in_one_pass() -> None:
     """The longest text against the largest lists takes time in proportion to its length, not more."""
-    lists = WordLists({str(n): [f"w{n}x{m} " * 8 for m in range(500)] for n in range(20)})
+    lists = WordLists({str(n): [f"w{n}x{m} " * 8 for m in range(500)] for n in range(examples(20, quick=5))})
     times = []
     for length in (65_536, 262_144):
         text = "w1x1 " * (length // 5)
