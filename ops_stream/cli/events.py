@@ -209,6 +209,14 @@ def _kpi(body: Body) -> tuple[str, str, str]:
     )
 
 
+def _optimization(body: Body) -> tuple[str, str, str]:
+    color = {"applied": GOOD, "trial": WAIT, "reverted": BAD, "rejected": QUIET}.get(body["state"], "")
+    change = f"{body['change'].get('from')} → {body['change'].get('to')}"
+    sure = f"{body['confidence'] * 100:.0f} % sure"
+    text = f"{body['state']}: {body['scope']}, {change} ({sure}) {body.get('summary', '')}"
+    return body["optimization_id"], text, color
+
+
 def _other(body: Body) -> tuple[str, str, str]:
     return "", "  ".join(f"{name}={value}" for name, value in body.items() if name != "event"), ""
 
@@ -219,6 +227,7 @@ _LINES: Final[Mapping[str, Callable[[Body], tuple[str, str, str]]]] = {
     "Telemetry": _telemetry,
     "Escalation": _escalation,
     "Kpi": _kpi,
+    "Optimization": _optimization,
     "Resolution": _resolution,
     "ControlCommand": _control,
     "AgentStatus": _status,

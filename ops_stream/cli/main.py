@@ -47,6 +47,9 @@ SECTIONS: Final[Mapping[str, Mapping[str, Verb]]] = MappingProxyType(
             "agents": Verb("ops_stream.cli.agents:agents", "List agents; quarantine or reinstate one."),
             "budgets": Verb("ops_stream.cli.budgets:budgets", "The tree of budgets; set a limit."),
             "workflows": Verb("ops_stream.cli.workflows:workflows", "Workflows: list, show, submit, cancel."),
+            "optimizations": Verb(
+                "ops_stream.cli.optimizations:optimizations", "What could be better; apply, revert, reject."
+            ),
             "kpis": Verb("ops_stream.cli.kpis:kpis", "Figures: cost, success, time to resolution, scores."),
         },
         "Decide": {

@@ -20,7 +20,7 @@ class OptimizationFile(ConfFile):
     mode: Literal["off", "propose", "act"] = _SHIPPED.mode
     kinds: Annotated[list[Kind], Field(max_length=len(KINDS))] = Field(default_factory=lambda: list(KINDS))
     tell: Literal["alert", "daily", "none"] = _SHIPPED.tell
-    look_every_s: Annotated[int, Field(ge=10, le=86_400)] = _SHIPPED.look_every_s
+    look_every_s: Annotated[int, Field(ge=1, le=86_400)] = _SHIPPED.look_every_s
     samples_min: Annotated[int, Field(ge=10, le=SAMPLES_MAX)] = _SHIPPED.samples_min
     catalogue_weight: Annotated[int, Field(ge=0, le=10_000)] = _SHIPPED.catalogue_weight
     saving_min_percent: Annotated[int, Field(ge=0, le=90)] = _SHIPPED.saving_min_percent
