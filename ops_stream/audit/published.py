@@ -22,6 +22,7 @@ OWN: Final = (
     "agent-status",
     "escalations",
     "alerts",
+    "optimizations",
     "kpis",
     "dead-letters",
     "forwarded",

@@ -15,10 +15,14 @@ from ops_stream.audit.published import COMPACTED, CROSSING
 from ops_stream.contract.errors import NotSo
 from ops_stream.core.journal import record as rec
 from ops_stream.core.journal.ledger import Written
-from ops_stream.core.rows import ESCALATIONS, WORKFLOWS
+from ops_stream.core.rows import ESCALATIONS, OPTIMIZATIONS, WORKFLOWS
 
 AGAIN_MAX: Final = 100_000
 """Records of a partition that are published once more."""
+STANDING: Final = ("proposed", "trial", "applied")
+"""States of an optimization in which something may still come of it."""
+OF_TENANTS: Final = ("workflow-status", "optimizations")
+"""Topics whose subjects are only unique within their tenant, which is the key."""
 
 Place: TypeAlias = tuple[int, int]
 """A journal offset, and the number of an output there."""
@@ -27,13 +31,15 @@ Way: TypeAlias = tuple[int, str, int]
 
 
 def still_open(rows: Mapping[str, bytes]) -> Iterator[tuple[str, str]]:
-    """Give topics and names of what is open in a state: what waits for people, and workflows under way."""
+    """Give topics and names of what is open in a state: what waits for people, what is under way or may be changed."""
     for row, value in rows.items():
         if row.startswith(ESCALATIONS.prefix):
             if ESCALATIONS.decode(value).status == "open":
                 yield "escalations", row[len(ESCALATIONS.prefix) :]
         elif row.startswith(WORKFLOWS.prefix) and not WORKFLOWS.decode(value).ended_at:
             yield "workflow-status", row[len(WORKFLOWS.prefix) :]
+        elif row.startswith(OPTIMIZATIONS.prefix) and OPTIMIZATIONS.decode(value).state in STANDING:
+            yield "optimizations", row[len(OPTIMIZATIONS.prefix) :]
 
 
 class Again:
@@ -84,7 +90,7 @@ class Again:
         subject = output.subject or ""
         if output.topic in COMPACTED:
             name = output.key
-        elif output.topic == "workflow-status":
+        elif output.topic in OF_TENANTS:
             name = f"{output.key}|{subject}"
         else:
             name = subject

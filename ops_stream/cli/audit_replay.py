@@ -12,7 +12,7 @@ import click
 from ops_stream.cli.audit_plan import moment, plan_of, progress_shown
 from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.output import BAD, GOOD, QUIET, WAIT, Column, Row, clean
-from ops_stream.contract.errors import ExitCode
+from ops_stream.contract.errors import ExitCode, WrongUse
 
 if TYPE_CHECKING:
     from ops_stream.contract.settings import Settings
@@ -23,9 +23,14 @@ if TYPE_CHECKING:
 @click.option(
     "--rules",
     "directory",
-    required=True,
     type=click.Path(path_type=Path),
     help="The directory with the rules to try.",
+)
+@click.option(
+    "--optimization",
+    "id_",
+    metavar="ID",
+    help="Instead of --rules: what this change claims, against the journal.",
 )
 @click.option(
     "--from", "begin", metavar="TIME", help="Only what was asked from then on: RFC 3339, or 24h, 7d ago."
@@ -35,7 +40,9 @@ if TYPE_CHECKING:
     "--html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page with plots there."
 )
 @output_options
-def replay(out: Out, directory: Path, begin: str | None, end: str | None, html: Path | None) -> int:
+def replay(
+    out: Out, directory: Path | None, id_: str | None, begin: str | None, end: str | None, html: Path | None
+) -> int:
     """Decide the recorded asks again under other rules, with budgets, queues, workflows and verdicts carried along.
 
     Says which asks would get another answer, what would have been spent, how often people would have been called
@@ -43,11 +50,22 @@ def replay(out: Out, directory: Path, begin: str | None, end: str | None, html: 
     has no report) the event is treated by a rule, which is counted and said. Nothing is sent or activated. Exit code 0
     whatever is found.
 
+    With --optimization: counts both sides of a change again from the journal, ask by ask, and says whether what the
+    change claims lies within the interval of 95 %; beside it what choices that were drawn say, and what the time before
+    would have cost with the change. Exit code 1 where the claim does not agree.
+
     \b
     ops-stream audit replay --rules conf-new/
     ops-stream audit replay --rules conf-new/ --from 7d --html what-if.html
     ops-stream audit replay --rules conf-new/ --from 2026-11-01T00:00:00Z --to 2026-12-01T00:00:00Z --json
+    ops-stream audit replay --optimization opt_3f0c
     """
+    if id_ is not None:
+        if directory is not None or begin is not None or end is not None or html is not None:
+            raise WrongUse("--optimization goes with no other question.", where="--optimization")
+        return _prove(out, id_)
+    if directory is None:
+        raise WrongUse("Name the rules to try, or an optimization.", where="--rules")
     from ops_stream.cli.rules_show import show_invalid
     from ops_stream.rules.problems import RulesInvalid
 
@@ -70,6 +88,19 @@ def replay(out: Out, directory: Path, begin: str | None, end: str | None, html: 
     else:
         show(out, doc)
     return ExitCode.DONE
+
+
+def _prove(out: Out, id_: str) -> int:
+    from ops_stream.cli.audit_replay_optimization import proved
+    from ops_stream.cli.audit_replay_optimization import show as show_proved
+
+    settings = load_settings()
+    doc = run(settings, proved(settings, id_))
+    if out.as_json:
+        out.row(doc, "")
+    else:
+        show_proved(out, doc)
+    return ExitCode.NOT_SO if doc["agrees"] is False else ExitCode.DONE
 
 
 def _compiled(directory: Path) -> Rules:

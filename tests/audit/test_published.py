@@ -157,9 +157,9 @@ def test_an_answer_in_avro_is_compared_as_it_was_written() -> None:
 
 def test_no_topic_is_left_out() -> None:
     """Whatever the catalogue says that the supervisor alone writes is held against the journal; compacted ones by their
-    latest. What it does not publish yet, and what is no output, is named here."""
+    latest. What is no output is named here."""
     topics = Catalog.load().topics
-    not_outputs = {"journal", "checkpoints", "optimizations"}
+    not_outputs = {"journal", "checkpoints"}
     own = {name for name, topic in topics.items() if set(topic.writers) <= {"supervisor", "notifier"}}
     assert own - not_outputs == set(OWN)
     assert {name for name in OWN if topics[name].cleanup == "compact"} == set(COMPACTED) == set(REWRITTEN)

@@ -20,7 +20,7 @@ from ops_stream.core.state import State
 from ops_stream.embedded import EmbeddedKafka
 from ops_stream.rules.engine import engine_version
 from ops_stream.streams.exits import Exit
-from ops_stream.streams.rulebook import active_digest
+from ops_stream.streams.rulebook import active_bundle
 from tests.survival.conftest import make_world
 from tests.survival.faults import EACH, freeze, health_of, kept, thaw, until, until_shared
 from tests.survival.fleet import Fleet
@@ -226,7 +226,7 @@ async def _lose_the_budget_of(settings: Settings, tenant: str, task_id: str) -> 
     for record in (await read_all(settings, "journal"))[partition]:
         ledger.fold(record.offset, record.value)
     row = next(row for row in ledger.state.rows if row.startswith(f"budget/task|{tenant}|{task_id}|"))
-    rules = active_digest(ledger.state)
+    rules = active_bundle(ledger.state)
     assert rules is not None
     takeover = Takeover("0" * 16, "an-earlier-one", engine_version(), rules)
     prepared = ledger.prepare_takeover(takeover, Decision({row: None}, ()), ledger.at_ms, rules)

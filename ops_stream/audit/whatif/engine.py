@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace as replace_row
 
 from ops_stream.audit.whatif.offpolicy import OffPolicy
-from ops_stream.audit.whatif.reports import Reports
+from ops_stream.audit.whatif.reports import Factor, Reports
 from ops_stream.audit.whatif.tally import Flips, Side
 from ops_stream.audit.whatif.treatment import ran, treat, unsigned
 from ops_stream.audit.whatif.world import World
@@ -78,6 +78,8 @@ class WhatIf:
     failed: int = 0
     """Records that the supervisor failed on in the other world."""
     routers: OffPolicy = field(default_factory=OffPolicy)
+    factor: Factor | None = None
+    """What an ask costs with another model; without it reports cost what they did."""
     _ahead: deque[_Ahead] = field(default_factory=deque)
     _diverged: bool = False
 
@@ -86,7 +88,7 @@ class WhatIf:
         rules = unsigned(self.rules) if self.rules.people.require_signatures else self.rules
         self.recorded = World(self.partition, self.partitions)
         self.other = World(self.partition, self.partitions, rules)
-        self.reports = Reports(self.recorded, self.other)
+        self.reports = Reports(self.recorded, self.other, self.factor)
 
     def take(self, record: rec.Record) -> None:
         """Take in the next record that counts."""

@@ -19,7 +19,7 @@ _FIGURES: Final = ("cost_usd", "quality", "success")
 
 
 @dataclass(slots=True)
-class _Sums:
+class Estimate:
     """The sums that the estimate of one figure is made of."""
 
     count: int = 0
@@ -32,6 +32,7 @@ class _Sums:
     """Of squared weights times squared values."""
 
     def add(self, weight: float, value: float) -> None:
+        """Take in a value; its weight is 1 ÷ the probability of the choice."""
         self.count += 1
         self.weight += weight
         self.weight_squared += weight * weight
@@ -39,14 +40,26 @@ class _Sums:
         self.weighted_twice += weight * weight * value
         self.weighted_squares += weight * weight * value * value
 
+    @property
+    def size(self) -> float:
+        """The effective sample size."""
+        return self.weight * self.weight / self.weight_squared if self.weight_squared else 0.0
+
+    @property
+    def mean_and_error(self) -> tuple[float, float]:
+        """The mean and its standard error; only where there is any weight."""
+        mean = self.weighted / self.weight
+        spread = self.weighted_squares - 2 * mean * self.weighted_twice + mean * mean * self.weight_squared
+        return mean, sqrt(max(0.0, spread)) / self.weight
+
     def as_dict(self) -> dict[str, Any]:
-        size = self.weight * self.weight / self.weight_squared if self.weight_squared else 0.0
+        """Give the estimate as a JSON-shaped object, or say why there is none."""
+        size = self.size
         found: dict[str, Any] = {"matched": self.count, "effective_samples": round(size, 1)}
         if size < SAMPLES_MIN:
             return found | {"refused": f"the effective sample size is below {SAMPLES_MIN}"}
-        mean = self.weighted / self.weight
-        spread = self.weighted_squares - 2 * mean * self.weighted_twice + mean * mean * self.weight_squared
-        half = _Z * sqrt(max(0.0, spread)) / self.weight
+        mean, error = self.mean_and_error
+        half = _Z * error
         return found | {"mean": round(mean, 6), "interval": [round(mean - half, 6), round(mean + half, 6)]}
 
 
@@ -56,8 +69,8 @@ class OffPolicy:
 
     drawn: int = 0
     """Outcomes of asks whose model was drawn."""
-    recorded: dict[str, _Sums] = field(default_factory=lambda: {name: _Sums() for name in _FIGURES})
-    other: dict[str, _Sums] = field(default_factory=lambda: {name: _Sums() for name in _FIGURES})
+    recorded: dict[str, Estimate] = field(default_factory=lambda: {name: Estimate() for name in _FIGURES})
+    other: dict[str, Estimate] = field(default_factory=lambda: {name: Estimate() for name in _FIGURES})
 
     def add(self, propensity: float, outcome: dict[str, float], *, same: bool) -> None:
         """Take an outcome in; `same` where the other rules, without drawing, choose the model that was drawn."""

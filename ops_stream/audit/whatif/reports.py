@@ -6,7 +6,7 @@ with it; where it did not run then and does here, it is assumed to take and to c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import Final, TypeAlias
@@ -22,6 +22,8 @@ from ops_stream.core.rows import Ask
 
 Name: TypeAlias = tuple[str, str]
 """A tenant and a request id."""
+Factor: TypeAlias = Callable[[Ask, str], float | None]
+"""Gives how many times as much an ask would have cost with another model; None where nobody knows."""
 WAITING: Final = frozenset(("escalated", "queued"))
 LATER_MAX: Final = 200_000
 """Reports that wait for their ask to run; beyond it the oldest are left out, and counted so."""
@@ -33,6 +35,8 @@ class Reports:
 
     recorded: World
     other: World
+    factor: Factor | None = None
+    """What another model costs of what the recorded one did; without it reports cost what they did."""
     counts: dict[Treated, int] = field(default_factory=dict)
     _due: list[tuple[int, int, EventInput]] = field(default_factory=list)
     """Reports by when they come here, and a number that tells equal ones apart."""
@@ -131,10 +135,26 @@ class Reports:
 
     def _as_own(self, read: EventInput, event: Telemetry, here: Ask) -> EventInput:
         """Take a report as that of the agent which has the ask here; only steps of workflows change agents."""
+        read = self._priced(read, event, here)
         if event.agent == here.agent or not here.step:
             return read
+        assert isinstance(read.event, Telemetry)
+        event = read.event
         self.count(Treated.REPORT_OF_OTHER_AGENT)
         return replace(read, event=event.model_copy(update={"agent": here.agent}))
+
+    def _priced(self, read: EventInput, event: Telemetry, here: Ask) -> EventInput:
+        """Let a report of an ask that has another model here cost what that one costs."""
+        then = None if self.factor is None else self.recorded.ask(here.tenant, here.request_id)
+        if self.factor is None or then is None or event.cost_micros is None or then.model == here.model:
+            return read
+        factor = self.factor(then, here.model)
+        if factor is None:
+            self.count(Treated.COST_NOT_KNOWN)
+            return read
+        self.count(Treated.COST_OF_OTHER_MODEL)
+        changes = {"cost_micros": round(event.cost_micros * factor), "model": here.model}
+        return replace(read, event=event.model_copy(update=changes))
 
     def _keep(self, name: Name, after_ms: int, read: EventInput) -> None:
         self._waiting.setdefault(name, []).append((after_ms, read))

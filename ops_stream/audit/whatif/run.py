@@ -47,7 +47,7 @@ async def ask(audit: Audit, question: Question, progress: Progress) -> Report:
             whatif = WhatIf(
                 partition, audit.partitions, question.rules, question.from_ms, routers=report.routers
             )
-            chain = _Chain(audit, partition)
+            chain = Chain(audit, partition)
             async for _, records in read_ranges(consumer, ranges):
                 for one in records:
                     record = chain.take(one.offset, one.value)
@@ -72,7 +72,7 @@ def _add(report: Report, whatif: WhatIf) -> None:
     report.add(whatif.then, whatif.here, flips, whatif.reports.counts)
 
 
-class _Chain:
+class Chain:
     """Gives the records of a partition that count, checked by their seal and place."""
 
     def __init__(self, audit: Audit, partition: int) -> None:

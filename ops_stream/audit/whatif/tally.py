@@ -29,6 +29,8 @@ class Side:
     last: dict[Name, Verdict] = field(default_factory=dict)
     spent_micros: int = 0
     runs: int = 0
+    changed: int = 0
+    """Of these the asks that are on a side of an optimization."""
     waits_ms: array[int] = field(default_factory=lambda: array("q"))
     """From being asked to being let go, of every ask that ran."""
     escalations: set[str] = field(default_factory=set)
@@ -53,6 +55,7 @@ class Side:
     def let_go(self, ask: Ask) -> None:
         """Take in that an ask begins to run."""
         self.runs += 1
+        self.changed += bool(ask.arms)
         self.waits_ms.append(max(0, ask.answer.at - ask.asked_at))
 
     def ended(self, ask: Ask, event: Telemetry, at_ms: int) -> None:
@@ -69,6 +72,7 @@ class Side:
         self.last.update(other.last)
         self.spent_micros += other.spent_micros
         self.runs += other.runs
+        self.changed += other.changed
         self.waits_ms.extend(other.waits_ms)
         self.escalations |= other.escalations
         self.by_hour.update(other.by_hour)

@@ -41,6 +41,8 @@ class Treated(StrEnum):
     VERDICT_CARRIED_OVER = "verdict_carried_over"
     ACKNOWLEDGEMENT_NOT_NEEDED = "acknowledgement_not_needed"
     RULES_ACTIVATION = "rules_activation"
+    COST_OF_OTHER_MODEL = "cost_of_other_model"
+    COST_NOT_KNOWN = "cost_not_known"
 
 
 EXPLAINED: Final[dict[Treated, str]] = {
@@ -55,6 +57,8 @@ EXPLAINED: Final[dict[Treated, str]] = {
     Treated.VERDICT_CARRIED_OVER: "Verdicts: taken for the same ask's escalation here.",
     Treated.ACKNOWLEDGEMENT_NOT_NEEDED: "Acknowledgements of what is not revoked here: left out.",
     Treated.RULES_ACTIVATION: "Activations of rules: left out, the rules that are tried hold from the beginning.",
+    Treated.COST_OF_OTHER_MODEL: "Asks that have another model here: their reported cost in proportion to the models'.",
+    Treated.COST_NOT_KNOWN: "Asks that have another model here of which no cost is known: as they were reported.",
 }
 
 
