@@ -89,14 +89,15 @@ def _judged(row: OptimizationRow, found: Difference, unit: int, confidence: int,
 
 
 def _retries(row: OptimizationRow, rules: Optimization) -> Judged:
-    """Only the kept side makes the attempts in question: are they worth making?"""
+    """Only the kept side makes the attempts in question: are they worth making? They are paid for by all its asks."""
     kept = row.kept
     if not kept.reports:
         return Judged(0, 0, 0, 0, 50, 50)
     went_well = share(kept.reports, kept.good)
     worth = rules.retry_worth_percent / 100
     found = difference(went_well, Sample(1, worth, 0))
-    cost = difference(_cost(kept), Sample(1, 0, 0))
+    each = kept.reports / max(kept.asks, kept.reports)
+    cost = _scaled(difference(_cost(kept), Sample(1, 0, 0)), each)
     return _judged_of(
         kept.reports, cost, row.cost_unit, confidence_above(_turned(found), 0.0), confidence_above(found, 0.0)
     )
@@ -108,7 +109,7 @@ def _holds(row: OptimizationRow) -> Judged:
         return Judged(0, 0, 0, 0, 50, 50)
     fewer = difference(share(kept.reports, kept.over), share(changed.reports, changed.over))
     mean = kept.overrun / kept.over if kept.over else 0.0
-    scaled = Difference(fewer.value * mean, fewer.error * mean)
+    scaled = _scaled(fewer, mean)
     sure = confidence_above(fewer, 0.0)
     return _judged_of(smaller_side(row), scaled, 1, sure, 100 - sure)
 
@@ -117,6 +118,10 @@ def _judged_of(samples: int, found: Difference, unit: int, confidence: int, harm
     values = (round(value * unit) for value in (found.value, found.low, found.high))
     effect, low, high = values
     return Judged(samples, effect, low, high, confidence, harm)
+
+
+def _scaled(found: Difference, factor: float) -> Difference:
+    return Difference(found.value * factor, found.error * factor)
 
 
 def _turned(found: Difference) -> Difference:

@@ -159,7 +159,8 @@ def world_of(
         optimization=replace(SETTINGS, **settings),
         escalations=ESCALATING,
     )
-    world = registered(LivingWorld(rules))
+    world = LivingWorld(rules)
+    registered(world)
     world.takeover()
     return world
 

@@ -187,8 +187,21 @@ class Crowd:
             self._send("control", rng.choice(self._commands))
             return
         self._number += 1
+        found = self._found() if rng.random() < 0.3 else []
+        if found:
+            told = rng.choice(found[-3:])
+            command: dict[str, Any] = {
+                "command_id": f"c{self._number}",
+                "issued_by": "operator",
+                "command": f"{rng.choice(('apply', 'apply', 'revert', 'reject'))}_optimization",
+                "tenant": told["tenant"],
+                "target": told["optimization_id"],
+            }
+            self._commands.append(command)
+            self._send("control", command)
+            return
         tenant = rng.choice(self._tenants)
-        command: dict[str, Any] = {
+        command = {
             "command_id": f"c{self._number}",
             "issued_by": "operator",
             "command": rng.choice(
@@ -221,6 +234,11 @@ class Crowd:
             command |= {"tenant": tenant, "target": rng.choice(AGENTS)}
         self._commands.append(command)
         self._send("control", command)
+
+    def _found(self) -> list[dict[str, Any]]:
+        """Give what was told of optimizations."""
+        logs = [self._broker.log("optimizations", partition) for partition in range(self._partitions)]
+        return [json.loads(one.value or b"{}") for log in logs for one in log if one is not None]
 
     def _budget(self) -> dict[str, Any]:
         rng = self._rng

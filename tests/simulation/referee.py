@@ -25,7 +25,7 @@ from ops_stream.core.step import step
 from tests.flowproof import FlowProof
 from tests.simulation.broker import Broker, Stored
 from tests.simulation.loadproof import LoadProof
-from tests.simulation.rules import BOOK, FIRST
+from tests.simulation.rules import of_row
 
 OUTSIDE_THE_LINE: Final = ("duplicate_conflict", "malformed_request")
 Position = tuple[int, int]
@@ -132,7 +132,7 @@ class Referee:
         event = read.event if isinstance(read, EventInput) else None
         fold.flows.take(event, changes, outputs, lambda so, what: self._demand(so, what, stored))
         active = changes.get(RULES.prefix) or fold.state.rows.get(RULES.prefix)
-        rules = FIRST if active is None else BOOK[RULES.decode(active).digest]
+        rules = of_row(active)
         fold.load.take(changes, rules, record.header.at_ms, lambda so, what: self._demand(so, what, stored))
         failed = [bytes(one.value) for one in outputs if one.type == "DeadLetter"]
         failed = [value for value in failed if b'"internal_error"' in value]
@@ -157,7 +157,7 @@ class Referee:
         """Whatever was decided is decided so again, on what was there and nothing else."""
         header = record.header
         active = fold.state.rows.get(RULES.prefix)
-        rules = FIRST if active is None else BOOK[RULES.decode(active).digest]
+        rules = of_row(active)
         self._demand(header.rules_digest == rules.digest, "the rules are those of the journal", stored)
         if header.kind == "input":
             raw = rec.decode_input(record.input)
@@ -259,8 +259,7 @@ class Referee:
 
     def _limit(self, fold: Fold, changes: dict[str, bytes | None], key: str) -> int | None:
         level, *names = key.removeprefix("budget/").split("|")
-        active = fold.state.rows.get(RULES.prefix)
-        budgets = (FIRST if active is None else BOOK[RULES.decode(active).digest]).budgets
+        budgets = of_row(fold.state.rows.get(RULES.prefix)).budgets
         if level == "tenant":
             rows, limit = [f"limit/tenant|{names[0]}"], budgets.tenant_limit(names[0])
         else:

@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, Literal
 
+from ops_stream.core.amend import base_of, in_force
+from ops_stream.core.rows import RULES
 from ops_stream.core.rules_alerts import Alerts
 from ops_stream.core.rules_effects import Effects
 from ops_stream.core.rules_escalations import Rung, Trigger, escalations_of
 from ops_stream.core.rules_load import Limits, Load, ProviderLimits
 from ops_stream.core.rules_model import Budgets, Limit, Models, PolicyMatch, Rules, Supervisor
+from ops_stream.core.rules_optimization import Optimization
 from ops_stream.core.rules_retries import Plan, Retries
 from ops_stream.core.rules_routing import Breaker, ModelCard, Routing
 
@@ -66,6 +69,20 @@ ROUTING: Final = Routing(
     },
 )
 """In force only where the second rules are activated."""
+OPTIMIZATION: Final = Optimization(
+    "act",
+    tell="alert",
+    look_every_s=2,
+    samples_min=1,
+    quality_margin_percent=40,
+    share_percent=50,
+    horizon_samples=2,
+    horizon_s=6,
+    time_box_s=6,
+    cooldown_s=8,
+    retry_worth_percent=90,
+)
+"""So easily content that something is tried, made and taken back in most histories where these rules are in force."""
 FIRST: Final = Rules(
     "sha256:" + "1" * 64,
     supervisor=SUPERVISOR,
@@ -92,6 +109,7 @@ SECOND: Final = replace(
     alerts=Alerts(repeat_s=3, group_s=2, resolve_after_s=20),
     escalations=escalations_of({("policy", "*"): Trigger(on=True, quorum=2, on_expiry="approve")}),
     routing=ROUTING,
+    optimization=replace(OPTIMIZATION, tell="daily", mode="propose"),
     blocking_digest="second",
 )
 THIRD: Final = replace(
@@ -115,8 +133,17 @@ THIRD: Final = replace(
         budget_percent=50,
         budget_min_per_minute=3,
     ),
+    optimization=OPTIMIZATION,
     blocking_digest="third",
 )
-"""Limits on what runs at once and begins in a minute, and tries again."""
+"""Limits on what runs at once and begins in a minute, tries again, and tries what could be better."""
 EVERY: Final = (FIRST, SECOND, THIRD)
 BOOK: Final = {rules.digest: replace(rules, known=frozenset(one.digest for one in EVERY)) for rules in EVERY}
+
+
+def of_row(value: bytes | None) -> Rules:
+    """Give the rules in force by the row `rules`, with what optimizations change of them."""
+    if value is None:
+        return FIRST
+    row = RULES.decode(value)
+    return in_force(BOOK[base_of(row)], row)

@@ -27,7 +27,7 @@ from ops_stream.streams.sequencer import AT_ONCE
 from ops_stream.streams.topics_in import ALL, PRIORITY
 from tests.simulation.broker import Broker, Stored, Wire
 from tests.simulation.discipline import Discipline
-from tests.simulation.rules import BOOK, ENGINE, FIRST
+from tests.simulation.rules import ENGINE, of_row
 
 JOURNAL: Final = "journal"
 WINDOW: Final = 6
@@ -182,8 +182,7 @@ class Seat:
     @property
     def rules(self) -> Rules:
         """The rules in force."""
-        value = self.ledger.state.rows.get(RULES.prefix)
-        return FIRST if value is None else BOOK[RULES.decode(value).digest]
+        return of_row(self.ledger.state.rows.get(RULES.prefix))
 
     @property
     def idle(self) -> bool:
