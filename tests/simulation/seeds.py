@@ -16,7 +16,7 @@ from tests.thorough import THOROUGH, examples
 
 VARIABLE: Final = "OPS_STREAM_SIM_SEED"
 ALL_FIXED: Final = range(300)
-COVERING: Final = (12, 33, 46, 87, 132, 153, 192, 197, 198, 204, 212, 223, 224, 241, 254, 267, 289)
+COVERING: Final = (27, 39, 46, 55, 84, 87, 105, 111, 138, 153, 197, 224, 255, 286)
 """Of the fixed ones those that meet twice, or once where there is no second, whatever all of them meet: every fault,
 reason and end of a workflow. Found by `tests/simulation/covering.py`; another crowd needs others."""
 FIXED: Final = ALL_FIXED if THOROUGH else COVERING
