@@ -24,6 +24,8 @@ KINDS: Final[Mapping[str, End]] = MappingProxyType(
         "input_gap": "quiet",
         "kill_switch": "told",
         "kill_unconfirmed": "told",
+        "optimization": "quiet",
+        "optimization_summary": "quiet",
         "policy_error": "quiet",
         "policy_notice": "quiet",
         "remember_max": "told",
