@@ -1,4 +1,4 @@
-"""docs/optimization.md is true: every kind, state, setting and field is in its tables, with what the code says of it."""
+"""docs/optimization.md is true: every kind, state, setting and field is in its tables, as the code has it."""
 
 from __future__ import annotations
 
