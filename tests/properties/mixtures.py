@@ -13,6 +13,7 @@ from typing import Any
 from ops_stream.contract.clocktext import format_time
 from ops_stream.core.inputs import Tick
 from ops_stream.core.rows import ASKS, Ask
+from ops_stream.core.rules_model import Rules
 from tests.core.flows import step
 from tests.properties.mixture_rules import TENANTS, random_rules
 from tests.properties.watching import Watched
@@ -60,9 +61,11 @@ WEIGHTS = {
 class Mixture:
     """One history."""
 
+    watched: type[Watched] = Watched
+
     def __init__(self, seed: int) -> None:
         self.rng = Random(f"mixture {seed}")
-        self.world = Watched(random_rules(self.rng), seed)
+        self.world = self.watched(self.new(), seed)
         self.world.takeover(0)
         self.handed: list[dict[str, Any]] = []
         self.count = 0
@@ -73,9 +76,17 @@ class Mixture:
     def play(self, length: int) -> Watched:
         """Let things happen, and then let all of it come to rest."""
         for _ in range(length):
-            getattr(self, self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])()
+            self.act()
         self.rest()
         return self.world
+
+    def new(self) -> Rules:
+        """Give rules that nobody has seen."""
+        return random_rules(self.rng)
+
+    def act(self) -> None:
+        """Let one thing happen."""
+        getattr(self, self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])()
 
     def rest(self) -> None:
         """Nobody stops anything any more, and agents do what they were given."""
@@ -289,4 +300,4 @@ class Mixture:
         digest = f"sha256:{self.count:064x}"
         self.world.rules = replace(self.world.rules, known={digest})
         self.command("activate_rules", parameters={"digest": digest})
-        self.world.rules = replace(random_rules(self.rng), digest=digest)
+        self.world.rules = replace(self.new(), digest=digest)
