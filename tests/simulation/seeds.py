@@ -16,7 +16,7 @@ from tests.thorough import THOROUGH, examples
 
 VARIABLE: Final = "OPS_STREAM_SIM_SEED"
 ALL_FIXED: Final = range(300)
-COVERING: Final = (27, 39, 46, 55, 84, 87, 105, 111, 138, 153, 197, 224, 255, 286)
+COVERING: Final = (1, 33, 46, 55, 87, 116, 132, 152, 153, 172, 185, 197, 212, 224, 241)
 """Of the fixed ones those that meet twice, or once where there is no second, whatever all of them meet: every fault,
 reason and end of a workflow. Found by `tests/simulation/covering.py`; another crowd needs others."""
 FIXED: Final = ALL_FIXED if THOROUGH else COVERING
