@@ -35,6 +35,7 @@ from tests.scenarios.alerting import alerts_of
 from tests.scenarios.choosing import routing_in
 from tests.scenarios.driver import PolicySpec, Seen, Setup
 from tests.scenarios.loading import load_in
+from tests.scenarios.optimizing import optimization_in
 from tests.scenarios.people import escalations_in
 from tests.scenarios.reporting import telemetry_in
 from tests.scenarios.retrying import retries_in
@@ -96,6 +97,7 @@ def rules_of(setup: Setup) -> Rules:
         routing=routing_in(setup),
         retries=retries_in(setup),
         load=load_in(setup),
+        optimization=optimization_in(setup),
         blocking_digest=_blocking(setup),
         known=frozenset(setup.known_rules),
     )

@@ -68,6 +68,8 @@ class Setup:
     """What differs from the rules about retries that are shipped; None where nothing is tried again by plan."""
     plans: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Class of error → what differs from its plan as it is shipped."""
+    optimization: dict[str, Any] = field(default_factory=dict)
+    """What differs from the rules about optimizations; nothing where none is looked for."""
     declared: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Agent → its task types."""
     kills: dict[str, Any] = field(default_factory=dict)

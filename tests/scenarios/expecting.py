@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from tests.scenarios import workflows
+from tests.scenarios import optimizing, workflows
 from tests.scenarios.alerting import check_told, said_of
 from tests.scenarios.driver import Seen
 from tests.scenarios.figures import figure_is, without_figures
@@ -15,7 +15,18 @@ from tests.scenarios.people import stands
 
 DECISIONS = frozenset(("approved", "denied", "escalated", "queued", "revoked"))
 OTHER_EVENTS = frozenset(
-    ("alert", "dead-letter", "escalation", "agent", "workflow", "assigned", "kpi", "nothing", "only-alerts")
+    (
+        "alert",
+        "dead-letter",
+        "escalation",
+        "agent",
+        "workflow",
+        "assigned",
+        "kpi",
+        "optimization",
+        "nothing",
+        "only-alerts",
+    )
 )
 
 
@@ -98,6 +109,8 @@ def _matches(words: Sequence[str], event: Seen) -> bool:
         return event.type == "TaskAssignment" and workflows.assigned(words[1:], value)
     if kind == "kpi":
         return event.type == "Kpi" and figure_is(words[1:], value)
+    if kind == "optimization":
+        return event.type == "Optimization" and optimizing.told(words[1:], value)
     raise BadScenario(f"nothing is known to expect as {' '.join(words)}")
 
 

@@ -54,6 +54,7 @@ SETUP_VERBS = frozenset(
         "window",
         "retries",
         "plan",
+        "optimization",
     )
 )
 

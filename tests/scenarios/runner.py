@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from ops_stream.contract.clocktext import format_time
-from tests.scenarios import choosing, loading, reporting, retrying, workflows
+from tests.scenarios import choosing, loading, optimizing, reporting, retrying, workflows
 from tests.scenarios.alerting import silence_of
 from tests.scenarios.driver import Driver, PolicySpec, Seen, Setup
 from tests.scenarios.expecting import DECISIONS as DECISIONS
@@ -19,6 +19,7 @@ from tests.scenarios.people import set_up
 from tests.scenarios.signing import signature
 
 TENANT = "team-a"
+_MORE = (reporting, choosing, loading, retrying, optimizing)
 
 
 def play(scenario: Scenario, driver: Driver) -> None:
@@ -35,6 +36,8 @@ class _Play:
         self.agents: dict[str, tuple[str, str, str]] = {}
         self.bodies: dict[str, dict[str, Any]] = {}
         self.escalations: dict[str, dict[str, Any]] = {}
+        self.optimization: str | None = None
+        """The id of the last that was told of: what commands are about."""
         self.count = 0
         self.policies: list[PolicySpec] = []
         self.sent: tuple[str, dict[str, Any], Any] = ("control", {}, ())
@@ -112,8 +115,7 @@ class _Play:
         elif line.verb == "partitions":
             setup.partitions = int(words[0])
         elif not any(
-            take(setup, line, values_of(named))
-            for take in (set_up, reporting.set_up, choosing.set_up, loading.set_up, retrying.set_up)
+            take(setup, line, values_of(named)) for take in (set_up, *(one.set_up for one in _MORE))
         ):
             setup.policies.append(_policy(line))
             self.policies = setup.policies
@@ -294,7 +296,8 @@ class _Play:
         self._command(line, "activate_rules", parameters={"digest": line.words[0]})
 
     def _do_command(self, line: Line) -> None:
-        self._command(line, line.words[0], tenant=TENANT)
+        target = self.optimization if line.words[0].endswith("_optimization") else None
+        self._command(line, line.words[0], tenant=TENANT, target=target)
 
     def _command(self, line: Line, command: str, **fields: Any) -> None:
         self.count += 1
@@ -353,6 +356,7 @@ class _Play:
         return {"tenant": TENANT, **fields, **named}
 
     def _remember(self, seen: Sequence[Seen]) -> None:
+        self.optimization = optimizing.last_of(seen) or self.optimization
         workflows.remember(seen, self.agents, self.escalations)
         for event in seen:
             if event.type == "Escalation" and event.value["status"] == "open":
