@@ -11,7 +11,7 @@ from ops_stream.cli.common import Out, load_settings, output_options, run
 from ops_stream.cli.groups import NameGroup
 from ops_stream.cli.options import person_options
 from ops_stream.contract.errors import ExitCode
-from ops_stream.contract.models_out import OptimizationState
+from ops_stream.contract.models_figures import OptimizationState
 
 if TYPE_CHECKING:
     from ops_stream.cli.bus import Bus

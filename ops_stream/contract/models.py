@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
+from ops_stream.contract.models_figures import Change, Kpi, Optimization, OptimizationSide
 from ops_stream.contract.models_in import (
     AgentRegistration,
     ControlCommand,
@@ -18,17 +19,13 @@ from ops_stream.contract.models_in import (
 from ops_stream.contract.models_out import (
     AgentStatus,
     Alert,
-    Change,
     Checkpoint,
     DeadLetter,
     Escalation,
     JournalInput,
     JournalRecord,
-    Kpi,
     MatchedPolicy,
     NextStep,
-    Optimization,
-    OptimizationSide,
     Problem,
     QueuePlace,
     Retry,
