@@ -15,6 +15,8 @@ from tests.bench.adapter import measure_adapter
 from tests.bench.audit import measure_audit
 from tests.bench.measure import Bench, Plan
 from tests.bench.offpolicy import measure_offpolicy
+from tests.bench.optimization import measure_optimization
+from tests.bench.optimization_report import write_optimization
 from tests.bench.overload import measure_overload
 from tests.bench.overload_report import write_overload
 from tests.bench.policies import measure_policies
@@ -32,7 +34,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("adapter", "routers", "overload", "audit"),
+        choices=("adapter", "routers", "overload", "audit", "optimization"),
         help="measure this part alone and leave the other results as they are",
     )
     parser.add_argument("--target", type=Path, default=TARGET, help="where the results go")
@@ -53,6 +55,12 @@ def main() -> int:
         return 0
     if options.only == "audit":  # nor here
         write_part("audit", _audit(say, quick=options.quick), options.target)
+        print(f"written to {options.target}")
+        return 0
+    if options.only == "optimization":  # nor here
+        write_optimization(
+            measure_optimization(say, seeds=3) if options.quick else measure_optimization(say), options.target
+        )
         print(f"written to {options.target}")
         return 0
     results: dict[str, Any] = {}
