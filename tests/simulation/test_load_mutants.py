@@ -37,4 +37,4 @@ def test_a_line_that_never_moves_is_caught(monkeypatch: Patch) -> None:
 def test_a_step_of_unknown_outcome_that_is_tried_again_is_caught(monkeypatch: Patch) -> None:
     """What changes state and may have been done is not done again before a person has said so."""
     monkeypatch.setattr(unsure, "unsure_of", lambda *_: None)
-    assert "waits for a person" in caught_by(monkeypatch, faults=(), length=400)
+    assert "waits for a person" in caught_by(monkeypatch, faults=(), length=60)
