@@ -8,7 +8,7 @@ from typing import get_args
 
 from ops_stream.contract.models import Optimization as Told
 from ops_stream.contract.models import OptimizationSide
-from ops_stream.contract.models_out import OptimizationState
+from ops_stream.contract.models_figures import OptimizationState
 from ops_stream.core.optimization_finds import ROWS_MAX
 from ops_stream.core.rules_optimization import KINDS, OBSERVED_MAX, PERMANENT, TIME_BOX, TRIAL, TRIED
 from ops_stream.rules.bundle import compile_bundle, read_conf
