@@ -143,3 +143,12 @@ def active_bundle(state: State) -> str | None:
     """The digest of the bundle behind the rules in force in a partition's state; `None` before its first takeover."""
     value = state.rows.get(ROW)
     return base_of(RULES.decode(value)) if value is not None else None
+
+
+def said_of_rules(state: State) -> dict[str, str | int]:
+    """What a log says of the rules in force: the bundle, and how many optimizations change it, if any."""
+    value = state.rows.get(ROW)
+    if value is None:
+        return {}
+    row = RULES.decode(value)
+    return {"rules": base_of(row)} | ({"optimizations": len(row.amended)} if row.amended else {})

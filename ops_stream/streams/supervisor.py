@@ -30,6 +30,7 @@ from ops_stream.streams.priority import PriorityReader
 from ops_stream.streams.prober import Prober
 from ops_stream.streams.publisher import Publisher
 from ops_stream.streams.recovery import JOURNAL, Owner, Recovered, Recovery, prove_positions
+from ops_stream.streams.rulebook import said_of_rules
 from ops_stream.streams.sampler import Sampler
 from ops_stream.streams.sequencer import Sequencer
 from ops_stream.streams.snapshots import Snapshots
@@ -314,6 +315,7 @@ class Supervisor:
             folded=recovered.folded,
             seconds=round(recovered.seconds, 3),
             offset=ledger.next_offset,
+            **said_of_rules(ledger.state),
         )
         self._priority.assign(o.partition for o in self.owned.values() if o.sequencer is not None)
         faust_consumer.open(partition)

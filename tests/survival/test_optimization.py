@@ -55,7 +55,10 @@ async def test_a_worker_that_is_killed_goes_on_under_the_rules_that_an_optimizat
         assert applied["rules_before"] == proposed["rules_digest"] != applied["rules_digest"]
         await fleet.ask(40, rate=200, name="during", **HARMLESS)
         worker.kill9()
-        await workers(world, "b").start().until_live(world.partitions)
+        other = workers(world, "b", log_json=True).start()
+        await other.until_live(world.partitions)
+        live = [line for line in other.said("partition is live") if "optimizations" in line]
+        assert [(line["rules"], line["optimizations"]) for line in live] == [(applied["rules_before"], 1)]
         await fleet.ask(60, rate=100, name="after", **HARMLESS)
         await fleet.until_answered()
         await fleet.until_reported()

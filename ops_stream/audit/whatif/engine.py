@@ -260,7 +260,9 @@ class WhatIf:
             outcome["quality"] = event.quality_score
         here = self.other.ask(ask.tenant, ask.request_id)
         same = here is not None and here.model == ask.model
-        self.routers.add(propensity / 1_000_000, outcome, same=same)
+        # Where the other rules draw as well, as in a trial that goes on there, only the difference of the odds counts.
+        odds = (here.answer.propensity if same and here is not None else None) or 1_000_000
+        self.routers.add(propensity / odds, outcome, same=same)
 
 
 def _begins(was: Ask | None, ask: Ask) -> bool:
