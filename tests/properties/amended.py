@@ -190,7 +190,7 @@ class Amending(Mixture):
         rules = replace(rules, effects=replace(rules.effects, task_types=known))
         if self.lots.random() < 0.3:
             return rules
-        free = replace(rules.supervisor, open_max=1_000, hold_safety="off", enforcement=())
+        free = replace(rules.supervisor, open_max=1_000, hold_safety="off")
         rules = replace(rules, supervisor=free, load=Load(), kills=Kills(), agents=Agents())
         budgets = Budgets({TENANTS[0]: Limit(30_000_000, "total")})
         return replace(rules, budgets=budgets, models=Models("large", MODELS[:4]))
