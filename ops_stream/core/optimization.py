@@ -7,13 +7,15 @@ optimization goes through here and is published; every change is an activation o
 
 from __future__ import annotations
 
+from dataclasses import replace as replace_rule
 from typing import Final
 
 from msgspec.structs import replace
 
 from ops_stream.core.amend import activate, amended_now
 from ops_stream.core.draft import Draft
-from ops_stream.core.escalation import call_person
+from ops_stream.core.escalation import call_person, close
+from ops_stream.core.escalation_events import find as find_escalation
 from ops_stream.core.optimization_events import publish
 from ops_stream.core.optimization_judging import Judged, halved, judge, saving_30d, smaller_side
 from ops_stream.core.rows import OPTIMIZATIONS, RULES, EscalationRow, OptimizationRow
@@ -76,6 +78,8 @@ def verdict(draft: Draft, row: EscalationRow, resolver: str, *, approved: bool) 
     found = draft.get(OPTIMIZATIONS, key_of(row.tenant, row.subject))
     if found is None or found.permanent or found.state not in ("applied", "reverted"):
         return
+    if found.state == "reverted" and (found.by or found.confidence < PERMANENT):
+        return  # taken back by a person, or because it does harm: what was asked before that is asked no more
     if approved:
         make_permanent(draft, row.subject, found, resolver)
     elif found.state == "applied":
@@ -96,8 +100,11 @@ def take_back(
     rest = tuple(one for one in amended if one.optimization_id != id_)
     if rest != amended:
         activate(draft, base, rest, id_)
+    _withdraw(draft, row)
     until = draft.now + draft.rules.optimization.cooldown_s * 1000
-    row = replace(row, state=state, until=until, since=draft.now, why=why, by=by, permanent=False)
+    row = replace(
+        row, escalation="", state=state, until=until, since=draft.now, why=why, by=by, permanent=False
+    )
     draft.put(key_of(row.tenant, id_), row)
     publish(draft, id_, row)
     return row
@@ -113,9 +120,21 @@ def rules_changed(draft: Draft, digest: str) -> None:
         row = draft.get(OPTIMIZATIONS, key_of(one.tenant, one.optimization_id))
         if row is not None and row.state in ("trial", "applied"):
             row = replace(row, state="reverted", since=draft.now, until=draft.now + 1, permanent=False, by="")
-            row = replace(row, why=f"Other rules ({digest[:15]}) were activated, which say nothing of it.")
+            _withdraw(draft, row)
+            row = replace(
+                row,
+                escalation="",
+                why=f"Other rules ({digest[:15]}) were activated, which say nothing of it.",
+            )
             draft.put(key_of(one.tenant, one.optimization_id), row)
             publish(draft, one.optimization_id, row)
+
+
+def _withdraw(draft: Draft, row: OptimizationRow) -> None:
+    """End the question whether a change is to stay, where it is open."""
+    asked = find_escalation(draft, row.escalation) if row.escalation else None
+    if asked is not None and asked.status == "open":
+        close(draft, row.escalation, asked, "withdrawn")
 
 
 def rows_of(draft: Draft, tenant: str) -> dict[str, OptimizationRow]:
@@ -193,7 +212,7 @@ def _ask(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
         recommendation="Approve, and it stays until it no longer pays. Deny, and it is taken back now.",
         stake=row.saving_micros or None,
         digest="",
-        rule=rule,
+        rule=replace_rule(rule, quorum=draft.rules.escalations.quorum(rule, rule.severity)),
     )
     row = replace(row, escalation=escalation)
     draft.put(key_of(row.tenant, id_), row)
