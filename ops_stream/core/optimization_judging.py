@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Final, NamedTuple
 
 from ops_stream.core.comparing import Difference, Sample, confidence_above, difference, sample, share
@@ -11,6 +12,8 @@ from ops_stream.core.rules_optimization import Optimization
 DAYS_30_MS: Final = 30 * 86_400_000
 SUM_MAX: Final = 10**15
 """No figure of a row is larger: it stays exact in JSON, and money beyond it is none."""
+_TIMES: Final = frozenset(("timed", "taken_ms", "taken_units", "taken_squares"))
+"""What is known only of those reports that tell how long it took."""
 
 
 class Judged(NamedTuple):
@@ -71,13 +74,22 @@ def smaller_side(row: OptimizationRow) -> int:
 
 
 def halved(arm: Arm) -> Arm:
-    """Give a side with every figure halved, so that what comes now soon counts for more than what was."""
-    return Arm(*(getattr(arm, name) // 2 for name in Arm.__struct_fields__))
+    """Give a side with half of its reports, so that what comes now soon counts for more than what was.
+
+    All means stay as they are: a side on which all went well says so, also of an odd number of reports.
+    """
+    sums = {}
+    for name in Arm.__struct_fields__:
+        among = arm.timed if name in _TIMES else arm.reports
+        sums[name] = getattr(arm, name) * (among // 2) // max(1, among)
+    return Arm(**{**sums, "asks": arm.asks // 2})
 
 
 def _judged(row: OptimizationRow, found: Difference, unit: int, confidence: int, harm: int) -> Judged:
     if not row.changed.reports or not row.kept.reports:
         return Judged(smaller_side(row), 0, 0, 0, 50, 50)
+    if not isfinite(found.error):  # no report told how long it took: of that nothing is known, but of harm
+        return Judged(smaller_side(row), 0, 0, 0, min(confidence, 50), harm)
     return Judged(
         smaller_side(row),
         round(found.value * unit),
