@@ -16,7 +16,8 @@ from ops_stream.contract.money import usd
 from ops_stream.core.budgets_scope import Purse, Scope
 from ops_stream.core.checks import CHECKS
 from ops_stream.core.draft import Draft
-from ops_stream.core.look import Look, Stage, look_at
+from ops_stream.core.look import Look, Stage
+from ops_stream.core.optimization_looks import look_to_decide
 from ops_stream.core.routing_alternatives import Alternative, alternatives
 from ops_stream.core.rows import Ask
 from ops_stream.core.views import request_view
@@ -42,7 +43,7 @@ STAGES: Final[Mapping[Stage, str]] = {
 
 def looked(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> dict[str, Any]:
     """Give all that a look at an ask finds. The draft is left as it is."""
-    look = look_at(draft.aside(), request, stage, ask)
+    look, _ = look_to_decide(draft.aside(), request, stage, ask)
     checks = list(_checks(look))
     found: dict[str, Any] = {
         "when": STAGES[stage],
@@ -55,9 +56,12 @@ def looked(draft: Draft, request: TaskRequest, stage: Stage, ask: Ask) -> dict[s
         "budgets": [budget(scope, look.purse, look.hold) for scope in look.purse],
     }
     # Of another look: what is tried on a purse for one model after the other is not what it was for the one chosen.
-    others = alternatives(look_at(draft.aside(), request, stage, ask))
+    others = alternatives(look_to_decide(draft.aside(), request, stage, ask)[0])
     if others:
         found["model"]["alternatives"] = [_alternative(other) for other in others]
+    if look.arms:
+        sides = {"+": "changed", "-": "kept"}
+        found["optimizations"] = {arm[:-1]: sides[arm[-1]] for arm in look.arms}
     lacking = look.purse.lacking(look.hold)
     if lacking is not None:
         found["used_by"] = users(look, lacking)
@@ -131,6 +135,8 @@ def _model(look: Look) -> dict[str, Any]:
             found["propensity"] = route.propensity / 1_000_000
     elif look.model != look.asked_model:
         found["why"] = "A policy chose it."
+    if look.odds is not None and look.model == look.asked_model:
+        found["propensity"] = look.odds / 1_000_000
     return found
 
 

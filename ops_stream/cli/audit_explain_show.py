@@ -115,6 +115,8 @@ def _circumstances(out: Out, look: Doc, *, whole: bool) -> Iterator[str]:
     if model["used"] or model.get("why"):
         yield _label(out, "model", clean(f"{model['used'] or 'none'}. {model.get('why', '')}".strip()))
     yield from _alternatives(out, model.get("alternatives", ()), whole=whole)
+    for name, side in look.get("optimizations", {}).items():
+        yield _label(out, "tried", clean(f"optimization {name}: on the side that is {side}"))
     for budget in look["budgets"]:
         if budget["limit"] is None and budget.get("soft_limit") is None:
             continue

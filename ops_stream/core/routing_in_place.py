@@ -6,7 +6,7 @@ from ops_stream.contract.models import TaskRequest
 from ops_stream.core.budgets import Purse
 from ops_stream.core.circuit import left_until
 from ops_stream.core.draft import Draft
-from ops_stream.core.evidence import expected_of, suits
+from ops_stream.core.evidence import expected_of_all, suits
 from ops_stream.core.routing import Router
 from ops_stream.core.routing_words import Route, Why
 from ops_stream.core.rows import Agent, Record
@@ -36,8 +36,8 @@ def in_place(
     router = Router(draft, request, agent, record, purse, hold, batched=batched)
     if router.against(card) or left_until(draft, card) is not None:
         return refused
-    expected = expected_of(draft, request.tenant, request.agent, request.task_type, card)
-    one = router.candidate(expected)
+    models = expected_of_all(draft, request.tenant, request.agent, request.task_type)
+    one = router.candidate(next(model for model in models if model.card.name == name))
     if not router.may_try(one):
         return refused
     why = Why("amended", instead=amended.before, optimization=amended.optimization_id)

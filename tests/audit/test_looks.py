@@ -13,11 +13,14 @@ from ops_stream.audit.looks import STAGES
 from ops_stream.audit.looks_money import SHOWN_MAX
 from ops_stream.cli.audit_explain_show import page
 from ops_stream.cli.output import Out
+from ops_stream.core.amend import digest_with, in_force
 from ops_stream.core.look import Stage
+from ops_stream.core.rows import ActiveRules
 from ops_stream.core.rules_model import Budgets, Limit
 from ops_stream.core.rules_routing import ModelCard, Routing
 from tests.audit.journals import RULES, Writer
 from tests.audit.test_trail import life
+from tests.core.amending import change, task_on
 from tests.thorough import examples
 
 CARDS = {
@@ -70,6 +73,25 @@ def test_each_model_is_told_with_what_is_expected_of_it_and_what_stood_against_i
     shown = page(Out(as_json=False, color=False, terminal=False), life(writer, "r1"), whole=True)
     assert "weak: " in shown
     assert "has no room for 1,100 tokens" in shown
+
+
+def test_what_is_tried_with_an_ask_is_told() -> None:
+    """On which side it is, how probable its model was, and why it got that: the look is the one that decided."""
+    one = change("cheaper_model", "small", "weak", 40, tenant="default")
+    bundle = replace(RULES, routing=Routing("cheapest", quality_percent=60, cards=CARDS))
+    row = ActiveRules(digest_with(bundle.digest, (one,)), 0, "opt_1", bundle.digest, (one,))
+    writer = begun(in_force(bundle, row))
+    for changed in (True, False):
+        name = f"r{changed:d}"
+        writer.ask(name, **TOKENS, effect="none", task_id=task_on(one, changed))
+        told = life(writer, name)
+        look = told["moments"][0]["looks"][0]
+        assert look["optimizations"] == {"opt_1": "changed" if changed else "kept"}
+        assert look["model"]["used"] == ("weak" if changed else "small")
+        assert look["model"]["propensity"] == (0.4 if changed else 0.6)
+        assert ("in the place of small (optimization opt_1)" in look["model"]["why"]) == changed
+        shown = page(Out(as_json=False, color=False, terminal=False), told, whole=False)
+        assert f"optimization opt_1: on the side that is {'changed' if changed else 'kept'}" in shown
 
 
 def test_a_model_that_no_budget_can_take_is_told_so_and_the_budgets_told_are_those_of_the_chosen_one() -> (
