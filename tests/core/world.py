@@ -60,6 +60,8 @@ class World:
         self.rules = rules or Rules(DIGEST)
         self.now = START_MS
         self.strict = strict
+        self.twice = True
+        """Whether every step is decided twice where all is checked; needless where a test decides the journal again."""
         self.partitions = [Partition(State(n, partitions)) for n in range(partitions)]
         self.lines = LineKeeper()
         self.outputs: list[Output] = []
@@ -133,6 +135,7 @@ class World:
         decision = step(state, input_, rules, self.now)
         if self.strict:
             assert state.rows == before, "step must not change the state"
+        if self.strict and self.twice:
             assert step(state, input_, rules, self.now) == decision, "the same input is answered the same"
         for output in decision.outputs:
             check_output(output)
