@@ -158,7 +158,7 @@ def within_bounds(world: World) -> None:
 
 
 @settings(
-    max_examples=examples(150, quick=4),
+    max_examples=examples(60, quick=4),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

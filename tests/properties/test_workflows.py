@@ -15,7 +15,7 @@ from tests.thorough import examples
 
 SEEDS = st.integers(0, 2**32)
 PROFILE = settings(
-    max_examples=examples(120, quick=3),
+    max_examples=examples(80, quick=3),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -21,7 +21,7 @@ COVERING: Final = (1, 33, 46, 55, 87, 116, 132, 152, 153, 172, 185, 197, 212, 22
 reason and end of a workflow. Found by `tests/simulation/covering.py`; another crowd needs others."""
 FIXED: Final = ALL_FIXED if THOROUGH else COVERING
 """Always run."""
-FRESH: Final = examples(800, quick=40)
+FRESH: Final = examples(700, quick=40)
 """Run from the commit on: another commit, other histories."""
 SHOWN_BYTES: Final = 160
 
