@@ -39,6 +39,7 @@ class Writer:
     def __init__(self, key: JournalKey = KEY, rules: Rules = RULES) -> None:
         self.key = key
         self.rules = rules
+        self.known = frozenset(BOOK)
         self.ledger = Ledger(State(0, 1), key)
         self.log: Log = []
         self.published: list[Published] = []
@@ -62,7 +63,7 @@ class Writer:
         offset = self._offsets.get(topic, 0)
         raw = RawInput(topic, 0, offset, self.now, json.dumps(body).encode(), headers)
         self._offsets[topic] = offset + 1
-        known = replace(self.rules, known=frozenset(BOOK))
+        known = replace(self.rules, known=self.known)
         decision = step(self.ledger.state, read_input(raw), known, self.now)
         return self.ledger.prepare_input(raw, decision, self.now, ENGINE, self.rules.digest)
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+from ops_stream.audit.export_file import reading
+from ops_stream.audit.export_lines import Begin, Bundle
 from ops_stream.audit.report import PartitionReport
+from ops_stream.audit.restore import Restoring, survey
 from ops_stream.audit.restore_again import Again, still_open
+from ops_stream.audit.trail import Subject, Trail
 from ops_stream.audit.verify import verify
 from ops_stream.audit.whatif.claim import Claim, Factors
 from ops_stream.audit.whatif.engine import WhatIf
 from ops_stream.audit.whatif.optimized import rules_tried
 from ops_stream.audit.whatif.sides import Sides
 from ops_stream.audit.whatif.tally import Flips
+from ops_stream.contract.errors import NotSo
 from ops_stream.core.decision import Decision
 from ops_stream.core.journal import record as rec
 from ops_stream.core.rows import OPTIMIZATIONS, RULES, encode_row
 from ops_stream.rules.bundle import POLICIES
 from ops_stream.streams.exits import Refusal
 from ops_stream.streams.rulebook import Rulebook, active_bundle
+from tests.audit.exports import exported
 from tests.audit.journals import ENGINE, KEY, Log
-from tests.audit.trying import FILES, TRIED, USUAL_MICROS, Trying, finds
+from tests.audit.trying import FILES, PLAIN, TRIED, USUAL_MICROS, Trying, finds
 from tests.rules.building import yaml_of
 
 SAVED = (USUAL_MICROS["large"] - USUAL_MICROS["small"]) / 1e6
@@ -45,7 +52,7 @@ def audited(writer: Trying, log: Log | None = None) -> PartitionReport:
         partition=0,
         partitions=1,
         key=KEY,
-        rules_of={TRIED.digest: TRIED}.get,
+        rules_of={one.digest: one for one in (TRIED, PLAIN)}.get,
         engine=ENGINE,
     )
 
@@ -231,6 +238,49 @@ def test_a_change_that_saves_nothing_is_no_finding_but_its_claim_agrees(
     assert low <= 0 <= high
     assert audited(writer).findings == []
     assert writer.active.digest == TRIED.digest
+
+
+def test_rules_that_are_activated_while_something_is_tried_are_proved_too(tried: Trying) -> None:
+    """Then the row names another bundle and no amendments, and the same bundle once more is one that was known."""
+    for number, digest in enumerate((PLAIN.digest, TRIED.digest)):
+        body: dict[str, Any] = {"event": "ControlCommand", "command": "activate_rules", "issued_by": "ana"}
+        tried.input("control", command_id=f"cmd-{number}", parameters={"digest": digest}, **body)
+        assert tried.active.digest == digest
+        tried.run(3)
+    report = audited(tried)
+    assert report.findings == []
+    assert report.decided_again == len(tried.log)
+
+
+def test_a_journal_goes_on_in_another_cluster_under_them(tried: Trying, tmp_path: Path) -> None:
+    """An export has the bundle alone; the record by which the restored journal goes on is decided with the change."""
+    path = exported([tried.log], tmp_path / "out.jsonl")
+    found = survey(path, KEY, {}, lambda *_: None)
+    restoring = Restoring(0, found, KEY)
+    with reading(path) as reader:
+        for line in reader.lines():
+            if not isinstance(line, Begin | Bundle):
+                restoring.take(reader, line)
+    rebase = restoring.rebase({TRIED.digest: TRIED}.get, ENGINE)
+    assert rebase is not None
+    log = [*tried.log, (rebase.written.offset, rebase.written.value)]
+    assert rec.read(rebase.written.value).header.rules_digest == tried.active.digest
+    assert audited(tried, log).findings == []
+    with pytest.raises(NotSo, match="rules in force") as missing:
+        restoring.rebase({tried.active.digest: TRIED}.get, ENGINE)
+    assert missing.value.where == TRIED.digest
+
+
+def test_an_ask_is_explained_under_the_rules_of_its_day(tried: Trying) -> None:
+    """What was seen as it was decided can be had again, and the digest in force is named."""
+    name = f"r{tried.number}"
+    trail = Trail(0, 1, KEY, {TRIED.digest: TRIED}.get, Subject("ask", "default", name))
+    for offset, value in tried.log:
+        trail.take(offset, value)
+    assert trail.notes == []
+    first = trail.moments[0]
+    assert first["rules_digest"] == tried.active.digest
+    assert first["looks"]
 
 
 def test_a_restore_tells_once_more_of_what_is_in_force(tried: Trying) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -36,6 +35,8 @@ time_box_s: 604800
 """
 FILES = {POLICIES: yaml_of(), "models.yaml": MODELS, "optimization.yaml": TRIES}
 TRIED = compile_bundle(FILES)
+PLAIN = compile_bundle({POLICIES: yaml_of(), "models.yaml": MODELS})
+"""The same without optimization."""
 USUAL_MICROS = {"large": 200_000, "small": 40_000}
 """What an ask costs on average."""
 FOUND = Found(
@@ -62,11 +63,12 @@ class Trying(Writer):
 
     def __init__(self, bundle: Rules = TRIED, seed: int = 0) -> None:
         """Begin with an agent."""
-        self.book = {bundle.digest: replace(bundle, known=frozenset((bundle.digest,)))}
+        self.book = {one.digest: one for one in (bundle, PLAIN)}
         self.bundle = bundle.digest
         self.chance = Random(seed)
         self.number = 0
         super().__init__(rules=bundle)
+        self.known = frozenset(self.book)
         self.take_over()
         self.input("agents", event="AgentRegistration", agent="a", role="clerk", capabilities=["general"])
 
