@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
 import pytest
 
+from ops_stream.audit.bypass import Bypass
 from ops_stream.audit.export_file import reading
 from ops_stream.audit.export_lines import Begin, Bundle
 from ops_stream.audit.report import PartitionReport
@@ -19,12 +21,15 @@ from ops_stream.audit.verify import verify
 from ops_stream.audit.whatif.claim import Claim, Factors
 from ops_stream.audit.whatif.engine import WhatIf
 from ops_stream.audit.whatif.optimized import rules_tried
-from ops_stream.audit.whatif.sides import Sides
+from ops_stream.audit.whatif.sides import Ended, Sides, Sums, saved
 from ops_stream.audit.whatif.tally import Flips
 from ops_stream.contract.errors import NotSo
 from ops_stream.core.decision import Decision
 from ops_stream.core.journal import record as rec
-from ops_stream.core.rows import OPTIMIZATIONS, RULES, encode_row
+from ops_stream.core.optimization_judging import judge
+from ops_stream.core.rows import OPTIMIZATIONS, RULES, OptimizationRow, encode_row
+from ops_stream.core.rows_optimization import NO_ARM
+from ops_stream.core.rules_optimization import Kind, Optimization
 from ops_stream.rules.bundle import POLICIES
 from ops_stream.streams.exits import Refusal
 from ops_stream.streams.rulebook import Rulebook, active_bundle
@@ -271,6 +276,22 @@ def test_a_journal_goes_on_in_another_cluster_under_them(tried: Trying, tmp_path
     assert missing.value.where == TRIED.digest
 
 
+def test_whether_an_agent_is_observed_is_asked_of_the_bundle(tried: Trying) -> None:
+    """Nobody has a bundle under the digest that the records name."""
+    tried.input("telemetry", event_id="e-x", request_id="nobody", task_id="t", agent="a", kind="completed")
+    asked: list[str] = []
+
+    def observed(digest: str, tenant: str, agent: str) -> bool:
+        asked.append(digest)
+        return True
+
+    bypass = Bypass(0, 1, observed)
+    kinds = [
+        found.kind for number, record in enumerate(tried.records()) for found in bypass.take(number, record)
+    ]
+    assert (kinds, asked) == (["observed_run"], [TRIED.digest])
+
+
 def test_an_ask_is_explained_under_the_rules_of_its_day(tried: Trying) -> None:
     """What was seen as it was decided can be had again, and the digest in force is named."""
     name = f"r{tried.number}"
@@ -317,3 +338,45 @@ def _resealed(writer: Trying, change: Any, key: str = "rules", when: str = '"ame
         log[at] = (offset, sealed.value)
         return log, offset
     raise AssertionError(key)
+
+
+@pytest.mark.parametrize(
+    "kind", ["cheaper_model", "faster_model", "router", "hold_safety", "agent", "retry_plan"]
+)
+def test_every_kind_is_counted_again_as_it_is_judged(kind: Kind) -> None:
+    """Of the same reports the sums made here and those of the row say the same, but for rounding."""
+    chance = Random(kind)
+    row = OptimizationRow(
+        tenant="t", kind=kind, scope="", state="trial", until=0, since=0, path="", before="4", after="2"
+    )
+    sides = {"changed": Sums(), "kept": Sums()}
+    arms = {"changed": NO_ARM, "kept": NO_ARM}
+    for _ in range(400):
+        name = chance.choice(("changed", "kept"))
+        cost, taken = chance.randrange(2_000, 9_000), chance.randrange(100, 900)
+        over = chance.choice((0, 0, 700))
+        ended = Ended(chance.random() < 0.8, cost, taken, over)
+        sides[name].add(ended)
+        arm = arms[name]
+        arms[name] = msgspec.structs.replace(
+            arm,
+            reports=arm.reports + 1,
+            good=arm.good + ended.good,
+            cost_units=arm.cost_units + cost,
+            cost_squares=arm.cost_squares + cost * cost,
+            timed=arm.timed + 1,
+            taken_units=arm.taken_units + taken,
+            taken_squares=arm.taken_squares + taken * taken,
+            quality=arm.quality + 1_000 * ended.good,
+            quality_squares=arm.quality_squares + 1_000_000 * ended.good,
+            over=arm.over + (over > 0),
+            overrun=arm.overrun + over,
+        )
+    judged = judge(msgspec.structs.replace(row, **arms), Optimization())
+    found = saved(row, sides["changed"], sides["kept"])
+    assert found is not None
+    assert [round(value) for value in (found.value, found.low, found.high)] == [
+        judged.effect,
+        judged.low,
+        judged.high,
+    ]
