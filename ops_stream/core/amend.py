@@ -11,14 +11,19 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Final
 
 import msgspec
 import rfc8785
 
 from ops_stream.core.draft import Draft
-from ops_stream.core.rows import RULES, ActiveRules
+from ops_stream.core.rows import RULES, ActiveRules, encode_row
 from ops_stream.core.rows_optimization import Amended
 from ops_stream.core.rules_model import Rules
+
+ROW_BYTES_MAX: Final = 131_072
+"""What the row of rules may take before nothing more is amended. Whoever activates another bundle ends all changes in
+one record, which takes about ten times as much."""
 
 
 def base_of(row: ActiveRules) -> str:
@@ -59,4 +64,10 @@ def amended_now(draft: Draft) -> tuple[str, tuple[Amended, ...]]:
     return (draft.rules.digest, ()) if row is None else (base_of(row), row.amended)
 
 
-__all__ = ["activate", "amended_now", "base_of", "digest_with", "in_force"]
+def has_room(draft: Draft) -> bool:
+    """Say whether one more amendment can be put into force on this partition."""
+    row = draft.get(RULES, "rules")
+    return row is None or len(encode_row(row)) < ROW_BYTES_MAX
+
+
+__all__ = ["activate", "amended_now", "base_of", "digest_with", "has_room", "in_force"]

@@ -7,12 +7,13 @@ optimization goes through here and is published; every change is an activation o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace as replace_rule
 from typing import Final
 
 from msgspec.structs import replace
 
-from ops_stream.core.amend import activate, amended_now
+from ops_stream.core.amend import activate, amended_now, has_room
 from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import call_person, close
 from ops_stream.core.escalation_events import find as find_escalation
@@ -24,6 +25,11 @@ from ops_stream.core.rules_optimization import PERMANENT, TIME_BOX
 
 CHANGE: Final = "optimization"
 """The trigger by which people are asked whether a change is to stay."""
+ACTIVE: Final = ("trial", "applied")
+"""The states in which a change is in force."""
+MODELS: Final = frozenset(("cheaper_model", "faster_model", "router"))
+"""Kinds that change which model an ask gets: at a type of work only one of them at a time."""
+NO_ROOM: Final = "as many changes are in force as the rules of a partition can hold; revert one first."
 
 
 def grown(draft: Draft, key: str, row: OptimizationRow) -> None:
@@ -86,8 +92,35 @@ def verdict(draft: Draft, row: EscalationRow, resolver: str, *, approved: bool) 
         take_back(draft, row.subject, found, "reverted", f"{resolver} does not want it.", by=resolver)
 
 
+def approval_against(draft: Draft, row: EscalationRow) -> str | None:
+    """Say why a change that ended may not come into force again by an approval now, or None."""
+    found = draft.get(OPTIMIZATIONS, key_of(row.tenant, row.subject))
+    if found is None or found.state in ACTIVE:
+        return None
+    other = in_the_way(rows_of(draft, row.tenant), row.subject, found)
+    if other is not None:
+        return f"{other} changes the same by now; revert it first."
+    return None if has_room(draft) else NO_ROOM
+
+
+def in_the_way(rows: Mapping[str, OptimizationRow], id_: str, row: OptimizationRow) -> str | None:
+    """Give the change in force that changes the same as another, or which model the same asks get; None if none."""
+    for other, one in rows.items():
+        if other == id_ or one.state not in ACTIVE:
+            continue
+        same_work = one.task_type == row.task_type or not one.task_type or not row.task_type
+        if same_work and (one.path == row.path or (one.kind in MODELS and row.kind in MODELS)):
+            return other
+    return None
+
+
 def make_permanent(draft: Draft, id_: str, row: OptimizationRow, by: str) -> OptimizationRow:
-    """Put a change into force without an end, in a person's name; a share stays as it was, to see whether it pays."""
+    """Put a change into force without an end, in a person's name; a share stays as it was, to see whether it pays.
+
+    What was taken back, or never begun, begins anew: it is not held to have done harm for what it did before.
+    """
+    if row.state not in ACTIVE:
+        row = replace(row, changed=NO_ARM, kept=NO_ARM, rules_before="")
     row = replace(row, permanent=True, by=by, checked=smaller_side(row))
     return _put_in_force(draft, id_, row, 0, f"{by} has approved that it stays.")
 

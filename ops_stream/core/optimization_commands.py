@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ops_stream.contract.models import ControlCommand
+from ops_stream.core.amend import has_room
 from ops_stream.core.draft import Draft
-from ops_stream.core.optimization import make_permanent, rows_of, take_back
+from ops_stream.core.optimization import ACTIVE, NO_ROOM, in_the_way, make_permanent, rows_of, take_back
 from ops_stream.core.refusals import Refused
 from ops_stream.core.rows import OptimizationRow
 from ops_stream.core.rules_optimization import TRIED
@@ -19,9 +20,11 @@ def apply_optimization(draft: Draft, command: ControlCommand) -> None:
         raise Refused("not_supported", why)
     if row.permanent:
         raise Refused("nothing_to_do", f"optimization {id_} is in force for good already.")
-    for other, one in rows_of(draft, row.tenant).items():
-        if other != id_ and one.path == row.path and one.state in ("trial", "applied"):
-            raise Refused("in_the_way", f"{other} changes {row.path} already; revert it first.")
+    other = in_the_way(rows_of(draft, row.tenant), id_, row)
+    if other is not None:
+        raise Refused("in_the_way", f"{other} changes the same already; revert it first.")
+    if row.state not in ACTIVE and not has_room(draft):
+        raise Refused("in_the_way", NO_ROOM)
     make_permanent(draft, id_, row, command.issued_by)
 
 

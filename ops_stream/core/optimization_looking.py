@@ -7,9 +7,10 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ops_stream.core.amend import has_room
 from ops_stream.core.draft import Draft
 from ops_stream.core.ids import derived_id
-from ops_stream.core.optimization import begin, key_of, rows_of
+from ops_stream.core.optimization import ACTIVE, begin, in_the_way, key_of, rows_of
 from ops_stream.core.optimization_events import day_of, publish, summarise
 from ops_stream.core.optimization_finds import find
 from ops_stream.core.optimization_found import Found
@@ -18,8 +19,6 @@ from ops_stream.core.rules_optimization import OBSERVED_MAX, TRIAL, TRIED
 
 KEPT_MAX: Final = 200
 """Optimizations of a tenant that are remembered; while there are so many nothing more is proposed."""
-MODELS: Final = frozenset(("cheaper_model", "faster_model", "router"))
-"""Kinds that change which model an ask gets: at a type of work only one of them at a time."""
 
 
 def begin_looking(draft: Draft, tenant: str) -> None:
@@ -61,7 +60,7 @@ def consider(draft: Draft, tenant: str, found: Sequence[Found]) -> None:
         row = _proposed(draft, tenant, one, sure, rows.get(id_))
         rows[id_] = row
         draft.put(key_of(tenant, id_), row)
-        begun = rules.mode == "act" and row.kind in TRIED and _room(draft, rows, row)
+        begun = rules.mode == "act" and row.kind in TRIED and _room(draft, rows, id_, row)
         if known is None or begun:
             publish(draft, id_, row, tell=not begun)
         if begun:
@@ -70,7 +69,12 @@ def consider(draft: Draft, tenant: str, found: Sequence[Found]) -> None:
 
 def _known(rows: dict[str, OptimizationRow], one: Found) -> str | None:
     for id_, row in rows.items():
-        if (row.path, row.after) == (one.path, one.after) and row.before == one.before:
+        if (row.path, row.before, row.after, row.task_type) == (
+            one.path,
+            one.before,
+            one.after,
+            one.task_type,
+        ):
             return id_
     return None
 
@@ -111,13 +115,9 @@ def _proposed(
     )
 
 
-def _room(draft: Draft, rows: dict[str, OptimizationRow], row: OptimizationRow) -> bool:
+def _room(draft: Draft, rows: dict[str, OptimizationRow], id_: str, row: OptimizationRow) -> bool:
     """Say whether one more change may begin now, and no other is in its way."""
-    active = [one for one in rows.values() if one.state in ("trial", "applied")]
+    active = [one for one in rows.values() if one.state in ACTIVE]
     if sum(not one.permanent for one in active) >= draft.rules.optimization.trials_max:
         return False
-    for one in active:
-        same_work = one.task_type == row.task_type or not one.task_type or not row.task_type
-        if one.path == row.path or (one.kind in MODELS and row.kind in MODELS and same_work):
-            return False
-    return True
+    return in_the_way(rows, id_, row) is None and has_room(draft)

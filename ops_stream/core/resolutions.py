@@ -26,7 +26,7 @@ from ops_stream.core.escalation_votes import agreeing, ballot_of, may_vote_again
 from ops_stream.core.killswitch import enforce_kill
 from ops_stream.core.learning import reversed_by_people
 from ops_stream.core.notices import dead_letter
-from ops_stream.core.optimization import CHANGE, verdict
+from ops_stream.core.optimization import CHANGE, approval_against, verdict
 from ops_stream.core.rows import ESCALATIONS, Ask, EscalationRow, Suspension, ask_key
 from ops_stream.core.rules_effects import IRREVERSIBLE
 from ops_stream.core.words import because, clip
@@ -122,6 +122,9 @@ def _vote_on_call(draft: Draft, event: Resolution, row: EscalationRow) -> None:
     if event.verdict == "edit":
         raise _Refused("malformed_edit", "it is about what has happened; there is nothing to edit.")
     id_ = event.escalation_id
+    against = approval_against(draft, row) if row.trigger == CHANGE and event.verdict == "approve" else None
+    if against is not None:
+        raise _Refused("in_the_way", against)
     row, people = _voted(draft, event, row, None)
     if event.verdict == "deny":
         close(draft, id_, row, "denied")

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from ops_stream.core.optimization_judging import halved, judge
+from ops_stream.core.rows import OPTIMIZATIONS, OptimizationRow
 from ops_stream.core.rows_optimization import Arm
 from tests.core.routes import TOKENS
-from tests.core.test_optimization import DAY, FOUND, HOUR, SETTINGS, LivingWorld, tried, world_of
+from tests.core.test_optimization import DAY, FOUND, HOUR, OTHER, SETTINGS, LivingWorld, tried, world_of
 from tests.core.test_step import ask
 from tests.core.world import TENANT
 
@@ -78,3 +79,82 @@ def test_what_is_told_of_sides_that_were_halved_is_what_the_contract_allows(
     world.command("revert_optimization", target=world.id)
     event = world.told("Optimization")[-1]
     assert (event["changed"]["quality"], event["kept"]["quality"]) == (1, 1)
+
+
+def rows(world: LivingWorld) -> dict[str, OptimizationRow]:
+    """All optimizations, by id."""
+    found = {key: raw for key, raw in world.state.rows.items() if key.startswith(OPTIMIZATIONS.prefix)}
+    return {key.rpartition("|")[2]: OPTIMIZATIONS.decode(raw) for key, raw in found.items()}
+
+
+def test_no_second_change_of_the_models_of_the_same_work_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ask can count for one of them only: the other would be in force without ever being held to harm."""
+    router = FOUND._replace(kind="router", task_type="", path="routing.mode", before="off", after="cheapest")
+    world = world_of(monkeypatch, (FOUND, router))
+    world.work(1)
+    world.advance(HOUR + 1)
+    (proposed,) = (id_ for id_, row in rows(world).items() if row.state == "proposed")
+    world.command("apply_optimization", target=proposed)
+    assert rows(world)[proposed].state == "proposed"
+    assert [one["reason"] for one in world.told("DeadLetter")] == ["in_the_way"]
+
+
+def test_a_late_approval_is_refused_while_another_change_of_the_same_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The question stays open: once the other is over, people may say so again."""
+    world = world_of(monkeypatch, (FOUND, FOUND._replace(after="small")), time_box_s=3 * HOUR)
+    world.work(1)
+    world.advance(HOUR + 1)
+    first = next(id_ for id_, row in rows(world).items() if row.state == "trial")
+    world.work(140, 1)
+    while not any(row.state == "trial" for row in rows(world).values()):
+        world.advance(60)
+    (call,) = (
+        one for one in world.told("Escalation") if one["escalation_id"] == rows(world)[first].escalation
+    )
+    verdict = {"escalation_id": call["escalation_id"], "tenant": TENANT, "resolver": "paula"}
+    world.send("resolutions", {**verdict, "resolution_id": "v1", "verdict": "approve"})
+    assert [one["reason"] for one in world.told("DeadLetter")] == ["in_the_way"]
+    (second,) = (id_ for id_, row in rows(world).items() if row.state == "trial")
+    world.command("revert_optimization", target=second)
+    world.send("resolutions", {**verdict, "resolution_id": "v2", "verdict": "approve"})
+    assert rows(world)[first].permanent
+    assert rows(world)[second].state == "reverted"
+
+
+def test_what_a_person_applies_again_is_not_taken_back_for_the_harm_it_did_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is counted anew, and so are the rules before it."""
+    world = tried(monkeypatch, horizon_samples=1_000)
+    world.work(140, 1, good=lambda changed, n: not changed or n % 4 == 0)
+    assert world.row.state == "reverted"
+    world.command("apply_optimization", target=world.id)
+    assert world.row.changed.reports == world.row.kept.reports == 0
+    world.work(400, 200)
+    assert world.states[2:] == ["reverted", "applied"]
+    assert world.row.kept.reports >= SETTINGS.samples_min
+
+
+def test_no_more_is_amended_than_one_record_can_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever activates another bundle ends all changes at once, and that has to fit into the journal."""
+    world = world_of(monkeypatch)
+    world.command("activate_rules", scope="all", parameters={"digest": OTHER})
+    monkeypatch.setattr("ops_stream.core.amend.ROW_BYTES_MAX", 100)
+    world.work(1)
+    world.advance(HOUR + 1)
+    assert world.states == ["proposed"]
+    world.command("apply_optimization", target=world.id)
+    assert [one["reason"] for one in world.told("DeadLetter")] == ["in_the_way"]
+
+
+def test_dots_in_names_do_not_make_two_ideas_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The path of type `a` and agent `b.c` is that of type `a.b` and agent `c`."""
+    one = FOUND._replace(
+        kind="agent", task_type="a", path="agents.choice.a.b.c", before="as_ranked", after="avoided"
+    )
+    world = world_of(monkeypatch, (one, one._replace(task_type="a.b")))
+    world.work(1)
+    world.advance(HOUR + 1)
+    assert world.states == ["proposed", "trial"] * 2
