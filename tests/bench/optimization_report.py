@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from tests.bench.optimization import SEEDS, interval
+
 NAMES: Final = {
     "cheaper": "cheaper, as good",
     "worse": "cheaper, worse",
@@ -36,7 +38,7 @@ def page(found: dict[str, Any]) -> str:
         "luck. 15 % of the asks name a model themselves and 10 % are critical: these are the same under every rule. "
         "People approve what they are asked after 4 to 29 hours. Rules as shipped but for "
         f"{settings}; looked for are other models and the router. "
-        f"It took {found['seconds']:,} s in {found['processes']} processes.",
+        f"{_cut_short(found['seeds'])}It took {found['seconds']:,} s in {found['processes']} processes.",
         "",
         "| world | | days | asks of a fleet |",
         "|---|---|---|---|",
@@ -62,11 +64,20 @@ def page(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _cut_short(seeds: int) -> str:
+    """Say so where a page is of less than is to be shown."""
+    return (
+        f"**This is a shorter run than the {SEEDS} fleets that it takes to show it.** "
+        if seeds < SEEDS
+        else ""
+    )
+
+
 def _savings(found: dict[str, Any]) -> list[str]:
     lines = [
         "**Saved**, as a share of what is saved by who knows everything from the first ask on; where nothing can be "
         "saved, of what is spent. *Quality lost* is of the scale from 0 to 1, on average over all asks, against doing "
-        "nothing.",
+        "nothing. More than all is saved where a model stays in force that has become worse.",
         "",
         "| world | could be saved | rule | saved of that | saved of what is spent | quality lost |",
         "|---|---|---|---|---|---|",
@@ -111,6 +122,16 @@ def _false(found: dict[str, Any]) -> list[str]:
                 f"{row['false_days']:.1f}",
             ]
             lines.append(f"| {' | '.join(cells)} |")
+    traps = [world for name, world in found["worlds"].items() if name != "cheaper"]
+    number = found["seeds"] * len(traps)
+    for rule in ("ops-stream", "greedy"):
+        false = sum(world["rules"][rule]["false_fleets"] for world in traps)
+        low, high = (100 * end for end in interval(false, number))
+        row = {"false_percent": 100 * false / number, "false_low_percent": low, "false_high_percent": high}
+        lines.append(
+            f"| all but the first together | {rule} | {false} of {number} | {row['false_percent']:.1f} % "
+            f"| {low:.1f} to {high:.1f} % | {_verdict(row, stated)} | |"
+        )
     return lines
 
 
