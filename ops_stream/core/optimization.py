@@ -23,6 +23,8 @@ from ops_stream.core.rows import OPTIMIZATIONS, RULES, EscalationRow, Optimizati
 from ops_stream.core.rows_optimization import NO_ARM, Amended, Standing
 from ops_stream.core.rules_optimization import PERMANENT, TIME_BOX
 
+SAVING: Final = frozenset(("cheaper_model", "faster_model", "router", "hold_safety"))
+"""Kinds that are there to save something: of the others the effect is not why they are made."""
 CHANGE: Final = "optimization"
 """The trigger by which people are asked whether a change is to stay."""
 ACTIVE: Final = ("trial", "applied")
@@ -35,24 +37,36 @@ NO_ROOM: Final = "as many changes are in force as the rules of a partition can h
 def grown(draft: Draft, key: str, row: OptimizationRow) -> None:
     """Take in one more report of a side: a trial that has come to its horizon is judged, harm ends it at once."""
     rules, id_ = draft.rules.optimization, _id(key)
-    reports = smaller_side(row)
     draft.put(key, row)
-    if row.state == "trial" and reports >= rules.horizon_samples:
+    if row.state == "trial" and smaller_side(row) >= rules.horizon_samples:
         _end_of_trial(draft, id_, row)
         return
-    if reports < row.checked + rules.samples_min:
+    if _looked_by(row) < row.checked + rules.samples_min or smaller_side(row) < rules.samples_min:
         return
-    row = replace(row, checked=reports)
     found = judge(row, rules)
     if found.harm >= rules.harm_percent:
         row = _figured(draft, row, found)
         why = f"It makes things worse (confidence {found.harm} % after {found.samples} reports)."
         take_back(draft, id_, row, "reverted", why)
         return
-    if row.state == "applied" and reports >= rules.horizon_samples:
-        row = replace(_figured(draft, row, found), changed=halved(row.changed), kept=halved(row.kept))
-        row = replace(row, checked=smaller_side(row))
-    draft.put(key, row)
+    if row.state == "applied" and row.kind in SAVING and found.high <= 0:
+        why = f"It saves nothing any more ({found.samples} reports)."
+        take_back(draft, id_, _figured(draft, row, found), "reverted", why)
+        return
+    if (
+        row.state == "applied"
+    ):  # each side by itself: the kept one is small, and what comes now is to count soon
+        row = _figured(draft, row, found)
+        if row.changed.reports >= rules.horizon_samples:
+            row = replace(row, changed=halved(row.changed))
+        if row.kept.reports >= rules.horizon_samples:
+            row = replace(row, kept=halved(row.kept))
+    draft.put(key, replace(row, checked=_looked_by(row)))
+
+
+def _looked_by(row: OptimizationRow) -> int:
+    """Give the reports by whose number it is looked whether a change does harm: those of the side that it changes."""
+    return row.kept.reports if row.kind == "retry_plan" else row.changed.reports
 
 
 def optimization_due(draft: Draft, key: str) -> None:
@@ -121,7 +135,7 @@ def make_permanent(draft: Draft, id_: str, row: OptimizationRow, by: str) -> Opt
     """
     if row.state not in ACTIVE:
         row = replace(row, changed=NO_ARM, kept=NO_ARM, rules_before="")
-    row = replace(row, permanent=True, by=by, checked=smaller_side(row))
+    row = replace(row, permanent=True, by=by, checked=_looked_by(row))
     return _put_in_force(draft, id_, row, 0, f"{by} has approved that it stays.")
 
 
@@ -210,7 +224,7 @@ def _end_of_trial(draft: Draft, id_: str, row: OptimizationRow) -> None:
         why = f"The trial makes it only {row.confidence} % sure after {found.samples} reports."
         take_back(draft, id_, row, "rejected", why)
     else:
-        _made_for_a_while(draft, id_, replace(row, checked=smaller_side(row)))
+        _made_for_a_while(draft, id_, replace(row, checked=_looked_by(row)))
 
 
 def _made_for_a_while(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:

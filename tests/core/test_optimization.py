@@ -283,6 +283,26 @@ def test_a_change_that_becomes_worse_is_taken_back_by_itself(monkeypatch: pytest
     assert world.digest == DIGEST
 
 
+def test_a_change_that_saves_nothing_any_more_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other model costs as much now, and a little more: no harm, and no use either."""
+    world = tried(monkeypatch)
+    world.work(140, 1)
+    world.command("apply_optimization", target=world.id)
+    world.work(3_000, 200, cost=lambda changed, n: (0.0177 if changed else 0.0175) * (1 + n % 5 / 100))
+    assert world.row.state == "reverted"
+    assert "saves nothing" in world.row.why
+
+
+def test_harm_is_seen_soon_although_few_asks_stay_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is looked for by the reports of the changed side, and what was good long ago is forgotten."""
+    world = tried(monkeypatch)
+    world.work(140, 1)
+    world.command("apply_optimization", target=world.id)
+    world.work(600, 200)
+    world.work(160, 800, good=lambda changed, n: not changed or n % 2 == 0)
+    assert world.row.state == "reverted"
+
+
 def test_a_trial_without_asks_ends_with_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Too few reports to judge by."""
     world = tried(monkeypatch)

@@ -72,8 +72,8 @@ def test_what_is_told_of_sides_that_were_halved_is_what_the_contract_allows(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No mean quality is above 1, however long a change is in force."""
-    world = tried(monkeypatch, horizon_samples=61)
-    world.work(280, 1)
+    world = tried(monkeypatch, horizon_samples=121)
+    world.work(560, 1)
     assert world.row.state == "applied"
     assert judge(world.row, SETTINGS).confidence >= 95
     world.command("revert_optimization", target=world.id)
