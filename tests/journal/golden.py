@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from ops_stream.contract.avro import encode_avro
 from ops_stream.contract.codec import decode
+from ops_stream.core.amend import base_of, in_force
 from ops_stream.core.engine import ENGINE_VERSION
 from ops_stream.core.inputs import Gap, Headers, Takeover, Tick
 from ops_stream.core.intake import read_input
@@ -24,7 +25,10 @@ from ops_stream.core.journal.chain import JournalKey
 from ops_stream.core.journal.ledger import Ledger, Prepared
 from ops_stream.core.journal.record import RawInput
 from ops_stream.core.rows import ASKS, RULES
+from ops_stream.core.rules_load import Limits, Load
 from ops_stream.core.rules_model import Budgets, Limit, Models, PolicyMatch, Rules, Supervisor
+from ops_stream.core.rules_optimization import Optimization
+from ops_stream.core.rules_retries import Plan, Retries
 from ops_stream.core.state import State
 from ops_stream.core.step import step
 
@@ -72,9 +76,15 @@ FIRST: Final = Rules(
 SECOND: Final = replace(
     FIRST, digest="sha256:" + "b" * 64, budgets=Budgets(tenants={"*": Limit(9_000_000, "day")})
 )
-BOOK: Final = {
-    rules.digest: replace(rules, known=frozenset((FIRST.digest, SECOND.digest))) for rules in (FIRST, SECOND)
-}
+THIRD: Final = replace(
+    FIRST,
+    digest="sha256:" + "c" * 64,
+    load=Load(tenants={"*": Limits(concurrency=1)}),
+    retries=Retries(on=True, plans={"transient": Plan(max_attempts=4)}),
+    optimization=Optimization("act", samples_min=3, retry_worth_percent=90),
+)
+EVERY: Final = (FIRST, SECOND, THIRD)
+BOOK: Final = {rules.digest: replace(rules, known=frozenset(one.digest for one in EVERY)) for rules in EVERY}
 
 
 class Scribe:
@@ -89,7 +99,10 @@ class Scribe:
     def rules(self) -> Rules:
         """The rules in force."""
         value = self.ledger.state.rows.get(RULES.prefix)
-        return FIRST if value is None else BOOK[RULES.decode(value).digest]
+        if value is None:
+            return FIRST
+        row = RULES.decode(value)
+        return in_force(BOOK[base_of(row)], row)
 
     def land(self, prepared: Prepared) -> None:
         """A record takes its place."""
@@ -126,12 +139,12 @@ class Scribe:
     def ask(self, request_id: str, task_type: str = "general", **fields: Any) -> None:
         """An ask."""
         body = {"request_id": request_id, "task_id": "t1", "agent": "ann", "task_description": "do it"}
-        self.event("task-requests", "TaskRequest", **body, task_type=task_type, **fields)
+        self.event("task-requests", "TaskRequest", **{**body, "task_type": task_type, **fields})
 
     def report(self, event_id: str, request_id: str, kind: str, **fields: Any) -> None:
         """A report."""
         body = {"event_id": event_id, "request_id": request_id, "task_id": "t1", "agent": "ann", "kind": kind}
-        self.event("telemetry", "Telemetry", **body, **fields)
+        self.event("telemetry", "Telemetry", **{**body, **fields})
 
     def command(self, command_id: str, command: str, **fields: Any) -> None:
         """A command."""
@@ -154,6 +167,13 @@ class Scribe:
         gap, rules, at = Gap(topic, PARTITION, first, first + count - 1), self.rules(), self.ledger.at_ms
         decision = step(self.ledger.state, gap, rules, at)
         self.land(self.ledger.prepare_gap(gap, decision, at, ENGINE_VERSION, rules.digest))
+
+    def rebase(self, source: str) -> None:
+        """The journal goes on in another cluster."""
+        rebase, rules, at = self.ledger.rebase_of(source), self.rules(), self.ledger.at_ms
+        decision = step(self.ledger.state, rebase, rules, at)
+        self.land(self.ledger.prepare_rebase(rebase, decision, at, ENGINE_VERSION, rules.digest))
+        self._offsets.clear()
 
 
 def write() -> list[tuple[int, bytes]]:
@@ -194,6 +214,9 @@ def write() -> list[tuple[int, bytes]]:
     scribe.take_over("boot-2")
     _operators(scribe)
     _workflows(scribe)
+    _tries(scribe)
+    scribe.rebase("sha256:" + "d" * 64)
+    scribe.ask("r-elsewhere", task_id="t9")
     return scribe.records
 
 
@@ -279,6 +302,25 @@ def _workflows(scribe: Scribe) -> None:
     work("failed", error="no", cost_usd=0.01)
     hand_in("w-cancelled", ("a", ""), ("b", "a"))
     scribe.command("c10", "cancel_workflow", target="w-cancelled")
+
+
+def _tries(scribe: Scribe) -> None:
+    """What waits for room, what fails and is tried again until it is seen that it does not pay, and that taken back."""
+    scribe.command("c11", "kill", scope="all")
+    scribe.command("c12", "resume", scope="all")
+    scribe.command("c13", "activate_rules", parameters={"digest": THIRD.digest})
+    scribe.ask("r-first", task_id="t2")
+    scribe.ask("r-second", task_id="t3")
+    scribe.report("t0", "r-first", "completed", task_id="t2", cost_usd=0.02)
+    scribe.report("t1", "r-second", "completed", task_id="t3", cost_usd=0.02)
+    for number in range(4):
+        scribe.ask(f"r-try-{number}", task_id="t4", retry_count=min(number, 1), effect="reversible")
+        scribe.report(f"t{number + 2}", f"r-try-{number}", "failed", task_id="t4", cost_usd=0.01)
+    scribe.tick(3_600)
+    scribe.tick(60)
+    scribe.ask("r-amended", task_id="t5", effect="reversible")
+    found = next(row for row in scribe.ledger.state.rows if row.startswith("optimization/"))
+    scribe.command("c14", "revert_optimization", target=found.rpartition("|")[2])
 
 
 def path_of(version: str) -> Path:
