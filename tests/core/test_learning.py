@@ -121,7 +121,7 @@ def test_a_quality_never_passes_the_best_however_little_of_it_is_left() -> None:
     assert all(quality is None or 0.9 < quality <= 1 for quality in found)
 
 
-@settings(max_examples=examples(100, quick=2), deadline=None, derandomize=True)
+@settings(max_examples=examples(50, quick=2), deadline=None, derandomize=True)
 @given(st.integers(0, 2**32))
 def test_what_is_remembered_is_what_happened(seed: int) -> None:
     """Every count of every key and window equals one made anew from the events; decayed, but for the rounding."""

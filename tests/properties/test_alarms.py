@@ -31,7 +31,7 @@ from tests.core.world import DIGEST, START_MS, World, check_output, from_snapsho
 from tests.properties import histories
 from tests.thorough import examples
 
-EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_ALARMS", 0)) or examples(300, quick=12)
+EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_ALARMS", 0)) or examples(120, quick=12)
 PROFILE = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -24,7 +24,7 @@ from tests.core.world import TENANT, Entry, World
 from tests.thorough import examples
 
 PROFILE = settings(
-    max_examples=examples(150, quick=12),
+    max_examples=examples(80, quick=12),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

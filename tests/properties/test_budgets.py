@@ -28,7 +28,7 @@ from tests.core.world import DIGEST, World, from_snapshot, refold
 from tests.thorough import examples
 
 EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_BUDGETS", 0)) or examples(1_000, quick=6)
-STEPS = (20, 30, 60)
+STEPS = (15, 15, 25, 60)
 """How long a history is: most defects come about early, and there can be more histories where they are short."""
 PROFILE = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

@@ -17,7 +17,7 @@ from tests.core.world import World, from_snapshot, refold
 from tests.properties import histories
 from tests.thorough import examples
 
-EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_HISTORIES", 0)) or examples(60, quick=6)
+EXAMPLES = int(os.environ.get("OPS_STREAM_TEST_HISTORIES", 0)) or examples(40, quick=6)
 SEEDS = st.integers(0, 2**32)
 PROFILE = settings(
     max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]

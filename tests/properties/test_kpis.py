@@ -17,7 +17,7 @@ from tests.properties import histories
 from tests.thorough import examples
 
 PROFILE = settings(
-    max_examples=examples(60, quick=3),
+    max_examples=examples(40, quick=3),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -17,7 +17,7 @@ from tests.thorough import examples
 
 SEEDS = st.integers(0, 2**32)
 PROFILE = settings(
-    max_examples=examples(100, quick=8),
+    max_examples=examples(60, quick=8),
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

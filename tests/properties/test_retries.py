@@ -23,7 +23,7 @@ from tests.scenarios.retrying import shipped
 from tests.thorough import examples
 
 SEEDS = st.integers(0, 2**32)
-PROFILE = settings(max_examples=examples(150, quick=8), deadline=None, derandomize=True)
+PROFILE = settings(max_examples=examples(80, quick=8), deadline=None, derandomize=True)
 AGENTS = ("ann", "bob")
 TOOLS = ("book", "pay", "look")
 ENDS = (
