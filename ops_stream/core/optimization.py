@@ -18,7 +18,7 @@ from ops_stream.core.draft import Draft
 from ops_stream.core.escalation import call_person, close
 from ops_stream.core.escalation_events import find as find_escalation
 from ops_stream.core.optimization_events import publish
-from ops_stream.core.optimization_judging import Judged, halved, judge, saving_30d, smaller_side
+from ops_stream.core.optimization_judging import Judged, asks_30d, halved, judge, saving_30d, smaller_side
 from ops_stream.core.rows import OPTIMIZATIONS, RULES, EscalationRow, OptimizationRow
 from ops_stream.core.rows_optimization import NO_ARM, Amended, Standing
 from ops_stream.core.rules_optimization import PERMANENT, TIME_BOX
@@ -276,6 +276,7 @@ def _amend(draft: Draft, id_: str, row: OptimizationRow, share: int) -> str:
 
 
 def _figured(draft: Draft, row: OptimizationRow, found: Judged) -> OptimizationRow:
+    row = replace(row, asks_30d=asks_30d(row, draft.now))
     return replace(
         row,
         samples=found.samples,
@@ -283,7 +284,7 @@ def _figured(draft: Draft, row: OptimizationRow, found: Judged) -> OptimizationR
         low=found.low,
         high=found.high,
         confidence=found.confidence,
-        saving_micros=saving_30d(row, found.effect, draft.now),
+        saving_micros=saving_30d(row, found.effect),
     )
 
 

@@ -57,13 +57,22 @@ def judge(row: OptimizationRow, rules: Optimization) -> Judged:
     )
 
 
-def saving_30d(row: OptimizationRow, effect: int, now_ms: int) -> int:
-    """Give what an effect saves in 30 days at the pace at which asks came since the change began."""
+def saving_30d(row: OptimizationRow, effect: int) -> int:
+    """Give what an effect saves in 30 days at the pace at which asks come."""
     if row.kind == "faster_model" or effect <= 0:
         return 0
+    return min(effect * row.asks_30d, SUM_MAX)
+
+
+def asks_30d(row: OptimizationRow, now_ms: int) -> int:
+    """Give how many asks 30 days bring: by those of its trial, else what was found of it.
+
+    Once a change is in force its sides forget (`halved`), so that they do not tell how many there were.
+    """
+    if row.state != "trial":
+        return row.asks_30d
     passed = max(now_ms - row.since, 3_600_000)
-    asks = (row.changed.asks + row.kept.asks) * DAYS_30_MS // passed
-    return min(effect * (asks or row.asks_30d), SUM_MAX)
+    return min((row.changed.asks + row.kept.asks) * DAYS_30_MS // passed, SUM_MAX) or row.asks_30d
 
 
 def smaller_side(row: OptimizationRow) -> int:

@@ -31,7 +31,7 @@ from ops_stream.core.memory import forget, keep_bound
 from ops_stream.core.optimization import optimization_due
 from ops_stream.core.optimization_looking import finder_due
 from ops_stream.core.resolutions import escalation_due
-from ops_stream.core.rows import ASKS, SWEEPS
+from ops_stream.core.rows import ASKS, FINDERS, SWEEPS
 from ops_stream.core.rules_model import Rules
 from ops_stream.core.silence import pulse_due
 from ops_stream.core.state import State
@@ -40,6 +40,9 @@ from ops_stream.core.workflows_giving import StepFailed
 
 FAILURES_MAX: Final = 20
 """Queued asks and escalations that one Tick gives up on; more are left to the next."""
+LOOKS_MAX: Final = 10
+"""Tenants whose figures one Tick looks through: each look may read thousands of rows, and after a time without a worker
+those of all tenants are due at once."""
 
 
 class _Failed(Exception):
@@ -73,11 +76,14 @@ def tick(
 
 def _act(draft: Draft, until_ms: int | None, failures: dict[str, str]) -> None:
     state, until = draft.state, draft.now if until_ms is None else min(draft.now, until_ms)
+    looks = 0
     for _, _, _, key in state.due.earliest(ITEMS_MAX, until):
         if draft.full():
             return
         if not draft.touched(key) and not _left(key, failures):
-            _due(draft, key, failures)
+            looks += key.startswith(FINDERS.prefix)
+            if looks <= LOOKS_MAX or not key.startswith(FINDERS.prefix):
+                _due(draft, key, failures)
     for _, _, _, key in state.forget.earliest(ITEMS_MAX, until):
         if draft.full():
             return

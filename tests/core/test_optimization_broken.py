@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from ops_stream.core.inputs import Tick
 from ops_stream.core.optimization_judging import halved, judge
 from ops_stream.core.rows import OPTIMIZATIONS, OptimizationRow
 from ops_stream.core.rows_optimization import Arm
 from tests.core.routes import TOKENS
 from tests.core.test_optimization import DAY, FOUND, HOUR, OTHER, SETTINGS, LivingWorld, tried, world_of
-from tests.core.test_step import ask
+from tests.core.test_step import ask, registered
 from tests.core.world import TENANT
 
 
@@ -158,3 +159,36 @@ def test_dots_in_names_do_not_make_two_ideas_one(monkeypatch: pytest.MonkeyPatch
     world.work(1)
     world.advance(HOUR + 1)
     assert world.states == ["proposed", "trial"] * 2
+
+
+def test_what_a_change_is_expected_to_save_does_not_fade_while_it_is_in_force(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its sides forget, so that they no longer tell how many asks there were: the trial did."""
+    world = tried(monkeypatch)
+    world.work(140, 1)
+    world.command("apply_optimization", target=world.id)
+    before = world.row.saving_micros
+    world.advance(10 * DAY)
+    world.work(150, 200)
+    assert world.row.changed.asks < 150
+    assert world.row.saving_micros > before * 3 // 4
+
+
+def test_one_tick_looks_for_few_tenants_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a time without a worker those of all tenants are due, and each look may read thousands of rows."""
+    world = world_of(monkeypatch, ())
+    for n in range(25):
+        tenant = f"tenant-{n}"
+        registered(world, tenant)
+        body = {**ask("r1", tenant=tenant, effect="reversible"), **TOKENS}
+        world.send("task-requests", body)
+        report = {"event_id": f"e{n}", "request_id": "r1", "task_id": "t1", "agent": "engineer"}
+        world.send("telemetry", {**report, "tenant": tenant, "kind": "completed", "success": True})
+    world.now += 2 * HOUR * 1_000
+    looked = []
+    while (due := world.state.next_due_ms()) is not None and due <= world.now:
+        changes = world.take(0, Tick()).changes
+        looked.append(sum(key.startswith("finder/") for key in changes))
+    assert sum(looked) == 25
+    assert max(looked) == 10

@@ -220,9 +220,13 @@ class Sides:
         figures = (now.samples, now.effect, now.low, now.high)
         if figures != (before.samples, before.effect, before.low, before.high):
             self._judge(at_ms, now.state, now)
-        if now.state in ACTIVE and now.kept.reports < before.kept.reports:
-            self.changed.halve()
-            self.kept.halve()
+        if now.state in ACTIVE:  # each side forgets by itself
+            for sums, was, is_ in (
+                (self.changed, before.changed, now.changed),
+                (self.kept, before.kept, now.kept),
+            ):
+                if is_.reports < was.reports:
+                    sums.halve()
 
     def _judge(self, at_ms: int, state: str, row: OptimizationRow) -> None:
         counted = (round(self.changed.reports), round(self.kept.reports))
