@@ -156,12 +156,12 @@ def may_command(draft: Draft, command: ControlCommand, tenant: str | None) -> Ag
 
 
 def is_spent(draft: Draft, event: Resolution | ControlCommand) -> bool:
-    """Say whether the same signed record has been refused before: it stays refused, whatever has changed since."""
+    """Say whether the same signed record has come before: it says nothing more, whatever has changed since."""
     return draft.get(COMMANDS, _spent_key(event)) is not None
 
 
 def spend(draft: Draft, event: Resolution | ControlCommand) -> None:
-    """Remember a refused record for as long as its signature can hold, or it could be played again when it would do.
+    """Remember a record for as long as its signature can hold, or it could be played again when it would do.
 
     Only one that its person has signed: nobody else can fill the state, or spoil what they are going to say.
     """

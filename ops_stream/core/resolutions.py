@@ -45,10 +45,10 @@ def resolve(draft: Draft, event: Resolution) -> None:
     """Take in a verdict. What comes to nothing is kept as a dead letter and changes nothing."""
     if is_spent(draft, event):
         return
+    spend(draft, event)  # also what counts: votes are cleared when rules change, and must be given anew then
     try:
         _resolve(draft, event)
     except _Refused as refused:
-        spend(draft, event)
         text = f"The verdict of {event.resolver} on escalation {event.escalation_id} changes nothing: {refused.why}"
         dead_letter(draft, event.tenant, refused.reason, text)
 

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ops_stream.core.rules_escalations import Trigger, escalations_of
@@ -129,6 +129,17 @@ def rules_under(blocking: str) -> Rules:
     )
 
 
+@example(
+    [
+        (("ask",), []),
+        (("rules", True), []),
+        (("approve", "ann", 0), []),
+        (("approve", "ann", 0), []),
+        (("rules", False), []),
+        (("deny", "ann", 0), []),  # comes to nothing: she has voted already
+        (("approve", "bob", 0), [2]),  # under other rules: it is shown anew, without votes
+    ]
+)
 @given(histories)
 def test_what_was_signed_once_counts_once(history: list[tuple[Any, list[int]]]) -> None:
     """Any history of asks, verdicts, commands, other rules and weeks of waiting is published alike, whether or not
