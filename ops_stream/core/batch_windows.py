@@ -94,7 +94,8 @@ def _moments_of(there: int, zone: Zone | None) -> Iterator[int]:
 
 def _changes(day: int, zone: Zone) -> Iterator[int]:
     """Give the moment of a local day at which its clocks are changed."""
-    before = day * DAY_MS - zone.offset_ms((day - 1) * DAY_MS)
+    # A moment before the day begins: clocks may be changed as it does, and be a day further at once.
+    before = day * DAY_MS - zone.offset_ms((day - 1) * DAY_MS) - 1
     after = (day + 1) * DAY_MS - zone.offset_ms((day + 2) * DAY_MS)
     old = zone.offset_ms(before)
     if zone.offset_ms(after) == old:

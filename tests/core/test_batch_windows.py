@@ -170,3 +170,9 @@ def _open_by_datetime(found: list[BatchWindow], now: int, zone: str) -> bool:
         or (minute < one.to_minute and before in one.days)
         for one in found
     )
+
+
+def test_a_window_of_a_day_that_is_skipped_goes_on_into_the_next() -> None:
+    """Samoa had no Friday, 30 December 2011: of a window from then on what lies on Saturday is left."""
+    friday = rules(BatchWindow(1, 1, frozenset({5})), zone="Pacific/Apia", every_s=86_400)
+    assert release(friday, "2011-12-28T10:01:00Z") == "2011-12-30T10:00:00.000Z"
