@@ -133,6 +133,7 @@ def make_permanent(draft: Draft, id_: str, row: OptimizationRow, by: str) -> Opt
 
     What was taken back, or never begun, begins anew: it is not held to have done harm for what it did before.
     """
+    _withdraw(draft, row)  # whoever answered it later would change nothing, and not be told so
     if row.state not in ACTIVE:
         row = replace(row, changed=NO_ARM, kept=NO_ARM, rules_before="")
     row = replace(row, permanent=True, by=by, checked=_looked_by(row))

@@ -192,3 +192,16 @@ def test_one_tick_looks_for_few_tenants_at_once(monkeypatch: pytest.MonkeyPatch)
         looked.append(sum(key.startswith("finder/") for key in changes))
     assert sum(looked) == 25
     assert max(looked) == 10
+
+
+def test_what_a_person_has_applied_is_asked_about_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever answers all the same is told that the question is closed."""
+    world = tried(monkeypatch)
+    world.work(140, 1)
+    (call,) = (one for one in world.told("Escalation") if one["trigger"] == "optimization")
+    world.command("apply_optimization", target=world.id)
+    assert world.told("Escalation")[-1]["status"] == "withdrawn"
+    verdict = {"escalation_id": call["escalation_id"], "tenant": TENANT, "resolver": "paula"}
+    world.send("resolutions", {**verdict, "resolution_id": "v1", "verdict": "deny"})
+    assert [one["reason"] for one in world.told("DeadLetter")] == ["escalation_closed"]
+    assert world.row.permanent
