@@ -53,9 +53,8 @@ def grown(draft: Draft, key: str, row: OptimizationRow) -> None:
         why = f"It saves nothing any more ({found.samples} reports)."
         take_back(draft, id_, _figured(draft, row, found), "reverted", why)
         return
-    if (
-        row.state == "applied"
-    ):  # each side by itself: the kept one is small, and what comes now is to count soon
+    if row.state == "applied":
+        # Each side by itself: the kept one is small, and what comes now is to count soon.
         row = _figured(draft, row, found)
         if row.changed.reports >= rules.horizon_samples:
             row = replace(row, changed=halved(row.changed))
@@ -78,7 +77,9 @@ def optimization_due(draft: Draft, key: str) -> None:
     if row.state == "trial":
         _end_of_trial(draft, id_, row)
     elif row.state == "applied" and not row.permanent:
-        row = _figured(draft, row, judge(row, draft.rules.optimization))
+        found = judge(row, draft.rules.optimization)
+        if found.samples >= draft.rules.optimization.samples_min:  # else it is as sure as its trial made it
+            row = _figured(draft, row, found)
         row = take_back(
             draft, id_, row, "reverted", "Its time is over, and nobody has approved that it stays."
         )
@@ -111,6 +112,8 @@ def approval_against(draft: Draft, row: EscalationRow) -> str | None:
     found = draft.get(OPTIMIZATIONS, key_of(row.tenant, row.subject))
     if found is None or found.state in ACTIVE:
         return None
+    if found.asked_under and found.asked_under != amended_now(draft)[0]:
+        return "other rules are in force than those that it was asked under."
     other = in_the_way(rows_of(draft, row.tenant), row.subject, found)
     if other is not None:
         return f"{other} changes the same by now; revert it first."
@@ -236,11 +239,14 @@ def _made_for_a_while(draft: Draft, id_: str, row: OptimizationRow) -> Optimizat
 
 
 def _put_in_force(draft: Draft, id_: str, row: OptimizationRow, until: int, why: str) -> OptimizationRow:
+    tried = row.state == "trial"
     before = _amend(draft, id_, row, 100 - draft.rules.optimization.holdback_percent)
     row = replace(row, state="applied", since=draft.now, until=until, why=why)
     row = replace(row, rules_before=row.rules_before or before)
-    draft.put(key_of(row.tenant, id_), row)
     publish(draft, id_, row)
+    if tried:  # what was on another share of the asks was mostly at another time: whatever drifts would tell against it
+        row = replace(row, changed=NO_ARM, kept=NO_ARM, checked=0)
+    draft.put(key_of(row.tenant, id_), row)
     return row
 
 
@@ -262,7 +268,7 @@ def _ask(draft: Draft, id_: str, row: OptimizationRow) -> OptimizationRow:
         digest="",
         rule=replace_rule(rule, quorum=draft.rules.escalations.quorum(rule, rule.severity)),
     )
-    row = replace(row, escalation=escalation)
+    row = replace(row, escalation=escalation, asked_under=amended_now(draft)[0])
     draft.put(key_of(row.tenant, id_), row)
     return row
 

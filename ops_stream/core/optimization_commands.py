@@ -18,6 +18,10 @@ def apply_optimization(draft: Draft, command: ControlCommand) -> None:
     if row.kind not in TRIED:
         why = f"what {id_} says is for people to change: {row.path} to {row.after}."
         raise Refused("not_supported", why)
+    if draft.rules.optimization.mode == "off":
+        raise Refused(
+            "not_supported", "conf/optimization.yaml says `mode: off`; nothing is changed under it."
+        )
     if row.permanent:
         raise Refused("nothing_to_do", f"optimization {id_} is in force for good already.")
     other = in_the_way(rows_of(draft, row.tenant), id_, row)

@@ -107,6 +107,8 @@ class OptimizationRow(Row, frozen=True):
     """Why it came into its state, in a sentence."""
     rules_before: str = ""
     """The digest in force before its change."""
+    asked_under: str = ""
+    """The bundle that people were asked under whether it is to stay."""
 
 
 class Attempts(Row, frozen=True):

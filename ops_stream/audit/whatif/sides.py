@@ -220,7 +220,12 @@ class Sides:
         figures = (now.samples, now.effect, now.low, now.high)
         if figures != (before.samples, before.effect, before.low, before.high):
             self._judge(at_ms, now.state, now)
-        if now.state in ACTIVE:  # each side forgets by itself
+        if now.state in ACTIVE and not now.changed.asks and not now.kept.asks:
+            self.changed, self.kept = (
+                Sums(),
+                Sums(),
+            )  # what was tried is made: the shares are others from here on
+        elif now.state in ACTIVE:  # each side forgets by itself
             for sums, was, is_ in (
                 (self.changed, before.changed, now.changed),
                 (self.kept, before.kept, now.kept),
@@ -262,7 +267,10 @@ def ended_by(was: Ask | None, ask: Ask, event: Telemetry | None) -> Ended | None
 def saved(row: OptimizationRow, changed: Sums, kept: Sums) -> Difference | None:
     """Give what an ask saves on the changed side: micro-dollars or, of what is faster, milliseconds."""
     if row.kind == "retry_plan":
-        return difference(_cost(kept), Sample(1, 0, 0)) if kept.reports else None
+        if not kept.reports:
+            return None
+        cost, each = difference(_cost(kept), Sample(1, 0, 0)), kept.reports / max(kept.asks, kept.reports)
+        return Difference(cost.value * each, cost.error * each)
     if not changed.reports or not kept.reports:
         return None
     if row.kind == "hold_safety":
