@@ -214,7 +214,7 @@ def test_what_drifts_for_both_sides_is_not_held_against_a_change(monkeypatch: py
     world.work(800, 1)
     assert world.row.state == "applied"
     assert world.row.kept.asks < 100
-    world.work(1_000, 1_000, good=lambda _changed, n: n % 5 != 0)
+    world.work(600, 1_000, good=lambda _changed, n: n % 5 != 0)
     assert world.row.state == "applied"
 
 
