@@ -269,11 +269,11 @@ def gaps(proof: Proof, topic: str) -> list[tuple[int, int, int]]:
 
 
 async def until_broker_time(world: Settings, wanted_ms: int, within_s: float = 60.0) -> None:
-    """Wait until the broker's clock has passed a time, by asking it to stamp a record that nobody decides on."""
+    """Wait until the broker's clock has passed a time, by asking it to stamp a record that says nothing."""
     async with asyncio.timeout(within_s):
         while True:
-            await put_raw(world, "optimizations", 0, b"{}", key=b"clock")
-            (stamped,) = (await read_all(world, "optimizations"))[0][-1:]
+            await put_raw(world, "checkpoints", 0, b"{}", key=b"clock")
+            (stamped,) = (await read_all(world, "checkpoints"))[0][-1:]
             if stamped.timestamp > wanted_ms:
                 return
             await asyncio.sleep(0.2)
