@@ -60,8 +60,10 @@ class _Past(msgspec.Struct, frozen=True, gc=False):
     decayed: _Stats = _Stats()
 
 
-_learned: Final = msgspec.json.Decoder(_Learned).decode
-_past: Final = msgspec.json.Decoder(_Past).decode
+read_learned: Final = msgspec.json.Decoder(_Learned).decode
+"""Reads a row `learned/`, without its latencies."""
+read_past: Final = msgspec.json.Decoder(_Past).decode
+"""Reads a row `past/` likewise."""
 _pooled: Final = msgspec.json.Decoder(Pooled).decode
 
 
@@ -267,12 +269,12 @@ def _counts(draft: Draft, slot: _Slot) -> Sequence[int]:
     if slot.learned is None:
         return NOTHING
     half_life_s, now = draft.rules.telemetry.memory.half_life_s, draft.now
-    row = _learned(slot.learned)
+    row = read_learned(slot.learned)
     steps = steps_between(hour_of(row.used), now, half_life_s)
     present = [decayed(min(count * THOUSAND, SUM_MAX), steps) for count in looked_at(row.stats.counts)]
     if slot.past is None:
         return present
-    past = _past(slot.past)
+    past = read_past(slot.past)
     steps = steps_between(past.hour * HOUR_MS, now, half_life_s)
     before = [decayed(count, steps) for count in looked_at(past.decayed.counts)]
     return [min(one + other, SUM_MAX) for one, other in zip(before, present, strict=True)]

@@ -15,6 +15,7 @@ import msgspec
 from ops_stream.core.comparing import Difference, confidence_above, difference, share
 from ops_stream.core.decay import decayed, steps_between
 from ops_stream.core.draft import Draft
+from ops_stream.core.evidence import read_learned, read_past
 from ops_stream.core.optimization_finds_figures import (
     asks_in_30_days,
     first,
@@ -27,7 +28,7 @@ from ops_stream.core.optimization_finds_figures import (
 from ops_stream.core.optimization_found import Found
 from ops_stream.core.pooled import hour_of
 from ops_stream.core.recall import SUM_MAX
-from ops_stream.core.rows_learning import HOUR_MS, NO_COUNTS, THOUSAND, Counts, part
+from ops_stream.core.rows_learning import HOUR_MS, THOUSAND, Counts, part
 from ops_stream.core.rules_optimization import TRIAL
 from ops_stream.core.standing import STOPPED
 
@@ -37,26 +38,6 @@ AGENTS_MAX: Final = 100
 """Agents that are looked at: the first by name."""
 KEYS_MAX: Final = 64
 """Keys of an agent that are looked at: those that were used last."""
-
-
-class _Stats(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Stats without their latencies, which take longer to read than all the rest."""
-
-    counts: Counts = NO_COUNTS
-
-
-class _Learned(msgspec.Struct, frozen=True, gc=False):
-    used: int
-    stats: _Stats = _Stats()
-
-
-class _Past(msgspec.Struct, frozen=True, gc=False):
-    hour: int
-    decayed: _Stats = _Stats()
-
-
-_learned: Final = msgspec.json.Decoder(_Learned).decode
-_past: Final = msgspec.json.Decoder(_Past).decode
 
 
 class _Did(NamedTuple):
@@ -184,11 +165,11 @@ def _did(draft: Draft, key: str) -> _Did:
 
 def _parts(present: bytes, past: bytes | None) -> Iterator[tuple[Counts, int]]:
     """Give the present hour and all before it, in thousandths, with when they were."""
-    row = _learned(present)
+    row = read_learned(present)
     yield (
         Counts(*(value * THOUSAND for value in msgspec.structs.astuple(row.stats.counts))),
         hour_of(row.used),
     )
     if past is not None:
-        before = _past(past)
+        before = read_past(past)
         yield before.decayed.counts, before.hour * HOUR_MS
