@@ -212,8 +212,8 @@ def _plot(found: dict[str, Any], path: Path) -> None:
         axis.set_ylabel("% of nothing")
         axis.set_ylim(40, 106)
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=8, loc="lower left")
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=8, loc="upper center", ncols=len(STYLES))
     axes[-1].set_xlabel("day; what is spent, of what is spent where nothing is done")
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0, 1, 0.97))  # the legend stands above, where it hides no line
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)

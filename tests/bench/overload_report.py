@@ -96,7 +96,7 @@ def _plot(found: dict[str, Any], path: Path) -> None:
         begin += phase["seconds"]
     for axis, name in zip(axes, ("lag (records)", "resident MiB", "asks waiting"), strict=True):
         axis.set_ylabel(name)
-        axis.set_ylim(bottom=0)
+        axis.set_ylim(0, 1.1 * axis.get_ylim()[1])
         axis.grid(alpha=0.3)
     axes[0].legend()
     axes[-1].set_xlabel("seconds of arrivals")
