@@ -27,12 +27,12 @@ def alert_thresholds(draft: Draft, tenant: str, purse: Purse, keys: Collection[s
 
     `keys` are the rows that have changed; None for all of the purse's.
     """
-    for scope in purse:
+    for scope in (purse.tenant, purse.task, *purse.more):
         if keys is not None and scope.key not in keys:
             continue
         row = scope.row
-        hard = _reached(scope, scope.limit)
-        soft = _reached(scope, scope.soft)
+        hard = 0 if scope.limit is None else _reached(scope, scope.limit)
+        soft = 0 if scope.soft is None else _reached(scope, scope.soft)
         if row.told > hard or row.told_soft > soft:
             row = _raised(draft, tenant, scope, row)
         if hard > row.told and scope.limit is not None:
@@ -92,12 +92,13 @@ def forgotten(draft: Draft, key: str, why: str = "Nothing counts there any more.
         ended(draft, tenant, "budget_exceeded", why, dedupe=key)
 
 
-def _reached(scope: Scope, limit: Limit | None) -> int:
-    if limit is None or not limit.alert_at:
-        return 0
-    used, most = 100 * scope.used, limit.limit_micros
-    # A limit of zero is reached by the first that is used of it.
-    return max((one for one in limit.alert_at if used >= one * most and used), default=0)
+def _reached(scope: Scope, limit: Limit) -> int:
+    used, most, reached = 100 * scope.used, limit.limit_micros, 0
+    if used:  # a limit of zero is reached by the first that is used of it
+        for one in limit.alert_at:
+            if one > reached and used >= one * most:
+                reached = one
+    return reached
 
 
 def _alert_threshold(

@@ -53,11 +53,14 @@ class Scope:
     @property
     def used(self) -> int:
         """What is gone or may be: held, unknown and spent."""
-        return self.held + self.unknown + self.spent
+        row, joined = self.row, self.joined
+        used = row.held + row.unknown + row.spent
+        return used if joined is EMPTY else used + joined.held + joined.unknown + joined.spent
 
     def lacks(self, amount: int) -> bool:
         """Say whether `amount` more would go beyond the hard limit."""
-        return self.limit is not None and self.used + amount > self.limit.limit_micros
+        limit = self.limit
+        return limit is not None and self.used + amount > limit.limit_micros
 
     def explain(self, amount: int) -> str:
         """Say what stands against `amount`: the limit, what is held, unknown and spent."""
