@@ -43,7 +43,9 @@ def attempted(draft: Draft, ask: Ask, good: int, failed: int, cost: int | None) 
     ended[place] += THOUSAND
     well[place] += THOUSAND * good
     spent[place] = min(spent[place] + THOUSAND * (cost or 0), SUM_MAX)
-    used = 1 + max(place for place in range(PLACES) if ended[place])
+    used = PLACES
+    while not ended[used - 1]:
+        used -= 1
     name = whole_name(ask.task_type)
     draft.put(key, Attempts(draft.now, tuple(ended[:used]), tuple(well[:used]), tuple(spent[:used]), name))
 
@@ -51,8 +53,7 @@ def attempted(draft: Draft, ask: Ask, good: int, failed: int, cost: int | None) 
 def faded(row: Attempts, now_ms: int, half_life_s: int) -> tuple[list[int], list[int], list[int]]:
     """Give what is left by now of a row: attempts that ended, those that went well, and what they cost, by place."""
     steps = steps_between(hour_of(row.used), hour_of(now_ms), half_life_s)
-    ended, good, cost = (
-        [decayed(value, steps) for value in (*places, *_NONE)[:PLACES]]
-        for places in (row.ended, row.good, row.cost)
-    )
+    ended, good, cost = [[*places, *_NONE][:PLACES] for places in (row.ended, row.good, row.cost)]
+    if steps:
+        ended, good, cost = [[decayed(value, steps) for value in places] for places in (ended, good, cost)]
     return ended, good, cost

@@ -27,8 +27,11 @@ _GONE: Final = 62 * STEPS
 
 def steps_between(then_ms: int, now_ms: int, half_life_s: int) -> int:
     """Give how many steps of decay lie between two moments, in milliseconds since 1970; 0 where time went back."""
-    length = max(1, half_life_s * 1000 // STEPS)
-    return max(0, now_ms // length - then_ms // length)
+    length = half_life_s * 1000 // STEPS
+    if length < 1:
+        length = 1
+    steps = now_ms // length - then_ms // length
+    return steps if steps > 0 else 0
 
 
 def decayed(value: int, steps: int) -> int:

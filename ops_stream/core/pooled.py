@@ -8,6 +8,8 @@ forgotten by the same rule.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ops_stream.core.decay import decayed, steps_between
 from ops_stream.core.draft import Draft
 from ops_stream.core.learning_room import make_room
@@ -38,10 +40,15 @@ def pool(draft: Draft, ask: Ask, model: str, before: Counts, after: Counts) -> N
         make_room(draft, f"{ask.tenant}|")
         row = Pooled(draft.now)
     steps = steps_between(hour_of(row.used), hour_of(draft.now), rules.telemetry.memory.half_life_s)
+    kept: Sequence[int] = looked_at(row.pool)
+    if steps:
+        kept = [decayed(sum_, steps) for sum_ in kept]
     sums = [
-        min(decayed(sum_, steps) + (new - old) * THOUSAND, SUM_MAX)
-        for sum_, old, new in zip(looked_at(row.pool), looked_at(before), looked_at(after), strict=True)
+        sum_ + (new - old) * THOUSAND
+        for sum_, old, new in zip(kept, looked_at(before), looked_at(after), strict=True)
     ]
+    if max(sums) > SUM_MAX:
+        sums = [min(sum_, SUM_MAX) for sum_ in sums]
     draft.put(key, Pooled(draft.now, Pool(*sums), whole_name(ask.task_type)))
 
 
