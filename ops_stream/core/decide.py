@@ -177,7 +177,8 @@ def _said(stage: Stage, ask: Ask) -> str:
 def _obligations(look: Look) -> str:
     """Say how its model was chosen, and what policies change about an ask that may run; nothing where neither does."""
     route = look.route
-    said = [] if route is None or not route.sentence else [route.sentence]
+    chosen = "" if route is None else route.sentence
+    said = [chosen] if chosen else []
     if look.said:
         said.append(look.said)
     if look.runs_as_batch:

@@ -35,12 +35,14 @@ BEST: Final = 1_000_000
 """The best quality: decayed sums lose less to rounding than decayed numbers do."""
 PICO: Final = 1_000_000
 """Parts of a micro-dollar in which costs are compared."""
-WHOLE: Final = 1 << 64
+WHOLE_BITS: Final = 64
+WHOLE: Final = 1 << WHOLE_BITS
 """What counts in full, in parts so small that rounding them makes no other micro-dollar of any cost."""
 MEMO_MAX: Final = 20_000
 """Expectations that are kept at a time, whatever their number of models."""
 _Era: TypeAlias = tuple[int, int]
 """The half-life, and the step of time in which decay makes no other number of anything."""
+_Rows: TypeAlias = tuple[bytes | None, bytes | None, bytes | None]
 NOTHING: Final[Sequence[int]] = looked_at(NO_COUNTS)
 
 
@@ -87,7 +89,7 @@ class Expected(NamedTuple):
 
     def cost(self, listed: int, hold: int) -> int:
         """Give what a run is expected to cost, in millionths of a micro-dollar, as the list price is."""
-        return (self.listed * listed + self.held * hold * PICO + self.flat) // WHOLE
+        return (self.listed * listed + self.held * hold * PICO + self.flat) >> WHOLE_BITS
 
 
 @dataclass(slots=True)
@@ -105,7 +107,7 @@ class _Shared:
 
 @dataclass(slots=True)
 class _Slot:
-    """One model of an entry, with the rows that it was made from."""
+    """One model of an entry, with the rows that its own figures were made from."""
 
     shared: _Shared
     learned_key: str
@@ -118,34 +120,50 @@ class _Slot:
     expected: Expected | None = None
 
 
-def expected_of_all(draft: Draft, tenant: str, agent: str, task_type: str) -> list[Expected]:
+@dataclass(slots=True)
+class _Entry:
+    """What one agent expects of each model at a type of work, and the rows and the time that make it so."""
+
+    slots: list[_Slot]
+    keys: tuple[str, ...]
+    """The keys of the rows of each slot: what all measured, what the agent did in the present hour, and before."""
+    rows: Sequence[_Rows] = ()
+    """What these held, by slot."""
+    era: _Era = (0, 0)
+    found: Sequence[Expected] = ()
+
+
+def expected_of_all(draft: Draft, tenant: str, agent: str, task_type: str) -> Sequence[Expected]:
     """Give what is expected of every model that may be chosen by default for a tenant and a type of work."""
-    memo, era = draft.rules.routing.memo, _era(draft)
-    slots: list[_Slot] | None = memo.get((tenant, agent, task_type))
-    if slots is None:
-        slots = _entry(draft, tenant, agent, task_type)
-    rows = draft.state.rows
-    found = []
-    for slot in slots:
-        shared = slot.shared
-        row = rows.get(shared.key)
-        if row is not shared.row or shared.era != era or shared.expected is None:
-            _read_shared(draft, shared, era)
-        learned = rows.get(slot.learned_key)
-        if learned is None:
-            known = shared.expected
-        elif (
-            learned is slot.learned
-            and slot.all is shared.all
-            and slot.era == era
-            and rows.get(slot.past_key) is slot.past
-        ):
-            known = slot.expected
-        else:
-            known = _worked_out(draft, slot, era)
-        assert known is not None
-        found.append(known)
-    return found
+    entry: _Entry | None = draft.rules.routing.memo.get((tenant, agent, task_type))
+    if entry is None:
+        entry = _entry(draft, tenant, agent, task_type)
+    era = _era(draft)
+    each = map(draft.state.rows.get, entry.keys)
+    rows = list(zip(each, each, each, strict=True))
+    if entry.era != era or not entry.found:
+        entry.found = [
+            _expected(draft, slot, of_slot, era) for slot, of_slot in zip(entry.slots, rows, strict=True)
+        ]
+        entry.rows, entry.era = rows, era
+    elif entry.rows != rows:
+        found = [
+            known if of_slot == before else _expected(draft, slot, of_slot, era)
+            for slot, of_slot, before, known in zip(entry.slots, rows, entry.rows, entry.found, strict=True)
+        ]
+        entry.rows, entry.found = rows, found
+    return entry.found
+
+
+def _expected(draft: Draft, slot: _Slot, rows: _Rows, era: _Era) -> Expected:
+    """Work out what is expected of one model of an entry, as far as others have not done so for what all measured."""
+    shared = slot.shared
+    if rows[0] is not shared.row or shared.era != era or shared.expected is None:
+        _read_shared(draft, shared, era)
+    if rows[1] is None:
+        assert shared.expected is not None
+        return shared.expected
+    return _worked_out(draft, slot, era)
 
 
 def expected_of(draft: Draft, tenant: str, agent: str, task_type: str, card: ModelCard) -> Expected:
@@ -168,7 +186,7 @@ def _era(draft: Draft) -> _Era:
     return half_life_s, draft.now // max(1, half_life_s * THOUSAND // STEPS)
 
 
-def _entry(draft: Draft, tenant: str, agent: str, task_type: str) -> list[_Slot]:
+def _entry(draft: Draft, tenant: str, agent: str, task_type: str) -> _Entry:
     """Make room for what one agent expects; what it has in common with others is kept once."""
     routing = draft.rules.routing
     memo = routing.memo
@@ -181,9 +199,10 @@ def _entry(draft: Draft, tenant: str, agent: str, task_type: str) -> list[_Slot]
             for card in routing.cards.values()
             if card.by_default and suits(card, tenant, task_type)
         ]
-    slots: list[_Slot] = [_slot(tenant, agent, task_type, one) for one in shared]
-    memo[tenant, agent, task_type] = slots
-    return slots
+    slots = [_slot(tenant, agent, task_type, one) for one in shared]
+    keys = [key for slot in slots for key in (slot.shared.key, slot.learned_key, slot.past_key)]
+    entry = memo[tenant, agent, task_type] = _Entry(slots, tuple(keys))
+    return entry
 
 
 def _slot(tenant: str, agent: str, task_type: str, shared: _Shared) -> _Slot:
@@ -254,7 +273,7 @@ def _shares(
     for behind, (costed, cost, held) in ((weight, others), (min(weight + others[0], most), own)):
         if not costed:
             continue
-        of_list, of_hold, flat = (share * behind for share in shares)
+        of_list, of_hold, flat = shares[0] * behind, shares[1] * behind, shares[2] * behind
         if held:
             of_hold += WHOLE * costed * cost // held
         else:
@@ -271,7 +290,11 @@ def _counts(draft: Draft, slot: _Slot) -> Sequence[int]:
     half_life_s, now = draft.rules.telemetry.memory.half_life_s, draft.now
     row = read_learned(slot.learned)
     steps = steps_between(hour_of(row.used), now, half_life_s)
-    present = [decayed(min(count * THOUSAND, SUM_MAX), steps) for count in looked_at(row.stats.counts)]
+    present = [count * THOUSAND for count in looked_at(row.stats.counts)]
+    if max(present) > SUM_MAX:
+        present = [min(count, SUM_MAX) for count in present]
+    if steps:
+        present = [decayed(count, steps) for count in present]
     if slot.past is None:
         return present
     past = read_past(slot.past)

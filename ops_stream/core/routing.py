@@ -7,7 +7,9 @@ chosen. All of it is whole numbers: money in millionths of a micro-dollar, quali
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.models import TaskRequest
@@ -16,7 +18,7 @@ from ops_stream.core.budgets import Purse, hold_for, use_model
 from ops_stream.core.circuit import left_until, provider_left
 from ops_stream.core.draft import Draft
 from ops_stream.core.effects import Nature
-from ops_stream.core.evidence import PICO, Expected, expected_of, expected_of_all, suits
+from ops_stream.core.evidence import PICO, WHOLE, Expected, expected_of, expected_of_all, suits
 from ops_stream.core.ids import percentile, short_hash
 from ops_stream.core.kills import model_killed
 from ops_stream.core.routing_words import Route, Why, is_left
@@ -34,7 +36,7 @@ MILLION: Final = 1_000_000
 NOBODY: Final[frozenset[str]] = frozenset()
 
 
-class Candidate(NamedTuple):
+class Candidate(Struct, frozen=True, order=True, gc=False):
     """A model that may be used; they sort from the cheapest on, and of equals the best is first."""
 
     total: int
@@ -188,7 +190,8 @@ class Router:
         """Choose among all models that may be used by default."""
         request = self.request
         models = expected_of_all(self.draft, request.tenant, request.agent, request.task_type)
-        found = sorted([self.candidate(model) for model in models if not self.against(model.card)])
+        found = [self.candidate(model) for model in self.admissible(models)]
+        found.sort()
         if not found:
             return Route(
                 "", refusal=self.nobody(card for card in self.routing.cards.values() if card.by_default)
@@ -282,6 +285,13 @@ class Router:
 
     # -- what may be used
 
+    def admissible(self, models: Iterable[Expected]) -> Iterable[Expected]:
+        """Give the models that nothing stands against."""
+        if not self.fits_all:
+            return [model for model in models if not self.against(model.card)]
+        size = self.size
+        return [model for model in models if (room := model.card.context_tokens) is None or size <= room]
+
     def against(self, card: ModelCard) -> str:
         """Say what stands against using a model for this ask, whatever it is expected to do."""
         if self.fits_all and (card.context_tokens is None or self.size <= card.context_tokens):
@@ -322,7 +332,7 @@ class Router:
 
     def candidate(self, model: Expected) -> Candidate:
         """Work out what a model would cost here: its price, what was measured, and how often it has to be tried."""
-        card = model.card
+        card, quality, latency_ms, runs, good, share, held, flat = model
         listed = self.read * card.input_micros_per_mtok + self.written * card.output_micros_per_mtok
         if self.scale is not None:
             listed = listed * self.scale[0] // self.scale[1]
@@ -333,16 +343,18 @@ class Router:
             hold = hold_for(self.draft, estimate, self.record)
         elif hold is None:
             hold = hold_for(self.draft, -(-listed // PICO), self.record)
-        cost = model.cost(listed, hold)
-        runs, good, latency_ms = model.runs, model.good, model.latency_ms
+        # Of a model that nobody has measured the list price is all that is known.
+        plain = share == WHOLE and not held and not flat
+        cost = listed if plain else model.cost(listed, hold)
         in_time = self.left_ms is None or latency_ms is None or latency_ms * runs <= self.left_ms * good
-        return Candidate(cost * runs // good, -model.quality, card.name, cost, hold, in_time, card)
+        return Candidate(cost * runs // good, -quality, card.name, cost, hold, in_time, card)
 
     def pick(self, found: Sequence[Candidate]) -> tuple[Candidate, Candidate | None, Why]:
         """Give the cheapest that will do and the next; else the best that can be paid; else what costs least."""
         first: Candidate | None = None
+        demanded = self.demanded
         for one in found:
-            if self.will_do(one) and self.fits(one):
+            if one.in_time and -one.badness >= demanded and self.fits(one):
                 if first is not None:
                     return first, one, Why("cheapest")
                 first = one

@@ -50,7 +50,7 @@ def alternatives(look: Look) -> list[Alternative]:
         expected = expected_of(draft, request.tenant, request.agent, request.task_type, card)
         one = router.candidate(expected)
         found.append((one, expected.latency_ms, _against(look, router, one)))
-    found.sort(key=lambda item: item[0][:3])
+    found.sort(key=lambda item: (item[0].total, item[0].badness, item[0].name))
     # A required model that is left is named by the route, and not used.
     chosen = "" if look.route.refusal else look.route.model
     return [

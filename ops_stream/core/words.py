@@ -10,10 +10,8 @@ TEXT_MAX: Final = 4_000
 def dollars(micros: int) -> str:
     """Write an amount: two places where that is exact, else up to six."""
     whole, rest = divmod(micros, 1_000_000)
-    digits = f"{rest:06d}"
-    while len(digits) > 2 and digits[-1] == "0":
-        digits = digits[:-1]
-    return f"{whole}.{digits} USD"
+    digits = f"{rest:06d}".rstrip("0")
+    return f"{whole}.{digits:0<2} USD"
 
 
 def because(reason: str | None) -> str:
