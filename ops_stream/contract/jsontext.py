@@ -31,7 +31,10 @@ def parse(text: str, levels: int) -> Any:
     if text.count("{") + text.count("[") > levels and _too_deep(text.encode(), levels):
         raise NotJson(f"It is nested deeper than {levels} levels, or its brackets do not match.")
     try:
-        tree = _DECODER.decode(text)
+        # Mostly an object stands there and nothing else; only otherwise white space around it is looked for.
+        tree, end = _DECODER.raw_decode(text) if text[:1] == "{" else (None, -1)
+        if end != len(text):
+            tree = _DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise NotJson(f"It is not JSON: {error.msg} at line {error.lineno} column {error.colno}.") from None
     except NotJson:

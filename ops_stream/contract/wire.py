@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any, Final, Self, cast
+from typing import Annotated, Any, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -43,8 +43,9 @@ class Event(BaseModel):
     @classmethod
     def from_wire(cls, body: Mapping[str, Any]) -> Self:
         """Read a JSON-shaped object; null means the same as absent. Raises pydantic.ValidationError."""
-        if None in body.values():
-            body = {name: value for name, value in body.items() if value is not None}
+        for value in body.values():  # `in` would ask each Decimal whether it equals None
+            if value is None:
+                return cls.model_validate({name: one for name, one in body.items() if one is not None})
         return cls.model_validate(body)
 
     def wire(self) -> dict[str, Any]:
@@ -77,23 +78,27 @@ def clean_json(value: object, levels: int = DEPTH_MAX_OUTPUT) -> Any:
     if kind is str or kind is bool or value is None:
         return value
     if kind is int:
-        if not -INTEGER_MAX <= cast(int, value) <= INTEGER_MAX:
+        if not -INTEGER_MAX <= value <= INTEGER_MAX:  # type: ignore[operator]  # an int, as all below by their kind
             raise ValueError("a whole number beyond ±(2^53 - 1) must be sent as a string")
         return value
     if kind is float or kind is Decimal:
-        number = float(cast(float, value))
+        number = float(value)  # type: ignore[arg-type]
         if not math.isfinite(number):
             raise ValueError("a number must be finite and within the range of a double")
         return number
     if levels == 0:
         raise ValueError(f"an object is nested deeper than {DEPTH_MAX_OUTPUT} levels")
     if kind is dict:
-        members = cast(dict[object, object], value)
-        if any(type(name) is not str for name in members):
-            raise ValueError("every key of an object must be a string")
-        return {name: clean_json(member, levels - 1) for name, member in members.items()}
+        members: dict[object, object] = value  # type: ignore[assignment]
+        for name in members:
+            if type(name) is not str:
+                raise ValueError("every key of an object must be a string")
+        return {
+            name: member if type(member) is str else clean_json(member, levels - 1)
+            for name, member in members.items()
+        }
     if kind is list or kind is tuple:
-        return [clean_json(member, levels - 1) for member in cast(list[object], value)]
+        return [clean_json(member, levels - 1) for member in value]  # type: ignore[attr-defined]
     raise ValueError(f"{kind.__name__} is not a JSON value")
 
 
@@ -162,9 +167,9 @@ Offset = Annotated[int, Field(ge=-1, le=INTEGER_MAX)]
 """An offset in a partition, or -1 for none."""
 Number = Annotated[float, BeforeValidator(_number)]
 """Any finite number."""
-Measure = Annotated[float, BeforeValidator(_number), Field(ge=0, le=_COUNT_MAX)]
+Measure = Annotated[float, Field(ge=0, le=_COUNT_MAX), BeforeValidator(_number)]
 """A finite number from 0, such as seconds or milliseconds."""
-Score = Annotated[float, BeforeValidator(_number), Field(ge=0, le=1)]
+Score = Annotated[float, Field(ge=0, le=1), BeforeValidator(_number)]
 """A number from 0 to 1."""
 Micros = Annotated[int, *_micros(parse_usd, MAX_USD)]
 """An amount: dollars on the wire, micro-dollars inside."""
