@@ -1,5 +1,6 @@
 """The action digest: what exactly was asked, in 71 characters that every language can compute."""
 
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from json.encoder import encode_basestring
 from typing import Any, Final
@@ -25,7 +26,9 @@ def action_digest(request: TaskRequest) -> str:
     """
     values = request.__dict__
     members = [
-        prefix + canonical(values[name]) for prefix, name, default in _FIELDS if values[name] != default
+        prefix + (_PLAIN.get(type(value)) or canonical)(value)
+        for prefix, name, default in _FIELDS
+        if (value := values[name]) != default
     ]
     return "sha256:" + sha256(f"{{{','.join(members)}}}".encode()).hexdigest()
 
@@ -41,9 +44,14 @@ def canonical(value: Any) -> str:
         return _number(value)
     if kind is dict:
         names = sorted(value) if "".join(value).isascii() else sorted(value, key=_utf16)
-        return f"{{{','.join([f'{encode_basestring(name)}:{canonical(value[name])}' for name in names])}}}"
+        members = [
+            f"{encode_basestring(name)}:{(_PLAIN.get(type(member)) or canonical)(member)}"
+            for name in names
+            for member in (value[name],)
+        ]
+        return f"{{{','.join(members)}}}"
     if kind is list or kind is tuple:
-        return f"[{','.join([canonical(member) for member in value])}]"
+        return f"[{','.join([(_PLAIN.get(type(member)) or canonical)(member) for member in value])}]"
     if value is None:
         return "null"
     return "true" if value else "false"
@@ -58,3 +66,7 @@ def _number(value: float) -> str:
 
 def _utf16(name: str) -> bytes:
     return name.encode("utf-16-be")  # RFC 8785 sorts by UTF-16 code units
+
+
+_PLAIN: Final[Mapping[type, Callable[[Any], str]]] = {str: encode_basestring, int: repr, float: _number}
+"""How values of the usual kinds are written, without asking what they are once more."""
