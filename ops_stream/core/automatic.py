@@ -54,9 +54,7 @@ def _pour(
     """Pour an amount into a rule's bucket; where that runs over, stop the agent and begin anew with an empty one."""
     room = rule.asks if rule.asks is not None else rule.spend_micros
     assert room is not None
-    names = {known.name for known in draft.rules.kills.automatic}
-    kept = tuple(one for one in record.buckets if one.rule in names and one.rule != rule.name)
-    bucket = next((one for one in record.buckets if one.rule == rule.name), Bucket(rule.name))
+    kept, bucket = _parted(draft, record.buckets, rule.name)
     now, length = draft.now * 1_000, rule.within_s * 1_000_000
     drained = max(bucket.drained, now) + amount * length // room
     if drained - now <= length:
@@ -68,6 +66,16 @@ def _pour(
     if not bucket.over or bucket.drained <= now:
         _tell(draft, tenant, agent, rule, request_id)
     return replace(record, buckets=(*kept, Bucket(rule.name, max(bucket.drained, now), True)))
+
+
+def _parted(draft: Draft, buckets: tuple[Bucket, ...], name: str) -> tuple[tuple[Bucket, ...], Bucket]:
+    """Give the buckets of the other rules that there are, and the one of this."""
+    own = Bucket(name)
+    if not buckets or (len(buckets) == 1 and buckets[0].rule == name):
+        return (), buckets[0] if buckets else own
+    names = {known.name for known in draft.rules.kills.automatic}
+    kept = tuple([one for one in buckets if one.rule in names and one.rule != name])
+    return kept, next((one for one in buckets if one.rule == name), own)
 
 
 def _stop(draft: Draft, tenant: str, agent: str, rule: AutomaticKill, request_id: str) -> None:

@@ -134,12 +134,15 @@ def heard(draft: Draft, ask: Ask, event: Telemetry) -> None:
     said = None if card is None else _says(draft, card, ask, event)
     if card is None or said is None:
         return
+    keys = circuit_keys(card)
+    if said == _GOOD and not [key for key in keys if draft.get(CIRCUITS, key)]:
+        return  # as of nearly every report: where nothing has failed, nothing is counted
     agent, model, name = (
         _source(ask.tenant, ask.agent),
         _source(card.name),
         ask_key(ask.tenant, ask.request_id),
     )
-    own, *providers = circuit_keys(card)
+    own, *providers = keys
     if said != _LIMITED or not providers:
         _count(draft, own, card.name, name, agent, _BAD if said == _LIMITED else said)
     for provider in providers:

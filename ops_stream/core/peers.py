@@ -57,14 +57,11 @@ def compare(draft: Draft, ask: Ask, needed: Needed) -> tuple[int, int]:
     half_life_s = draft.rules.telemetry.memory.half_life_s
     me = _name(ask.agent)
     peers, fresh = _now(row, draft.now, half_life_s)
-    costs = [
-        PAR * _FINE * peer.cost // peer.priced for peer in peers if peer.agent != me and peer.priced >= ENOUGH
-    ]
-    times = [
-        PAR * _FINE * peer.took // peer.timed for peer in peers if peer.agent != me and peer.timed >= ENOUGH
-    ]
-    cost = PAR if needed.cost is None else _relative(needed.cost, costs)
-    took = PAR if needed.took is None else _relative(needed.took, times)
+    others = [peer for peer in peers if peer.agent != me]
+    costs = [PAR * _FINE * peer.cost // peer.priced for peer in others if peer.priced >= ENOUGH]
+    times = [PAR * _FINE * peer.took // peer.timed for peer in others if peer.timed >= ENOUGH]
+    cost = PAR if needed.cost is None or not costs else _relative(needed.cost, costs)
+    took = PAR if needed.took is None or not times else _relative(needed.took, times)
     won = PAR if needed.good else 0
     told, timed = needed.told and needed.cost is not None, needed.took is not None
     counted = Peer(me, won * told, (needed.cost or 0) * told, won * timed, needed.took or 0)
@@ -90,6 +87,8 @@ def _now(row: Baseline, now: int, half_life_s: int) -> tuple[tuple[Peer, ...], t
     if steps:
         faded = (_decayed(peer, steps) for peer in peers.values())
         peers = {peer.agent: peer for peer in faded if peer != Peer(peer.agent)}
+    if len(peers) == 1:
+        return tuple(peers.values()), ()
     fresh = {peer.agent for peer in row.fresh}
     while len(peers) - (0 in peers) > NAMED_MAX:
         # Those that have done least are thrown together; last of all those that came last.
@@ -138,8 +137,6 @@ def _decayed(peer: Peer, steps: int) -> Peer:
 
 def _relative(mine: int, usual: list[int]) -> int:
     """Hold what a report needed against the middle of what others need for a success."""
-    if not usual:
-        return PAR
     usual.sort()
     middle = (usual[(len(usual) - 1) // 2] + usual[len(usual) // 2]) // 2
     if not middle:

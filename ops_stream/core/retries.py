@@ -23,6 +23,7 @@ STEPS_MAX: Final = 100
 """No wait grows further beyond so many attempts; none of the rules allows more."""
 _NEVER: Final = Plan(max_attempts=1)
 _NEEDS: Final = "needs:"
+_NO_NEEDS: Final = frozenset[str]()
 _PASSING: Final[frozenset[ErrorClass]] = frozenset(("transient", "rate_limit"))
 """Classes of failures of which an optimization may have fewer attempts made."""
 
@@ -92,8 +93,10 @@ def planned(draft: Draft, request: TaskRequest, model: str, arms: Collection[str
     if attempt >= most:
         return None
     other = _fallback_for(draft, request, model)
-    way = next((one for one in ways_after(plan, attempt) if one != "model" or other), None)
-    if way is None:
+    for way in ways_after(plan, attempt):
+        if way != "model" or other:
+            break
+    else:
         return None
     return RetryPlan(most, backoff_ms(plan, attempt, request.tenant, request.request_id), way, other)
 
@@ -101,7 +104,8 @@ def planned(draft: Draft, request: TaskRequest, model: str, arms: Collection[str
 def _fallback_for(draft: Draft, request: TaskRequest, model: str) -> str:
     """Give the model that an ask would be tried with if it were not its own; empty where there is none."""
     read, written = request.estimated_input_tokens or 0, request.estimated_output_tokens or 0
-    needs = {tag.removeprefix(_NEEDS) for tag in request.tags if tag.startswith(_NEEDS)}
+    tags = request.tags
+    needs = {tag.removeprefix(_NEEDS) for tag in tags if tag.startswith(_NEEDS)} if tags else _NO_NEEDS
     for card in fallbacks(draft, request.tenant, request.task_type, model):
         fits = card.context_tokens is None or read + written <= card.context_tokens
         if fits and needs <= card.capabilities:

@@ -15,6 +15,7 @@ All are whole numbers; money is in micro-dollars, time in milliseconds.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from operator import attrgetter
 from typing import Final
 
@@ -201,6 +202,7 @@ def pooled_key(tenant: str, task_type: str, model: str) -> str:
     return f"pooled/{tenant}|{part(task_type)}|{part(model)}"
 
 
+@lru_cache(maxsize=4096)
 def part(name: str) -> str:
     """Give a name as a part of a key: as it is where that is plain and short, else a hash of it."""
     return name if not name or _plain(name) else derived_id("~", name)
@@ -208,12 +210,12 @@ def part(name: str) -> str:
 
 def kept_name(name: str) -> str:
     """Give what a row keeps of a name beside its key: nothing where the key says it."""
-    return "" if not name or _plain(name) else clip(name, NAME_MAX)
+    return "" if part(name) == name else clip(name, NAME_MAX)
 
 
 def whole_name(name: str) -> str:
     """Give what a row keeps of a name that rules may be made for: nothing where its key says it, else all of it."""
-    return "" if not name or _plain(name) else name
+    return "" if part(name) == name else name
 
 
 def hour_key(key: str, hour: int) -> str:

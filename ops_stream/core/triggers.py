@@ -26,12 +26,14 @@ def rule_for(
     draft: Draft, name: TriggerName, tenant: str, severity: Severity | None = None
 ) -> Trigger | None:
     """Give a trigger that is on for a tenant, with the quorum that its severity (or the one given) demands."""
-    escalations = draft.rules.escalations
-    rule = escalations.trigger(name, tenant)
-    if rule is None:
-        return None
+    rule = draft.rules.escalations.trigger(name, tenant)
+    return None if rule is None else rule_with(draft, rule, severity)
+
+
+def rule_with(draft: Draft, rule: Trigger, severity: Severity | None = None) -> Trigger:
+    """Give a trigger with the quorum that its severity (or the one given) demands."""
     severity = severity or rule.severity
-    return replace(rule, severity=severity, quorum=escalations.quorum(rule, severity))
+    return replace(rule, severity=severity, quorum=draft.rules.escalations.quorum(rule, severity))
 
 
 def reported(draft: Draft, before: Ask, event: Telemetry, record: Record | None) -> None:
@@ -60,9 +62,10 @@ def tried(draft: Draft, ask: Ask, *, well: bool) -> None:
 
 
 def _failures(draft: Draft, ask: Ask, event: Telemetry, record: Record) -> None:
-    rule = rule_for(draft, "failures", ask.tenant)
-    if rule is None or record.failures % rule.in_a_row:
+    on = draft.rules.escalations.trigger("failures", ask.tenant)
+    if on is None or record.failures % on.in_a_row:
         return
+    rule = rule_with(draft, on)
     error = f" Its last error: {clip(event.error, 300)}" if event.error else ""
     _call(
         draft,
@@ -77,9 +80,10 @@ def _failures(draft: Draft, ask: Ask, event: Telemetry, record: Record) -> None:
 
 
 def _quality(draft: Draft, ask: Ask, event: Telemetry, score: float) -> None:
-    rule = rule_for(draft, "quality", ask.tenant)
-    if rule is None or score > rule.at_most_milli / 1000:
+    on = draft.rules.escalations.trigger("quality", ask.tenant)
+    if on is None or score > on.at_most_milli / 1000:
         return
+    rule = rule_with(draft, on)
     _call(
         draft,
         "quality",

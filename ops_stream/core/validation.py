@@ -92,6 +92,8 @@ class Check:
     """By their names on the wire."""
     broken: Callable[[Case, Telemetry], str]
     """Says what is wrong; nothing where the report keeps to the rule."""
+    about: str = ""
+    """The attribute without which there is nothing to look at, if there is one."""
 
     @property
     def without(self) -> dict[str, Any]:
@@ -108,6 +110,8 @@ def checked(draft: Draft, ask: Ask, event: Telemetry) -> Checked:
     case = Case(rules.telemetry.reports, rules.models, draft.written_ms, ask)
     findings: list[Finding] = []
     for check in CHECKS:
+        if check.about and getattr(event, check.about) is None:
+            continue
         what = check.broken(case, event)
         if what:
             findings.append(Finding(check.rule, what))
@@ -268,17 +272,17 @@ def _midnight(day: str) -> int:
 
 CHECKS: Final = (
     Check("required_field", (), _required),
-    Check("model_not_allowed", ("model",), _model),
-    Check("latency_range", ("latency_ms",), _latency_range),
-    Check("latency_too_long", ("latency_ms",), _latency_too_long),
-    Check("latency_too_short", ("latency_ms",), _latency_too_short),
-    Check("cost_range", ("cost_usd",), _cost_range),
+    Check("model_not_allowed", ("model",), _model, "model"),
+    Check("latency_range", ("latency_ms",), _latency_range, "latency_ms"),
+    Check("latency_too_long", ("latency_ms",), _latency_too_long, "latency_ms"),
+    Check("latency_too_short", ("latency_ms",), _latency_too_short, "latency_ms"),
+    Check("cost_range", ("cost_usd",), _cost_range, "cost_micros"),
     Check("tokens_range", TOKENS, _tokens_range),
-    Check("tokens_per_second", ("latency_ms", "output_tokens"), _tokens_per_second),
-    Check("cost_per_token", ("cost_usd", *TOKENS), _cost_per_token),
-    Check("timestamp_ahead", ("timestamp",), _timestamp_ahead),
-    Check("timestamp_before_ask", ("timestamp",), _timestamp_before_ask),
-    Check("timestamp_backwards", ("timestamp",), _timestamp_backwards),
+    Check("tokens_per_second", ("latency_ms", "output_tokens"), _tokens_per_second, "output_tokens"),
+    Check("cost_per_token", ("cost_usd", *TOKENS), _cost_per_token, "cost_micros"),
+    Check("timestamp_ahead", ("timestamp",), _timestamp_ahead, "timestamp"),
+    Check("timestamp_before_ask", ("timestamp",), _timestamp_before_ask, "timestamp"),
+    Check("timestamp_backwards", ("timestamp",), _timestamp_backwards, "timestamp"),
 )
 """Every rule, in the order in which a report is held against them."""
 

@@ -67,7 +67,7 @@ def telemetry_view(
         view["workflow_id"] = ask.workflow
     if ask.model:
         view["model"] = ask.model
-    view.update((name, value) for name, value in report.__dict__.items() if value is not None)
+    view.update({name: value for name, value in report.__dict__.items() if value is not None})
     cost = view.pop("cost_micros", None)
     if cost is not None:
         view["cost"] = view["cost_usd"] = cost / _MICROS
