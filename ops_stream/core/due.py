@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from typing import TypeAlias
 
 Item: TypeAlias = tuple[int, int, int, str]
@@ -10,7 +10,10 @@ Item: TypeAlias = tuple[int, int, int, str]
 
 
 class DueHeap:
-    """At most one item a key. What comes out depends on the items alone, not on the order they came in."""
+    """At most one item a key. What comes out depends on the items alone, not on the order they came in.
+
+    Of each key the heap holds an item that is not later than its own: one that is put off is moved when it comes first.
+    """
 
     __slots__ = ("_heap", "_items")
 
@@ -24,7 +27,9 @@ class DueHeap:
     def put(self, item: Item) -> None:
         """Set the item of a key."""
         key = item[3]
-        if self._items.get(key) == item:
+        before = self._items.get(key)
+        if before is not None and before <= item:
+            self._items[key] = item
             return
         self._items[key] = item
         heappush(self._heap, item)
@@ -61,9 +66,13 @@ class DueHeap:
         heap, items = self._heap, self._items
         while heap:
             item = heap[0]
-            if items.get(item[3]) == item:
+            own = items.get(item[3])
+            if own is None or own < item:
+                heappop(heap)
+            elif own == item:
                 return item
-            heappop(heap)
+            else:
+                heapreplace(heap, own)
         return None
 
 

@@ -153,7 +153,7 @@ class State:
     def next_due_ms(self) -> int | None:
         """Say from when on a Tick has something to do, or None."""
         moments = (self.due.next_ms(), self.forget.next_ms(), self.learned.next_idle_ms())
-        return min((moment for moment in moments if moment is not None), default=None)
+        return min([moment for moment in moments if moment is not None], default=None)
 
     def _index_ask(self, key: str, old: bytes | None, value: bytes | None) -> None:
         if old is not None:
@@ -162,16 +162,17 @@ class State:
             self.due.remove(key)
             self.forget.remove(key)
             return
-        facts = _shared(decode_facts(value))
+        facts = decode_facts(value)
         phase = facts.phase
         if phase in FORGETTING:
             self.due.remove(key)
             self.forget.put((facts.until, 0, 0, key))
             if phase == "unknown":
-                self.unknown[key] = facts.tenant
+                self.unknown[key] = intern(facts.tenant)
             if facts.kill:
                 self.unproved.setdefault(facts.kill, {})[key] = None
             return
+        facts = _shared(facts)
         self.forget.remove(key)
         tenant = self.tenants.get(facts.tenant)
         if tenant is None:
@@ -337,8 +338,11 @@ class State:
             self.goals.put((decode_used(value).used, 0, 0, key))
 
     def _index_due(self, key: str, _old: bytes | None, value: bytes | None) -> None:
-        until = decode_due(value).until if value is not None else 0
-        if value is not None and (until or key.startswith("sweep/")):
+        if value is None:
+            self.due.remove(key)
+            return
+        until = decode_due(value).until
+        if until or key.startswith("sweep/"):
             self.due.put((until, 0, 0, key))
         else:
             self.due.remove(key)
