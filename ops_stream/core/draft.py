@@ -36,6 +36,7 @@ class Draft:
     """An overlay over the state, which it never changes."""
 
     __slots__ = (
+        "_before",
         "_measured_outputs",
         "_measured_rows",
         "_rows",
@@ -97,6 +98,7 @@ class Draft:
         """Whoever explains decisions is shown each ask before it is looked at; None in operation."""
         self.load: LoadChanges | None = None
         """What this draft has changed about what runs and waits for room; None where nothing."""
+        self._before: Final = state.rows
         self._rows: dict[str, Row | None] = {}
         self._measured_outputs = 0
         self._measured_rows = 0
@@ -114,7 +116,7 @@ class Draft:
         rows = self._rows
         if key in rows:
             return rows[key]  # type: ignore[return-value]  # a key belongs to one table
-        raw = self.state.rows.get(key)
+        raw = self._before.get(key)
         return None if raw is None else table.decode(raw)
 
     def put(self, key: str, row: Row) -> None:
@@ -175,7 +177,7 @@ class Draft:
 
     def decision(self) -> Decision:
         """Close the draft: each changed row is encoded once, a row that is as it was is left out."""
-        before = self.state.rows
+        before = self._before
         changes: dict[str, bytes | None] = {}
         for key, row in self._rows.items():
             old = before.get(key)

@@ -41,7 +41,7 @@ from ops_stream.core.rows import (
 from ops_stream.core.rows_load import Wait
 from ops_stream.core.rows_optimization import Amended
 from ops_stream.core.rules_effects import IRREVERSIBLE
-from ops_stream.core.rules_model import NoPolicies, PolicyMatch
+from ops_stream.core.rules_model import PolicyMatch
 from ops_stream.core.views import request_view
 from ops_stream.core.workflows_budget import budget_of_step
 
@@ -133,7 +133,7 @@ class Look:
         return self.reported or self._weigh()
 
     def _weigh(self) -> Weighed:
-        if type(self.draft.rules.policies) is NoPolicies:
+        if not self.draft.rules.policies:
             self.reported = NOTHING
             return NOTHING
         view = request_view(

@@ -158,7 +158,7 @@ class PolicyMatch:
 
 
 class PolicySet(Protocol):
-    """The compiled policies."""
+    """The compiled policies. A set that is false has none: nothing need be shown to it."""
 
     @property
     def fields(self) -> frozenset[str]:
@@ -177,6 +177,10 @@ class NoPolicies:
     """No policy at all."""
 
     fields: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        """There is none."""
+        return False
 
     def match(self, when: Literal["request", "telemetry"], view: Mapping[str, Any]) -> Sequence[PolicyMatch]:
         """Match nothing."""

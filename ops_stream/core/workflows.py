@@ -187,7 +187,8 @@ def _give_up(draft: Draft, key: str, flow: WorkflowRow, code: str, text: str) ->
 
 def keep_workflows(draft: Draft, failures: Mapping[str, str] = _NO_FAILURES) -> None:
     """Let workflows go on by what a draft has changed, and tell of them. `failures`: steps that are to be denied."""
-    if not len(draft.state.workflows) and not draft.workflows:
+    index = draft.state.workflows
+    if not index.active and not draft.workflows and not len(index.ended):
         return
     done: dict[str, Ask] = {}
     giving = Giving(draft, failures, done)

@@ -90,6 +90,10 @@ class CompiledPolicies:
         self.left_to_cel: tuple[str, ...] = tuple(self.policies[rank].name for rank in sorted(to_cel))
         """The policies whose condition the fast path does not cover."""
 
+    def __bool__(self) -> bool:
+        """Say whether there is any."""
+        return bool(self.policies)
+
     def _rules(self, when: str, agent: str) -> list[Rule]:
         return [
             _rule(rank, policy)
