@@ -48,8 +48,8 @@ def decide_again(
 ) -> Prepared:
     """Decide a record's input in the state before it; give the record that the sequencer would have written.
 
-    Raises NoRules, WrongRules where the row of rules is not what it says, and `Unreadable` where the record's input is
-    not what its kind says. `watch` is `step`'s.
+    The record's MAC must have been checked. Raises NoRules, WrongRules where the row of rules is not what it says, and
+    `Unreadable` where the record's input is not what its kind says. `watch` is `step`'s.
     """
     header = record.header
     rules = rules_in_force(ledger.state, header.rules_digest, rules_of)
@@ -62,12 +62,13 @@ def decide_again(
         read = read_input(raw)
         now_ms = max(ledger.at_ms, raw.timestamp_ms)
         decision = step(state, read, _as_known_then(rules, read, record), now_ms, watch)
-        return ledger.prepare_input(raw, decision, now_ms, engine, digest)
+        return ledger.prepare_input(raw, decision, now_ms, engine, digest, record)
     if header.kind == "tick":
         # The time of a tick is the broker's, which nothing else records; it can only not go back.
         now_ms = max(ledger.at_ms, header.at_ms)
         tick = rec.decode_tick(record.input)
-        return ledger.prepare_tick(step(state, tick, rules, now_ms, watch), now_ms, engine, digest, tick)
+        decision = step(state, tick, rules, now_ms, watch)
+        return ledger.prepare_tick(decision, now_ms, engine, digest, tick, record)
     if header.kind == "gap":
         gap = rec.decode_gap(record.input)
         return ledger.prepare_gap(

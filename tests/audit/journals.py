@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from ops_stream.audit.published import Outputs, Published, payload
 from ops_stream.audit.replay import active_digest
 from ops_stream.audit.report import PartitionReport
@@ -182,5 +184,7 @@ def changed(value: bytes | None, old: str, new: str) -> bytes:
 def resealed(value: bytes | None, key: JournalKey, **header: Any) -> bytes:
     """Seal a record again with other header fields, under a key."""
     record = rec.read(value)
-    sealed = rec.seal(replace(record.header, **header), record.input, record.outputs, record.changes, key)
+    sealed = rec.seal(
+        structs.replace(record.header, **header), record.input, record.outputs, record.changes, key
+    )
     return sealed.value

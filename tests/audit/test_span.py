@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from msgspec.structs import replace as with_
 
@@ -44,7 +42,7 @@ def decided_wrongly(at: int) -> Log:
     for offset, value in DAY.log[at:]:
         record = rec.read(value)
         outputs = b"[]" if offset == at else record.outputs
-        header = replace(record.header, previous_hash=previous)
+        header = with_(record.header, previous_hash=previous)
         sealed = rec.seal(header, record.input, outputs, record.changes, KEY)
         log.append((offset, sealed.value))
         previous = sealed.hash

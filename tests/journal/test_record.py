@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ops_stream.contract.models import JournalRecord
 from ops_stream.core.inputs import Gap, Takeover, Tick

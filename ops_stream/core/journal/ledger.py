@@ -7,7 +7,6 @@ simulator. Writing a record and folding it leave the same ledger.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import msgspec
 
@@ -34,8 +33,7 @@ class Position(msgspec.Struct, frozen=True):
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """A record to append, and what goes out once it is acknowledged."""
 
     offset: int
@@ -44,8 +42,7 @@ class Written:
     outputs: tuple[OutputDoc, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """A record and what it will do to the ledger, not yet done."""
 
     written: Written
@@ -55,8 +52,7 @@ class Prepared:
     hash: str
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(msgspec.Struct, frozen=True):
     """A record that does not count, and why."""
 
     offset: int
@@ -67,8 +63,7 @@ class Void:
     """Sealed under our key, at its place, and not following: no lost race does that, only a changed journal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Folded:
+class Folded(msgspec.Struct, frozen=True):
     """A record that counts, folded into the ledger."""
 
     offset: int
@@ -138,19 +133,31 @@ class Ledger:
     # -- writing
 
     def prepare_input(
-        self, raw: RawInput, decision: Decision, at_ms: int, engine: str, rules: str
+        self,
+        raw: RawInput,
+        decision: Decision,
+        at_ms: int,
+        engine: str,
+        rules: str,
+        found: rec.Record | None = None,
     ) -> Prepared:
-        """The record of an input and its decision."""
+        """The record of an input and its decision. `found` is what `_prepare` may give instead of sealing again."""
         position = Position(raw.offset + 1, short_digest(raw.value))
         return self._prepare(
-            "input", rec.encode_input(raw), decision, at_ms, engine, rules, {raw.topic: position}
+            "input", rec.encode_input(raw), decision, at_ms, engine, rules, {raw.topic: position}, found
         )
 
     def prepare_tick(
-        self, decision: Decision, at_ms: int, engine: str, rules: str, tick: Tick = _PLAIN_TICK
+        self,
+        decision: Decision,
+        at_ms: int,
+        engine: str,
+        rules: str,
+        tick: Tick = _PLAIN_TICK,
+        found: rec.Record | None = None,
     ) -> Prepared:
         """The record of time passing."""
-        return self._prepare("tick", rec.encode_tick(tick), decision, at_ms, engine, rules, {})
+        return self._prepare("tick", rec.encode_tick(tick), decision, at_ms, engine, rules, {}, found)
 
     def prepare_takeover(self, takeover: Takeover, decision: Decision, at_ms: int, rules: str) -> Prepared:
         """The record by which a worker takes the partition over. It may land elsewhere and then never have been."""
@@ -198,8 +205,15 @@ class Ledger:
         engine: str,
         rules: str,
         positions: Mapping[str, Position],
+        found: rec.Record | None = None,
     ) -> Prepared:
+        """Draw up a record and seal it.
+
+        `found` was read from the journal and carries the MAC that it ought to: where all that a seal covers is the
+        same, so is the seal, and nothing is sealed again.
+        """
         outputs_part, docs = rec.encode_outputs(decision.outputs)
+        changes_part = rec.encode_changes(decision.changes)
         changes = _with_positions(decision.changes, positions)
         state_sum = self._numbers.after(self.state_sum, self.state.rows, changes)
         header = rec.Header(
@@ -214,7 +228,10 @@ class Ledger:
             previous_hash=self.last_hash,
             key_id=self.key.key_id,
         )
-        sealed = rec.seal(header, input_part, outputs_part, rec.encode_changes(decision.changes), self.key)
+        if found is not None and rec.holds(found, header, input_part, outputs_part, changes_part):
+            sealed = rec.Sealed(found.value, found.hash)
+        else:
+            sealed = rec.seal(header, input_part, outputs_part, changes_part, self.key)
         written = Written(self.next_offset, at_ms, sealed.value, docs)
         return Prepared(written, changes, state_sum, header, sealed.hash)
 

@@ -77,6 +77,12 @@ class _Document(msgspec.Struct, frozen=True):
     hash: str
 
 
+_document_of = msgspec.json.Decoder(_Document).decode
+_input_doc_of = msgspec.json.Decoder(InputDoc).decode
+_output_docs_of = msgspec.json.Decoder(tuple[OutputDoc, ...]).decode
+_rows_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 @dataclass(frozen=True, slots=True)
 class RawInput:
     """An input record as the bus gave it. `topic` is the logical name, without the prefix."""
@@ -93,8 +99,7 @@ class RawInput:
         return Origin(self.topic, self.partition, self.offset, self.timestamp_ms)
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(msgspec.Struct, frozen=True, gc=False):
     """What a record says of itself, beside its input, outputs and changes."""
 
     partition: int
@@ -109,19 +114,18 @@ class Header:
     key_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A record that was read: its header and the exact bytes of its three parts."""
+class Record(msgspec.Struct, frozen=True):
+    """A record that was read: its header, the exact bytes of its three parts, and of the whole."""
 
     header: Header
     input: bytes
     outputs: bytes
     changes: bytes
     hash: str
+    value: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(msgspec.Struct, frozen=True, gc=False):
     """A record ready to be appended."""
 
     value: bytes
@@ -184,7 +188,7 @@ def encode_rebase(rebase: Rebase) -> bytes:
 def decode_input(part: bytes) -> RawInput:
     """The event of an `input` part, byte for byte as it came. Raises `Unreadable`."""
     try:
-        doc = msgspec.json.decode(part, type=InputDoc)
+        doc = _input_doc_of(part)
         value = doc.value.encode() if doc.value is not None else None
         if doc.value_b64 is not None:
             value = base64.b64decode(doc.value_b64, validate=True)
@@ -248,7 +252,7 @@ def encode_outputs(outputs: Sequence[Output]) -> tuple[bytes, tuple[OutputDoc, .
 def decode_outputs(part: bytes) -> tuple[OutputDoc, ...]:
     """The outputs of a record. Raises `Unreadable`."""
     try:
-        return msgspec.json.decode(part, type=tuple[OutputDoc, ...])
+        return _output_docs_of(part)
     except msgspec.MsgspecError as error:
         raise Unreadable(f"the outputs of a journal record cannot be read: {error}") from error
 
@@ -262,7 +266,7 @@ def encode_changes(changes: Mapping[str, bytes | None]) -> bytes:
 def decode_changes(part: bytes) -> dict[str, bytes | None]:
     """The changes of a record, byte for byte. Raises `Unreadable`."""
     try:
-        rows = msgspec.json.decode(part, type=dict[str, msgspec.Raw])
+        rows = _rows_of(part)
     except msgspec.MsgspecError as error:
         raise Unreadable(f"the changes of a journal record cannot be read: {error}") from error
     return {row: None if (value := bytes(raw)) == NULL else value for row, raw in rows.items()}
@@ -273,6 +277,16 @@ def seal(header: Header, input_part: bytes, outputs: bytes, changes: bytes, key:
     digests = sha256(input_part), sha256(outputs), sha256(changes)
     hash_ = mac_of_digests(header, digests, key)
     return Sealed(_assemble(header, input_part, outputs, changes, hash_), hash_)
+
+
+def holds(record: Record, header: Header, input_part: bytes, outputs: bytes, changes: bytes) -> bool:
+    """Say whether a record that was read says all of this, to the byte."""
+    return (
+        record.outputs == outputs
+        and record.changes == changes
+        and record.input == input_part
+        and record.header == header
+    )
 
 
 def _assemble(header: Header, input_part: bytes, outputs: bytes, changes: bytes, hash_: str) -> bytes:
@@ -310,7 +324,7 @@ def read(value: bytes | None) -> Record:
     if value is None:
         raise Unreadable("the record has no value")
     try:
-        record = _parse(msgspec.json.decode(value, type=_Document))
+        record = _parse(_document_of(value), value)
         again = _assemble(record.header, record.input, record.outputs, record.changes, record.hash)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         raise Unreadable(f"not a journal record: {error}") from error
@@ -319,7 +333,7 @@ def read(value: bytes | None) -> Record:
     return record
 
 
-def _parse(doc: _Document) -> Record:
+def _parse(doc: _Document, value: bytes) -> Record:
     header = Header(
         doc.partition,
         doc.expected_offset,
@@ -332,7 +346,7 @@ def _parse(doc: _Document) -> Record:
         doc.previous_hash,
         doc.key_id,
     )
-    return Record(header, bytes(doc.input), bytes(doc.outputs), bytes(doc.changes), doc.hash)
+    return Record(header, bytes(doc.input), bytes(doc.outputs), bytes(doc.changes), doc.hash, value)
 
 
 def mac_of(record: Record, key: JournalKey) -> str:
