@@ -103,6 +103,7 @@ class _Shared:
     all: Sequence[int] = ()
     """Empty before it was read; of who has figures of its own these are taken away."""
     expected: Expected | None = None
+    """None until somebody without own figures wants to know it."""
 
 
 @dataclass(slots=True)
@@ -116,8 +117,6 @@ class _Slot:
     learned: bytes | None = None
     past: bytes | None = None
     own: Sequence[int] = ()
-    all: Sequence[int] = ()
-    expected: Expected | None = None
 
 
 @dataclass(slots=True)
@@ -158,10 +157,11 @@ def expected_of_all(draft: Draft, tenant: str, agent: str, task_type: str) -> Se
 def _expected(draft: Draft, slot: _Slot, rows: _Rows, era: _Era) -> Expected:
     """Work out what is expected of one model of an entry, as far as others have not done so for what all measured."""
     shared = slot.shared
-    if rows[0] is not shared.row or shared.era != era or shared.expected is None:
+    if rows[0] is not shared.row or shared.era != era or not shared.all:
         _read_shared(draft, shared, era)
     if rows[1] is None:
-        assert shared.expected is not None
+        if shared.expected is None:
+            shared.expected = weighed(draft.rules.routing, shared.card, NOTHING, shared.all)
         return shared.expected
     return _worked_out(draft, slot, era)
 
@@ -213,14 +213,13 @@ def _slot(tenant: str, agent: str, task_type: str, shared: _Shared) -> _Slot:
 def _read_shared(draft: Draft, shared: _Shared, era: _Era) -> None:
     """Read anew what all agents measured."""
     row = shared.row = draft.state.rows.get(shared.key)
-    shared.era, shared.all = era, NOTHING
+    shared.era, shared.all, shared.expected = era, NOTHING, None
     if row is not None:
         pooled = _pooled(row)
         steps = steps_between(hour_of(pooled.used), draft.now, era[0])
         shared.all = (
             [decayed(sum_, steps) for sum_ in looked_at(pooled.pool)] if steps else looked_at(pooled.pool)
         )
-    shared.expected = weighed(draft.rules.routing, shared.card, NOTHING, shared.all)
 
 
 def _worked_out(draft: Draft, slot: _Slot, era: _Era) -> Expected:
@@ -230,10 +229,8 @@ def _worked_out(draft: Draft, slot: _Slot, era: _Era) -> Expected:
     if not slot.own or learned is not slot.learned or past is not slot.past or slot.era != era:
         slot.learned, slot.past, slot.era = learned, past, era
         slot.own = _counts(draft, slot)
-    slot.all = shared.all
     others = [all_ - mine if all_ > mine else 0 for all_, mine in zip(shared.all, slot.own, strict=True)]
-    slot.expected = weighed(draft.rules.routing, shared.card, slot.own, others)
-    return slot.expected
+    return weighed(draft.rules.routing, shared.card, slot.own, others)
 
 
 def weighed(routing: Routing, card: ModelCard, own: Sequence[int], others: Sequence[int]) -> Expected:
