@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct, field
 
 from ops_stream.core.rows import Budget
 from ops_stream.core.rules_budgets import Level, Limit, Unit, WindowKind
@@ -13,8 +14,7 @@ from ops_stream.core.words import dollars
 EMPTY: Final = Budget()
 
 
-@dataclass(slots=True)
-class Scope:
+class Scope(Struct):
     """One budget that an ask counts against: a scope in one unit and one window."""
 
     level: Level
@@ -86,8 +86,7 @@ class Scope:
         return f"{amount:,} {what}{'' if amount == 1 else 's'}"
 
 
-@dataclass(slots=True)
-class Purse:
+class Purse(Struct):
     """The budgets of one ask. Dollars of the tenant and of the task are always counted, others where limited."""
 
     tenant: Scope

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from msgspec import Struct, field
 
 from ops_stream.core.outputs import Output
 
@@ -11,8 +11,7 @@ class InvariantBroken(Exception):
     """The state contradicts itself. Never contained: the partition must halt."""
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """Rows to write (None deletes) and events to publish, in order."""
 
     changes: dict[str, bytes | None] = field(default_factory=dict)

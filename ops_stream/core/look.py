@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from msgspec import Struct
 
 from ops_stream.contract.models import TaskRequest
 from ops_stream.core.batch_price import priced_for_batch
@@ -75,8 +76,7 @@ PASSED: Final[dict[Stage, frozenset[str]]] = {
 """Actions that a stage has behind it."""
 
 
-@dataclass(slots=True)
-class Look:
+class Look(Struct):
     """One ask under examination."""
 
     draft: Draft

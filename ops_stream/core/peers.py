@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
+
+from msgspec import Struct
 
 from ops_stream.core.decay import decayed, steps_between
 from ops_stream.core.draft import Draft
@@ -34,7 +36,7 @@ _DAY_MS: Final = 86_400_000
 _agent: Final = attrgetter("agent")
 
 
-class Needed(NamedTuple):
+class Needed(Struct, frozen=True):
     """What a report says was needed; None where it is not known."""
 
     good: bool

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.models import TaskRequest
@@ -235,7 +236,7 @@ class Router:
                 "", refusal=f"{is_left(left.name, provider, until)} So is every other that may be used."
             )
         chosen, second, verdict = self.pick(rest)
-        return self.routed(chosen, second, verdict._replace(left=left.name, provider=provider))
+        return self.routed(chosen, second, replace(verdict, left=left.name, provider=provider))
 
     def explored(
         self,
@@ -259,7 +260,7 @@ class Router:
             return self.routed(chosen, second, why, MILLION - share * MILLION // 100)
         others.sort(key=lambda one: one.name)
         other = others[short_hash(f"explored|{request.tenant}|{request.request_id}") % len(others)]
-        tried = why._replace(kind="tried", instead=chosen.name)
+        tried = replace(why, kind="tried", instead=chosen.name)
         return self.routed(other, chosen, tried, share * MILLION // 100 // len(others))
 
     def routed(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
+
+from msgspec import Struct
 
 from ops_stream.contract.clocktext import format_time
 from ops_stream.core.words import dollars
@@ -11,7 +12,7 @@ from ops_stream.core.words import dollars
 _PICO: Final = 1_000_000
 
 
-class Why(NamedTuple):
+class Why(Struct, frozen=True):
     """Why a model was chosen."""
 
     kind: Literal["cheapest", "best", "dear", "fallback", "tried", "amended"]
@@ -34,8 +35,7 @@ class Why(NamedTuple):
     """The optimization for whose sake it was chosen."""
 
 
-@dataclass(slots=True)
-class Route:
+class Route(Struct):
     """What was chosen for an ask."""
 
     model: str

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
 
+from msgspec import Struct
+
 from ops_stream.contract.clocktext import parse_time
 from ops_stream.contract.models import Telemetry
 from ops_stream.core.draft import Draft
@@ -51,8 +53,7 @@ class Finding:
     """What is wrong, as the end of a sentence about the report."""
 
 
-@dataclass(slots=True)
-class Checked:
+class Checked(Struct):
     """A report that was looked at."""
 
     event: Telemetry
@@ -72,8 +73,7 @@ class Checked:
         return 0 if text is None else _moment(text)
 
 
-@dataclass(slots=True)
-class Case:
+class Case(Struct):
     """What a report is held against."""
 
     reports: Reports
