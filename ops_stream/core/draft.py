@@ -58,6 +58,7 @@ class Draft:
         "watch",
         "woken",
         "workflows",
+        "written_ms",
     )
 
     def __init__(
@@ -72,6 +73,12 @@ class Draft:
         self.rules: Final = rules
         self.now: Final = now_ms
         self.input: Final = input_
+        self.written_ms = now_ms
+        """When the broker took the record in, which is what decides whether it came in time."""
+        if isinstance(input_, RECORD_INPUTS):
+            written_ms = (input_.forwarded_from or input_.origin).timestamp_ms
+            if written_ms < now_ms:
+                self.written_ms = written_ms
         self.outputs: list[Output] = []
         self.bytes = 0
         self.flow_held: dict[str, int] | None = None
@@ -154,15 +161,6 @@ class Draft:
     ) -> None:
         """Add an output."""
         self.outputs.append(Output(topic, key, type_, id_, value, partition, encoding, traceparent, subject))
-
-    @property
-    def written_ms(self) -> int:
-        """When the broker took the record in, which is what decides whether it came in time."""
-        input_ = self.input
-        if isinstance(input_, RECORD_INPUTS):
-            origin = input_.forwarded_from or input_.origin
-            return min(origin.timestamp_ms, self.now)
-        return self.now
 
     def full(self) -> bool:
         """Say whether the record is as large as it should get. Measures what came since the last call."""

@@ -67,7 +67,10 @@ class LearnedIndex:
         self._kept(key, attempts_of(key[9 : key.index("|")]), old, value)
 
     def _kept(self, key: str, agent: str, old: bytes | None, value: bytes | None) -> None:
-        self.sized(key, old, value)
+        if old is not None and value is not None:
+            self.bytes += len(value) - len(old)
+        else:
+            self.sized(key, old, value)
         if value is None:
             self.keys.remove(key)
             own = self.of_agent.get(agent)

@@ -59,12 +59,11 @@ def backoff_ms(plan: Plan, attempt: int, tenant: str, request_id: str) -> int:
     return longest - short_hash(f"backoff|{tenant}|{request_id}") % (drawn + 1)
 
 
-def ways_after(plan: Plan, attempt: int) -> Iterator[Way]:
+def ways_after(plan: Plan, attempt: int) -> tuple[Way, ...]:
     """Give with what may be tried again after an attempt has failed: the first that there is counts."""
     at = min(attempt, len(plan.ways)) - 1
-    yield from plan.ways[at:]
-    if "same" in plan.ways[:at]:
-        yield "same"
+    ways = plan.ways[at:]
+    return (*ways, "same") if "same" in plan.ways[:at] else ways
 
 
 def fallbacks(draft: Draft, tenant: str, task_type: str, model: str) -> Iterator[ModelCard]:
