@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -57,9 +56,7 @@ _SHOWN: Final = 10
 @click.option(
     "--jobs",
     type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Verify so many partitions at a time, but no more than there are cores.",
+    help="Verify in so many processes, each some of the partitions; as many as there are cores unless given.",
 )
 @output_options
 def verify(
@@ -70,7 +67,7 @@ def verify(
     begin: str | None,
     end: str | None,
     resume: Path | None,
-    jobs: int,
+    jobs: int | None,
 ) -> int:
     """Read the whole journal, check every record's seal and place, decide it again, compare what went out.
 
@@ -84,7 +81,7 @@ def verify(
     \b
     ops-stream audit verify
     ops-stream audit verify --from 24h
-    ops-stream audit verify --resume proved.json --jobs 4
+    ops-stream audit verify --resume proved.json --jobs 1
     ops-stream audit verify --partition 3 --json | jq .findings
     ops-stream audit verify --file journal.jsonl.gz
     """
@@ -120,7 +117,7 @@ class _Wanted:
     kept: tuple[bytes, ...]
     from_ms: int
     to_ms: int
-    jobs: int
+    jobs: int | None
 
 
 def _only_of_a_cluster(**options: object) -> None:
@@ -166,7 +163,7 @@ async def _verify(
     settings: Settings, key: JournalKey, wanted: _Wanted, before: Resume | None
 ) -> list[PartitionReport]:
     from ops_stream.audit.cluster import verify_cluster
-    from ops_stream.audit.cluster_jobs import verify_in_processes
+    from ops_stream.audit.cluster_jobs import jobs_for, shared_out, sizes_of, verify_in_processes
     from ops_stream.audit.span import Proved, Span
 
     plan = await plan_of(settings, key)
@@ -182,11 +179,14 @@ async def _verify(
         if before is not None:
             before.grown(mark)
 
-    jobs = min(wanted.jobs, len(plan.audited), os.cpu_count() or 1)
     try:
         with progress_shown() as progress:
-            if jobs > 1:
-                return await verify_in_processes(plan, jobs, progress, marked)
+            if wanted.jobs == 1:
+                return await verify_cluster(plan, progress, marked)
+            sizes = await sizes_of(plan)
+            shares = shared_out(sizes, wanted.jobs or jobs_for(sizes))
+            if len(shares) > 1:
+                return await verify_in_processes(plan, shares, progress, marked)
             return await verify_cluster(plan, progress, marked)
     finally:
         if before is not None:
