@@ -49,7 +49,7 @@ def purse_of(
     if not budgets.more and not draft.limited(tenant):
         whole = _main(draft, "tenant", tenant, tenant, budgets.tenant_limit(tenant), zone)
         task = _main(draft, "task", tenant, task_id, budgets.task_limit(tenant), zone)
-        return Purse(whole, task, tokens)
+        return Purse(whole, task, tokens, plain=True)
     (whole, *more) = _scopes(draft, "tenant", tenant, tenant, zone)
     if workflow:
         more += _scopes(draft, "workflow", tenant, workflow, zone)
@@ -68,6 +68,8 @@ def purse_of_ask(draft: Draft, ask: Ask) -> Purse:
 
 def use_model(draft: Draft, purse: Purse, tenant: str, model: str) -> None:
     """Have the budgets of the model count that is to be used, and of no other."""
+    if purse.plain:
+        return
     if not draft.rules.budgets.more and not draft.limited(tenant):
         return
     kept = [scope for scope in purse.more if scope.level != "model"]

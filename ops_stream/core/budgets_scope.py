@@ -94,6 +94,8 @@ class Purse(Struct):
     tokens: int = 0
     """Tokens that the ask needs; a policy may cap them before they are held."""
     more: list[Scope] = field(default_factory=list)
+    plain: bool = False
+    """Whether nothing but the tenant and the task limits it, whatever model is used."""
     of_workflow: Scope | None = None
     """What the workflow, a step of which the ask is, was handed in with; it is counted in that one's own row."""
 

@@ -377,8 +377,10 @@ class Router:
         """Say whether the budgets can take it; `strictly` also whether it is expected to cost what the ask names."""
         if strictly and self.bounded and one.cost > one.hold * PICO:
             return False
-        use_model(self.draft, self.purse, self.request.tenant, one.name)
-        return self.purse.lacking(one.hold) is None
+        purse = self.purse
+        if not purse.plain:
+            use_model(self.draft, purse, self.request.tenant, one.name)
+        return purse.lacking(one.hold) is None
 
     def may_try(self, one: Candidate) -> bool:
         """Say whether a model may be tried out: it can be paid, and is in time."""
