@@ -102,7 +102,7 @@ class Matched(msgspec.Struct, frozen=True, omit_defaults=True):
     shadow: bool = False
 
 
-class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The decision in force: with its ask's row, everything that its TaskApproval says."""
 
     decision: Decided

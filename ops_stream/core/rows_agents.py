@@ -22,7 +22,7 @@ class Agent(Row, frozen=True):
     reason: str = ""
 
 
-class Bucket(msgspec.Struct, frozen=True, array_like=True):
+class Bucket(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """How full an agent's bucket of one automatic kill is."""
 
     rule: str
@@ -32,7 +32,7 @@ class Bucket(msgspec.Struct, frozen=True, array_like=True):
     """Whether it has run over, and been told of, since it was last empty; only where the rule is in shadow."""
 
 
-class Lately(msgspec.Struct, frozen=True, array_like=True):
+class Lately(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What an agent's scores are made from (`core/scores.py`): thousandths of reports, decayed until `at`.
 
     The relative costs and times are those of its reports, as thousandths of what its peers need for a success.

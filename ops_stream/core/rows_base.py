@@ -10,8 +10,8 @@ NOTHING: Final = msgspec.Raw(b"")
 """Stands for no stored JSON; always this object, by which encoding knows to leave the field out."""
 
 
-class Row(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The base of every row."""
+class Row(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The base of every row. It holds values alone, never anything that could lead back to it."""
 
 
 class Via(Row, frozen=True):

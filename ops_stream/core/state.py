@@ -18,6 +18,8 @@ from ops_stream.core.unsure_index import UnsureIndex
 from ops_stream.core.workflows_index import WorkflowIndex
 
 FORGETTING: Final = frozenset(("ended", "unknown"))
+_UNTIL: Final = b'"until":'
+"""What is in a row that time acts on: fields at their default are left out."""
 _COUNTED: Final = (
     "kill/",
     "limit/",
@@ -341,7 +343,7 @@ class State:
         if value is None:
             self.due.remove(key)
             return
-        until = decode_due(value).until
+        until = decode_due(value).until if _UNTIL in value else 0
         if until or key.startswith("sweep/"):
             self.due.put((until, 0, 0, key))
         else:
