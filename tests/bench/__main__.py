@@ -13,6 +13,7 @@ from typing import Any
 from ops_stream.embedded import EmbeddedKafka, train
 from tests.bench.adapter import measure_adapter
 from tests.bench.audit import measure_audit
+from tests.bench.audit_live import ASKS, measure_audit_live
 from tests.bench.measure import Bench, Plan
 from tests.bench.offpolicy import measure_offpolicy
 from tests.bench.optimization import measure_optimization
@@ -34,7 +35,7 @@ def main() -> int:
     )
     parser.add_argument(
         "--only",
-        choices=("adapter", "routers", "overload", "audit", "optimization"),
+        choices=("adapter", "routers", "overload", "audit", "audit-live", "optimization"),
         help="measure this part alone and leave the other results as they are",
     )
     parser.add_argument("--target", type=Path, default=TARGET, help="where the results go")
@@ -73,8 +74,16 @@ def main() -> int:
                 write_overload(found, options.target)
                 print(f"written to {options.target}")
                 return 0
+            if options.only in (None, "audit-live"):
+                asks = 2_000 if options.quick else ASKS
+                proved = measure_audit_live(bootstrap, Path(directory), say, asks=asks)
+                results["audit_live"] = asyncio.run(proved)
+            if options.only == "audit-live":
+                write_part("audit_live", results["audit_live"], options.target)
+                print(f"written to {options.target}")
+                return 0
             if options.only is None:
-                results = asyncio.run(Bench(bootstrap, Path(directory), plan, say).run())
+                results |= asyncio.run(Bench(bootstrap, Path(directory), plan, say).run())
             results["adapter"] = measure_adapter(bootstrap, say, **reports)
         finally:
             broker.stop()

@@ -25,7 +25,7 @@ from ops_stream.core.rules_model import Rules
 from ops_stream.core.state import State
 from ops_stream.core.step import step
 from ops_stream.rules.bundle import compile_bundle, read_conf
-from tests.bench.load import TENANTS, ask
+from tests.bench.load import TENANTS, ask, report
 
 Say: TypeAlias = Callable[[str], None]
 
@@ -97,22 +97,9 @@ def _inputs(*, reports: bool) -> Iterator[tuple[str, bytes]]:
     number = 0
     while True:
         number += 1
-        tenant, request_id, body = ask(number, "b")
-        yield "task-requests", body
-        if not reports:
-            continue
-        report = {
-            "event_id": f"e{number}",
-            "request_id": request_id,
-            "task_id": f"task-b-{number // 4}",
-            "agent": "bench",
-            "tenant": tenant,
-            "kind": "completed",
-            "cost_usd": 0.011,
-            "latency_ms": 900,
-            "quality_score": 0.9,
-        }
-        yield "telemetry", json.dumps(report).encode()
+        yield "task-requests", ask(number, "b")[2]
+        if reports:
+            yield "telemetry", report(number, "b")[2]
 
 
 def prove(path: Path, kind: str, marks: tuple[int, ...]) -> list[dict[str, float]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
 
@@ -59,13 +60,13 @@ class Driver:
     _done: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Driver:
-        self._producer = AIOKafkaProducer(
+        self.producer = AIOKafkaProducer(
             bootstrap_servers=self.bootstrap, acks="all", enable_idempotence=True, linger_ms=0
         )
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=self.bootstrap, group_id=None, auto_offset_reset="latest", max_poll_records=2000
         )
-        await self._producer.start()
+        await self.producer.start()
         await self._consumer.start()
         tps = [TopicPartition(self.target, partition) for partition in range(PARTITIONS)]
         self._consumer.assign(tps)
@@ -79,7 +80,7 @@ class Driver:
         self._reader.cancel()
         await asyncio.gather(self._reader, return_exceptions=True)
         await self._consumer.stop()
-        await self._producer.stop()
+        await self.producer.stop()
 
     async def at_rate(self, rate: float, seconds: float, name: str) -> list[float]:
         """Ask at a rate; the latencies in milliseconds, once every ask is answered."""
@@ -93,7 +94,7 @@ class Driver:
                 await asyncio.sleep(due - perf_counter())
             tenant, request_id, body = ask(number, name)
             self._sent[request_id] = perf_counter()
-            await self._producer.send(
+            await self.producer.send(
                 self.source, body, key=tenant.encode(), partition=partition_for(tenant, PARTITIONS)
             )
         await asyncio.wait_for(self._done.wait(), 120)
@@ -104,7 +105,7 @@ class Driver:
         self.latencies, self._left = [], count
         self._done.clear()
         started = perf_counter()
-        await fill(self._producer, self.source, count, name, self._sent)
+        await fill(self.producer, self.source, count, name, self._sent)
         await asyncio.wait_for(self._done.wait(), 600)
         return count / (perf_counter() - started)
 
@@ -113,7 +114,7 @@ class Driver:
         self._left = 1
         self._done.clear()
         self._sent[request_id] = perf_counter()
-        await self._producer.send(
+        await self.producer.send(
             self.source, body, key=tenant.encode(), partition=partition_for(tenant, PARTITIONS)
         )
         await asyncio.wait_for(self._done.wait(), 120)
@@ -131,10 +132,32 @@ class Driver:
                     self._done.set()
 
 
+def report(number: int, name: str) -> tuple[str, str, bytes]:
+    """Tenant, request id and body of the report that the task of an ask is done."""
+    tenant, request_id = TENANTS[number % len(TENANTS)], f"{name}-{number}"
+    body = {
+        "event_id": f"e-{name}-{number}",
+        "request_id": request_id,
+        "task_id": f"task-{name}-{number // 4}",
+        "agent": "bench",
+        "tenant": tenant,
+        "kind": "completed",
+        "cost_usd": 0.011,
+        "latency_ms": 900,
+        "quality_score": 0.9,
+    }
+    return tenant, request_id, json.dumps(body).encode()
+
+
 async def fill(
-    producer: AIOKafkaProducer, topic: str, count: int, name: str, sent: dict[str, float] | None = None
+    producer: AIOKafkaProducer,
+    topic: str,
+    count: int,
+    name: str,
+    sent: dict[str, float] | None = None,
+    made: Callable[[int, str], tuple[str, str, bytes]] = ask,
 ) -> None:
-    """Write asks in whole batches, so that writing them costs next to nothing."""
+    """Write asks, or what else is `made`, in whole batches, so that writing them costs next to nothing."""
     batches = {partition: producer.create_batch() for partition in range(PARTITIONS)}
     waiting: list[asyncio.Future[object]] = []
 
@@ -143,7 +166,7 @@ async def fill(
         batches[partition] = producer.create_batch()
 
     for number in range(count):
-        tenant, request_id, body = ask(number, name)
+        tenant, request_id, body = made(number, name)
         partition = partition_for(tenant, PARTITIONS)
         if sent is not None:
             sent[request_id] = perf_counter()

@@ -109,13 +109,14 @@ class Bench:
 
     @asynccontextmanager
     async def _ops_stream(self) -> AsyncIterator[tuple[str, str]]:
-        settings, worker = await self._worker()
+        settings, worker = await self.worker()
         try:
             yield settings.topic("task-requests"), settings.topic("approvals")
         finally:
             worker.stop()
 
-    async def _worker(self, **options: Any) -> tuple[Settings, WorkerProcess]:
+    async def worker(self, **options: Any) -> tuple[Settings, WorkerProcess]:
+        """Start a worker on topics of its own, with agents registered."""
         self._number += 1
         directory = self.directory / f"w{self._number}"
         settings = Settings(
@@ -185,7 +186,7 @@ class Bench:
 
     async def _memory(self) -> None:
         """What open asks add to a worker that has run warm, two floods of them, over their number."""
-        settings, worker = await self._worker()
+        settings, worker = await self.worker()
         assert worker.process is not None
         process = psutil.Process(worker.process.pid)
         source, target = settings.topic("task-requests"), settings.topic("approvals")
@@ -212,7 +213,7 @@ class Bench:
         self.results["session_timeout_s"] = 12.0
 
     async def _one_failover(self) -> float:
-        settings, first = await self._worker()
+        settings, first = await self.worker()
         second = WorkerProcess(settings, self.directory / f"w{self._number}b").start()
         try:
             while (
@@ -243,7 +244,7 @@ class Bench:
             ("1,000 asks in flight", kill_in_flight),
             ("100,000 asks waiting", kill_behind_lag),
         ):
-            settings, first = await self._worker()
+            settings, first = await self.worker()
             second = WorkerProcess(settings, self.directory / f"w{self._number}b").start()
             try:
                 for worker in (first, second):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench.audit import measure_audit, prove, record_journal
-from tests.bench.report import _audit
+from tests.bench.report import _audit, _audit_live
 
 
 @pytest.mark.parametrize("kind", ["shipped", "none"])
@@ -33,7 +33,15 @@ def test_the_page_says_what_was_measured() -> None:
     """Both kinds of rules, the ratio to what was decided, and the memory."""
     said: list[str] = []
     found = measure_audit(said.append, sizes=(40, 80), plain=40)
-    lines = _audit(found, 2_000.0, "")
+    lines = _audit(found, "")
     assert any(line.startswith("| asks and reports, the shipped rules | ") for line in lines)
     assert lines[-1].startswith("| 80 | ")
     assert len(said) == 5
+
+
+def test_the_page_says_how_fast_the_command_proves_what_was_decided() -> None:
+    """In one process and in all, as ratios to what the worker decided."""
+    one = {"live_per_s": 1_000.0, "one_job_per_s": 1_500.0, "all_cores_per_s": 2_900.0, "records": 9}
+    lines = _audit_live({"cores": 2, "shipped": one, "none": one}, "2026-11-30T00:00:00Z")
+    assert lines[-1] == "| asks alone, no rules | 1,000 | 1,500 | 1.50 | 2,900 | 2.90 |"
+    assert "2 cores, measured 2026-11-30" in lines[1]
