@@ -68,13 +68,18 @@ class Acts:
         }
 
 
+def may_be_of_people(record: rec.Record) -> bool:
+    """Say, without reading it, whether a person may have caused a record: most are of agents."""
+    return record.header.kind == "input" and record.input.startswith(_OF_PEOPLE)
+
+
 def act_of(state: State, rules: Rules, now_ms: int, offset: int, record: rec.Record) -> Act | None:
     """Give what a person did by a record, where it was decided in this state; None where nobody did anything.
 
     Copies of a command for the other partitions are the supervisor's, and a record that was handed on counts where
     it was decided. What was said a second time changes nothing and counts for nothing.
     """
-    if record.header.kind != "input" or not record.input.startswith(_OF_PEOPLE):
+    if not may_be_of_people(record):
         return None
     if record.outputs == b"[]" and all(row.startswith("via/") for row in rec.decode_changes(record.changes)):
         return None

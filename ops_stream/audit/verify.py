@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from ops_stream.audit.heads import Fits
-from ops_stream.audit.people import act_of
+from ops_stream.audit.people import act_of, may_be_of_people
 from ops_stream.audit.places import DoesNotCount, Places
 from ops_stream.audit.published import Outputs
 from ops_stream.audit.replay import (
@@ -191,6 +191,8 @@ class Verifier:
 
     def _look_at_people(self, offset: int, record: rec.Record) -> None:
         """Count what a person did by it; a record that cannot be decided again has been found wrong already."""
+        if not may_be_of_people(record):
+            return
         state = self._ledger.state
         try:
             rules = rules_in_force(state, record.header.rules_digest, self._rules_of)
