@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +12,7 @@ from ops_stream.core.batch_windows import is_open, next_release
 from ops_stream.core.rules_load import Batch, BatchWindow, Load
 from ops_stream.core.rules_model import Rules, Supervisor
 from ops_stream.rules.conf_zones import named_zone
+from tests.core.zones import pinned
 
 ZONES = (
     "UTC",
@@ -160,7 +160,7 @@ def test_a_tenant_goes_by_its_own_windows() -> None:
 
 def _open_by_datetime(found: list[BatchWindow], now: int, zone: str) -> bool:
     """Say whether a moment lies in a window, as anybody would who looks at a calendar and a clock."""
-    there = datetime.fromtimestamp(now / 1000, ZoneInfo(zone))
+    there = datetime.fromtimestamp(now / 1000, pinned(zone))
     minute = there.hour * 60 + there.minute
     day, before = there.isoweekday(), (there.date() - timedelta(days=1)).isoweekday()
     return any(

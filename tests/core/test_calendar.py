@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from ops_stream.contract.clocktext import format_time, parse_time
 from ops_stream.core.calendar import hour, kind_of, stamp, weekday, window_end, window_of, window_start
 from ops_stream.core.rules_model import WindowKind
 from ops_stream.rules.conf_zones import named_zone
+from tests.core.zones import pinned
 
 moments = st.integers(0, 253_402_300_799_999)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,7 +55,7 @@ KINDS: tuple[WindowKind, ...] = ("hour", "day", "week", "month")
 def test_local_time_is_that_of_the_tz_database(now_ms: int, name: str) -> None:
     """Hour, weekday, day, week and month are those of Python's datetime in that zone."""
     zone = named_zone(name)
-    there = _at(now_ms).astimezone(ZoneInfo(name))
+    there = _at(now_ms).astimezone(pinned(name))
     year, week, _ = there.isocalendar()
     assert hour(now_ms, zone) == there.hour
     assert weekday(now_ms, zone) == there.isoweekday()
