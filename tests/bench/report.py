@@ -193,7 +193,7 @@ def _audit_live(found: dict[str, Any], alone: str) -> list[str]:
         "With a broker, by the clock on the wall: one worker decides flat out under the shipped rules, beside "
         "the broker and the load; then `ops-stream audit verify` reads its journal and all that it published, in "
         f"one process, and in one a core ({found['cores']} cores{when}). One process proves a partition, so "
-        "that more cores prove more side by side; one worker decides on one core, whatever there is. The aim is 5 times.",
+        "that more cores prove more side by side; one worker decides on one core, however many. The aim is 5 times.",
         "",
         "| records a second | decided | proved, one process | ratio | proved, all cores | ratio |",
         "|---|---|---|---|---|---|",
