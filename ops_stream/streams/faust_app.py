@@ -13,7 +13,6 @@ from time import monotonic
 from typing import Any, Protocol
 
 import faust
-import uvloop
 from faust.auth import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types import TP
@@ -108,12 +107,7 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         """Partitions whose sequencers have enough to do for now."""
 
     def _new_consumer_thread(self) -> OpsConsumerThread:
-        # Left alone, mode gives the thread that fetches everything a loop of asyncio, which is slower than uvloop.
-        thread = OpsConsumerThread(
-            self, loop=self.loop, beacon=self.beacon, thread_loop=uvloop.new_event_loop()
-        )
-        thread._close_thread_loop_on_stop = True
-        return thread
+        return OpsConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def perform_seek(self) -> None:
         """Pause the inputs and let recovery run in tasks of its own.
