@@ -32,7 +32,10 @@ models:
   - {name: large, input_usd: 5, output_usd: 25, latency_ms: 4000, quality_percent: 80}
   - {name: small, input_usd: 1, output_usd: 5, latency_ms: 1000, quality_percent: 80}
 """,
-    "optimization.yaml": "version: 1\nmode: propose\nkinds: [cheaper_model]\nlook_every_s: 1\nsamples_min: 10\n",
+    # The fleet reports the same cost of every model. That the change saves nothing is not concluded before those that
+    # are held back have 40 reports, and they are a fifth of 100.
+    "optimization.yaml": "version: 1\nmode: propose\nkinds: [cheaper_model]\nlook_every_s: 1\nsamples_min: 40\n"
+    "holdback_percent: 20\n",
 }
 
 
