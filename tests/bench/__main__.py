@@ -13,7 +13,7 @@ from typing import Any
 from ops_stream.embedded import EmbeddedKafka, train
 from tests.bench.adapter import measure_adapter
 from tests.bench.audit import measure_audit
-from tests.bench.audit_live import ASKS, measure_audit_live
+from tests.bench.audit_live import measure_audit_live
 from tests.bench.measure import Bench, Plan
 from tests.bench.offpolicy import measure_offpolicy
 from tests.bench.optimization import measure_optimization
@@ -75,8 +75,8 @@ def main() -> int:
                 print(f"written to {options.target}")
                 return 0
             if options.only in (None, "audit-live"):
-                asks = 2_000 if options.quick else ASKS
-                proved = measure_audit_live(bootstrap, Path(directory), say, asks=asks)
+                size = {"asks": 2_000, "rounds": 1} if options.quick else {}
+                proved = measure_audit_live(bootstrap, Path(directory), say, **size)
                 results["audit_live"] = asyncio.run(proved)
             if options.only == "audit-live":
                 write_part("audit_live", results["audit_live"], options.target)

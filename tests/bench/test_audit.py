@@ -41,7 +41,8 @@ def test_the_page_says_what_was_measured() -> None:
 
 def test_the_page_says_how_fast_the_command_proves_what_was_decided() -> None:
     """In one process and in all, as ratios to what the worker decided."""
-    one = {"live_per_s": 1_000.0, "one_job_per_s": 1_500.0, "all_cores_per_s": 2_900.0, "records": 9}
-    lines = _audit_live({"cores": 2, "reported": one, "asked": one}, "2026-11-30T00:00:00Z")
+    one = {"one_job_per_s": 1_500.0, "one_job_ratio": 1.5, "all_cores_per_s": 2_900.0, "all_cores_ratio": 2.9}
+    one |= {"live_per_s": 1_000.0, "records": 9}
+    lines = _audit_live({"cores": 2, "rounds": 3, "reported": one, "asked": one}, "2026-11-30T00:00:00Z")
     assert lines[-1] == "| asks alone | 1,000 | 1,500 | 1.50 | 2,900 | 2.90 |"
-    assert "2 cores, measured 2026-11-30" in lines[1]
+    assert "2 cores, measured 2026-11-30; medians of 3 rounds" in lines[1]
