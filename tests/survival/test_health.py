@@ -22,7 +22,7 @@ from tests.survival.faults import EACH, ends_of, health_of, until
 from tests.survival.fleet import Fleet
 from tests.survival.holding import holding_door
 from tests.survival.meddling import put_in_transaction
-from tests.survival.metered import Scrape, scrape
+from tests.survival.metered import scrape, until_metered
 from tests.survival.process import WorkerProcess
 from tests.survival.proof import prove
 
@@ -66,8 +66,7 @@ async def test_a_partition_whose_appends_are_not_acknowledged_is_told_as_stalled
         await fleet.ask(20, rate=200, name="others", tenants=OTHERS)
         await fleet.until_answered(tenants=OTHERS)
         assert not any(name in fleet.answers for name in fleet.of([EACH[HELD]]) if name.startswith("held"))
-        during = await scrape(worker)
-        assert during.of("ready") == 0
+        during = await until_metered(worker, "the stall", lambda now: now.of("ready") == 0)
         assert (during.of("partitions", phase="stalled"), during.of("partitions", phase="live")) == (1, 5)
         assert health_of(worker)[0] == 200
         assert door.kept_back
@@ -75,7 +74,7 @@ async def test_a_partition_whose_appends_are_not_acknowledged_is_told_as_stalled
         door.release()
         await worker.until_live(6)
         await fleet.until_answered()
-        after = await until("the metrics to say that all goes on", lambda: _all_goes_on(worker))
+        after = await until_metered(worker, "all goes on", lambda now: now.of("ready") == 1)
         assert after.of("partitions", phase="stalled") == 0
         assert after.of("append_seconds_bucket", le="+Inf") > after.of("append_seconds_bucket", le="5.0"), (
             "the append that was held back took longer than five seconds"
@@ -120,7 +119,7 @@ async def test_a_part_that_stands_still_is_named(
             body = await until(f"{part} to be told", partial(_not_ready, worker, says))
             others = [p for p, state in body["partitions"].items() if state["phase"] != "live"]
             assert set(others) <= {str(HELD)}, body
-            assert (await scrape(worker)).of("ready") == 0
+            await until_metered(worker, f"{part} in the metrics", lambda now: now.of("ready") == 0)
             worker.send(signal.SIGUSR2)
             await worker.until_live()
         assert await worker.terminate() == 0
@@ -144,13 +143,12 @@ async def test_a_broker_that_says_nothing_is_told(
             "the silence to be told", lambda: _not_ready(worker, "the broker has not answered")
         )
         assert body["broker_silent_s"] >= 10
-        found = await scrape(worker)
-        assert found.of("ready") == 0
+        found = await until_metered(worker, "the silence", lambda now: now.of("ready") == 0)
         assert found.of("broker_silent_seconds") >= 10
     finally:
         broker.resume()
     await worker.until_live()
-    assert (await scrape(worker)).of("broker_silent_seconds") < 10
+    await until_metered(worker, "an answer", lambda now: now.of("broker_silent_seconds") < 10)
     assert await worker.terminate() == 0
 
 
@@ -173,11 +171,6 @@ async def test_a_worker_that_is_stopped_is_not_ready_before_it_is_gone(
     assert not any(body["ready"] for body in stopping)
     await second.until_live(6)
     assert await second.terminate() == 0
-
-
-async def _all_goes_on(worker: WorkerProcess) -> Scrape | None:
-    found = await scrape(worker)
-    return found if found.of("ready") else None
 
 
 async def _not_ready(worker: WorkerProcess, says: str = "") -> dict[str, Any] | None:
