@@ -20,6 +20,7 @@ from faust.types import TP
 from ops_stream.contract.anyheaders import read_any_header_name
 from ops_stream.contract.settings import Settings
 from ops_stream.streams.exits import Exit, Refusal
+from ops_stream.streams.loops import SharedLoop
 from ops_stream.streams.snapshots import SnapshotTable
 from ops_stream.streams.topics_in import FLOWING
 
@@ -107,7 +108,10 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
         """Partitions whose sequencers have enough to do for now."""
 
     def _new_consumer_thread(self) -> OpsConsumerThread:
-        return OpsConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        # Left alone, mode gives the thread that fetches everything a loop of asyncio, which is slower.
+        thread = OpsConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=SharedLoop())
+        thread._close_thread_loop_on_stop = True
+        return thread
 
     async def perform_seek(self) -> None:
         """Pause the inputs and let recovery run in tasks of its own.

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-import uvloop
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
@@ -32,6 +31,7 @@ from ops_stream.streams.exits import PROCESS, Exit, Refusal, die
 from ops_stream.streams.faust_app import SESSION_TIMEOUT_S, SNAPSHOTS_TOPIC, build_app, quiet_faust
 from ops_stream.streams.health import HealthServer
 from ops_stream.streams.identity import claim, load_key
+from ops_stream.streams.loops import SharedLoop
 from ops_stream.streams.metrics import Metrics
 from ops_stream.streams.owned import Limits
 from ops_stream.streams.recovery import JOURNAL, Owner, refuse_newer_journal
@@ -87,7 +87,7 @@ def run_worker(options: WorkerOptions) -> int:
     # Faust fetches in a thread of its own: it must not wait five milliseconds for its turn after every record.
     sys.setswitchinterval(SWITCH_S)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=SharedLoop) as runner:
             return runner.run(_Worker(options).run())
     except Refusal as refusal:
         last_words(PROCESS, str(refusal))
