@@ -110,7 +110,7 @@ class OpsConsumer(Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> OpsConsumerThread:
         # Left alone, mode gives the thread that fetches everything a loop of asyncio, which is slower.
         thread = OpsConsumerThread(self, loop=self.loop, beacon=self.beacon, thread_loop=SharedLoop())
-        thread._close_thread_loop_on_stop = True
+        thread._close_thread_loop_on_stop = True  # mode closes only the loops that it made
         return thread
 
     async def perform_seek(self) -> None:

@@ -14,9 +14,9 @@ import uvloop
 class SharedLoop(uvloop.Loop):  # type: ignore[misc]
     """uvloop, woken also by a future that another thread resolves.
 
-    Faust fetches in a thread of its own, and from either thread it pauses, seeks and sets what the other waits for,
-    mostly without `call_soon_threadsafe`. asyncio's loop sees that at its next turn, when a timer or a socket wakes it.
-    uvloop may not see it at all: what is called soon from outside its thread is queued beside the loop that sleeps.
+    Faust fetches in a thread of its own, and code of either thread pauses, seeks and sets what the other may wait for.
+    Where that is done without `call_soon_threadsafe`, no loop is woken by it: asyncio's sees it at its next turn, and on
+    uvloop a worker stood still after rebalances.
     """
 
     def __init__(self) -> None:
