@@ -15,7 +15,7 @@ class SharedLoop(uvloop.Loop):  # type: ignore[misc]
     """uvloop, woken also by a future that another thread resolves.
 
     Faust fetches in a thread of its own, and code of either thread pauses, seeks and sets what the other may wait for.
-    Where that is done without `call_soon_threadsafe`, no loop is woken by it: asyncio's sees it at its next turn, and on
+    Where that is done without `call_soon_threadsafe`, no loop is woken by it: asyncio sees it at its next turn, and on
     uvloop a worker stood still after rebalances.
     """
 
